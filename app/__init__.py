@@ -1,0 +1,1 @@
+"""The platform: everything but the Celery doors, the pure planner and the migrations."""

@@ -1,0 +1,1 @@
+"""The only SQLAlchemy code: sessions, tables, one store per aggregate."""

@@ -1,0 +1,1 @@
+"""The only broker or stream code."""

@@ -1,0 +1,1 @@
+"""Embedded servers under a process supervisor."""

@@ -1,0 +1,1 @@
+"""Tokens, passwords, secrets, policies."""

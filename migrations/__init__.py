@@ -1,0 +1,1 @@
+"""Alembic migrations with their SQL beside them."""

@@ -1,0 +1,1 @@
+"""Celery doors, the beat table, the built-in operations."""

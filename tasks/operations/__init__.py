@@ -1,0 +1,1 @@
+"""The built-in operations that steps execute."""

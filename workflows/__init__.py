@@ -1,0 +1,1 @@
+"""The pure planner: spec to graph to plan to canvas."""
