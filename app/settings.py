@@ -1,0 +1,329 @@
+"""The platform's configuration: one frozen object, read once from the environment."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal, TypeVar, cast
+from urllib.parse import urlsplit
+
+Environment = Literal["development", "test", "staging", "production"]
+ENVIRONMENTS: tuple[Environment, ...] = ("development", "test", "staging", "production")
+SERVED: tuple[Environment, ...] = ("staging", "production")
+"""Environments that serve people: nothing there is generated, embedded or debugged."""
+
+SERVER_URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL", "REDIS_URL")
+"""With none of these set the platform runs its own servers."""
+
+SERVERS_FILE = "servers.json"
+"""Written in the state directory by the running embedded servers: the URLs as they stand now."""
+
+T = TypeVar("T")
+
+
+class SettingsError(ValueError):
+    """One or more environment variables are wrong; the message has one line for each."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = tuple(faults)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that may differ between two installations."""
+
+    environment: Environment
+    database_url: str = field(repr=False)
+    """The app role: API and workers. Like all four, a libpq URL: `postgresql://user:password@host:port/name`."""
+    database_owner_url: str = field(repr=False)
+    """The owner role: migrations only."""
+    database_system_url: str = field(repr=False)
+    """The system role: the named cross-tenant jobs."""
+    database_direct_url: str = field(repr=False)
+    """A connection past any pooler, for LISTEN or session locks; the owner's unless set."""
+    redis_url: str = field(repr=False)
+    broker_url: str = field(repr=False)
+    result_url: str = field(repr=False)
+    jwt_private_key: bytes = field(repr=False)
+    """The 32-byte Ed25519 seed that signs access tokens."""
+    secrets_key: bytes = field(repr=False)
+    """The 32-byte key-encryption key that wraps each tenant's key."""
+    state_dir: Path
+    embedded: bool
+    """Whether the servers are the platform's own."""
+    debug: bool = False
+    api_host: str = "127.0.0.1"
+    api_port: int = 8000
+    allowed_http_targets: tuple[str, ...] = ()
+    """`host:port` pairs that http operations may reach although they are private."""
+    data_roots: tuple[Path, ...] = ()
+    """Folders that data operations may read."""
+    worker_concurrency: int = 2
+    worker_queues: tuple[str, ...] = ("default",)
+    log_level: str = "INFO"
+    log_format: Literal["json", "console"] = "json"
+    flower_host: str = "127.0.0.1"
+    flower_port: int = 5555
+    flower_basic_auth: str = field(default="", repr=False)
+    """`user:password`, or empty for a Flower that only listens on loopback."""
+
+
+def inherited_environment() -> dict[str, str]:
+    """Return a copy of this process's environment, for `load_settings` or for a child process."""
+    return dict(os.environ)
+
+
+def checkout() -> Path:
+    """Return the folder the platform runs from: the clone, or the working directory once installed."""
+    clone = Path(__file__).resolve().parents[1]
+    return clone if (clone / "setup.cfg").is_file() else Path.cwd()
+
+
+def closed_parent(path: Path) -> Path | None:
+    """Return the first folder above `path` that other users may not enter, or None."""
+    for parent in reversed(path.resolve().parents):
+        if parent.is_dir() and not parent.stat().st_mode & 0o001:
+            return parent
+    return None
+
+
+def default_state_dir(root: Path, uid: int) -> Path:
+    """Return where the state of the checkout `root` lives: inside it if the servers' user can enter.
+
+    Root's servers run as a system user, so a clone below a closed folder keeps its state in /var/lib/quantum.
+    """
+    inside = root / ".quantum"
+    if uid != 0 or closed_parent(inside) is None:
+        return inside
+    return Path("/var/lib/quantum") / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+
+
+def state_directory(environ: Mapping[str, str]) -> Path:
+    """Return the state directory: QUANTUM_STATE_DIR, or the default one of this checkout."""
+    named = environ.get("QUANTUM_STATE_DIR", "")
+    return Path(named).resolve() if named else default_state_dir(checkout(), os.getuid())
+
+
+def wants_embedded(environ: Mapping[str, str]) -> bool:
+    """Tell whether the platform is to run its own servers: no server URL is set."""
+    return not any(environ.get(name) for name in SERVER_URLS)
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read and check every variable; raises `SettingsError` with one line for each that is wrong.
+
+    In development and test, key files that are missing are made in the state directory.
+    """
+    reader = _Reader(environ)
+    environment = reader.one_of("ENVIRONMENT", ENVIRONMENTS, "development")
+    served = environment in SERVED
+    embedded = wants_embedded(environ) or environ.get("QUANTUM_EMBEDDED") == "1"
+    if embedded and served:
+        reader.fault("DATABASE_URL", f"must be set when ENVIRONMENT={environment}: no embedded servers there")
+    debug = reader.flag("QUANTUM_DEBUG")
+    if debug and served:
+        reader.fault("QUANTUM_DEBUG", f"must be off when ENVIRONMENT={environment}")
+    settings = _settings(reader, environment, embedded, debug)
+    if settings.flower_basic_auth and ":" not in settings.flower_basic_auth:
+        reader.fault("FLOWER_BASIC_AUTH", "must be user:password")
+    if served and not settings.flower_basic_auth and settings.flower_host not in ("127.0.0.1", "localhost"):
+        reader.fault("FLOWER_BASIC_AUTH", "must be set when Flower listens beyond loopback")
+    # Keys come last: none is made for a configuration that is refused.
+    keys = settings.state_dir / "keys"
+    signing = reader.key("JWT_PRIVATE_KEY_FILE", keys / "jwt.key", served)
+    wrapping = reader.key("SECRETS_KEY_FILE", keys / "secrets.key", served)
+    if reader.faults:
+        raise SettingsError(reader.faults)
+    return replace(settings, jwt_private_key=signing, secrets_key=wrapping)
+
+
+def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: bool) -> Settings:
+    """Return the settings as far as variables alone tell them: without the keys."""
+    state_dir = state_directory(reader.environ)
+    urls = _server_urls(reader, environment in SERVED, state_dir)
+    return Settings(
+        environment=environment,
+        database_url=urls["DATABASE_URL"],
+        database_owner_url=urls["DATABASE_OWNER_URL"],
+        database_system_url=urls["DATABASE_SYSTEM_URL"],
+        database_direct_url=urls["DATABASE_DIRECT_URL"],
+        redis_url=urls["REDIS_URL"],
+        broker_url=urls["BROKER_URL"],
+        result_url=urls["RESULT_URL"],
+        jwt_private_key=b"",
+        secrets_key=b"",
+        state_dir=state_dir,
+        embedded=embedded,
+        debug=debug,
+        api_host=reader.text("API_HOST", "127.0.0.1"),
+        api_port=reader.number("API_PORT", 8000, 1, 65535),
+        allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), _target),
+        data_roots=reader.items("QUANTUM_DATA_ROOTS", (), _folder),
+        worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
+        worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
+        log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+        log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
+        flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),
+        flower_port=reader.number("FLOWER_PORT", 5555, 1, 65535),
+        flower_basic_auth=reader.text("FLOWER_BASIC_AUTH", ""),
+    )
+
+
+def _server_urls(reader: _Reader, served: bool, state_dir: Path) -> dict[str, str]:
+    """Return the seven URLs, each checked: from the environment, or from the running embedded servers."""
+    given: Mapping[str, str] = reader.environ
+    if wants_embedded(given):
+        given = {**given, **_running_servers(state_dir)}
+        if served or not given.get("DATABASE_URL"):
+            if not served:  # else the fault is told already
+                reader.fault("DATABASE_URL", "is not set, no embedded server runs: start it by `quantum up`")
+            return dict.fromkeys((*SERVER_URLS, "DATABASE_DIRECT_URL", "BROKER_URL", "RESULT_URL"), "")
+    urls = {name: given.get(name, "") for name in SERVER_URLS}
+    urls["DATABASE_DIRECT_URL"] = given.get("DATABASE_DIRECT_URL") or urls["DATABASE_OWNER_URL"]
+    urls["BROKER_URL"] = given.get("BROKER_URL") or urls["REDIS_URL"]
+    urls["RESULT_URL"] = given.get("RESULT_URL") or urls["REDIS_URL"]
+    for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL", "DATABASE_DIRECT_URL"):
+        urls[name] = reader.url(name, urls[name], ("postgresql", "postgres", "postgresql+psycopg2"))
+        if urls[name]:
+            urls[name] = "postgresql" + urls[name][urls[name].index("://") :]
+    for name, schemes in (
+        ("REDIS_URL", ("redis", "rediss")),
+        ("BROKER_URL", ("redis", "rediss", "amqp", "amqps")),
+        ("RESULT_URL", ("redis", "rediss")),
+    ):
+        urls[name] = reader.url(name, urls[name], schemes)
+    users = [urlsplit(urls[name]).username for name in SERVER_URLS[:3] if urls[name]]
+    if len(set(users)) < len(users):
+        reader.fault(
+            "DATABASE_URL", "must name another role than the owner's or the system's URL, all three distinct"
+        )
+    return urls
+
+
+def _running_servers(state_dir: Path) -> dict[str, str]:
+    """Return the URLs that the embedded servers of `state_dir` wrote when they started, or nothing."""
+    try:
+        written = json.loads((state_dir / SERVERS_FILE).read_text())
+    except (FileNotFoundError, PermissionError, NotADirectoryError):
+        return {}
+    return {str(name): str(url) for name, url in written["urls"].items()}
+
+
+class _Reader:
+    """Takes variables one by one; a wrong one adds a fault instead of stopping at the first."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self.environ = environ
+        self.faults: list[str] = []
+
+    def fault(self, name: str, words: str) -> None:
+        self.faults.append(f"{name} {words}")
+
+    def text(self, name: str, default: str) -> str:
+        return self.environ.get(name) or default
+
+    def one_of(self, name: str, choices: tuple[T, ...], default: T) -> T:
+        value = self.environ.get(name) or default
+        for choice in choices:
+            if value == choice:
+                return choice
+        self.fault(name, f"must be one of {', '.join(map(str, choices))}; it is {value!r}")
+        return default
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        value = self.environ.get(name) or str(default)
+        if value.isascii() and value.isdigit() and low <= int(value) <= high:
+            return int(value)
+        self.fault(name, f"must be a whole number from {low} to {high}; it is {value!r}")
+        return default
+
+    def flag(self, name: str) -> bool:
+        return self.one_of(name, ("0", "1", "false", "true"), "0") in ("1", "true")
+
+    def items(self, name: str, default: tuple[T, ...], convert: Callable[[str], T]) -> tuple[T, ...]:
+        value = self.environ.get(name)
+        if not value:
+            return default
+        try:
+            return tuple(convert(item.strip()) for item in value.split(",") if item.strip())
+        except ValueError as fault:
+            self.fault(name, str(fault))
+            return default
+
+    def url(self, name: str, value: str, schemes: tuple[str, ...]) -> str:
+        """Return `value` when it is a URL with one of `schemes` and a host; never repeat it in a fault."""
+        if not value:
+            self.fault(name, "must be set, as the other server URLs are")
+            return ""
+        parts = urlsplit(value)
+        try:
+            sound = (
+                parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+            )
+        except ValueError:
+            sound = False  # the port is no number: told below, in the same words
+        if not sound:
+            self.fault(name, f"must be {schemes[0]}://user:password@host:port/…; it is not (value not shown)")
+        return value if sound else ""
+
+    def key(self, name: str, default: Path, served: bool) -> bytes:
+        """Return the 32 bytes of a key file: raw, or 64 hexadecimal digits."""
+        named = self.environ.get(name)
+        if not named and served:
+            self.fault(name, "must name a key file: no generated key is used outside development")
+        if self.faults:
+            return b""
+        path = Path(named) if named else default
+        if not named:
+            _make_key(path)
+        try:
+            content = path.read_bytes()
+            found = content if len(content) == 32 else bytes.fromhex(content.decode("ascii").strip())  # noqa: PLR2004 - 256 bits
+        except (OSError, ValueError) as reason:
+            self.fault(name, f"names a file that cannot be read as a key: {path} ({type(reason).__name__})")
+            return b""
+        if len(found) != 32:  # noqa: PLR2004 - 256 bits
+            self.fault(name, f"must name a file of 32 bytes or 64 hexadecimal digits: {path}")
+        return found
+
+
+def _make_key(path: Path) -> None:
+    """Write a fresh key to `path` unless there is one; two processes that race end with the same key."""
+    if path.exists():
+        return
+    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}")
+    draft.touch(mode=0o600)
+    draft.write_text(secrets.token_hex(32) + "\n")
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass  # the other process was first: its key is the one to use
+    finally:
+        draft.unlink()
+
+
+def _target(item: str) -> str:
+    host, separator, port = item.rpartition(":")
+    if not separator or not host or not port.isdigit():
+        raise ValueError(f"must be host:port pairs separated by commas; {item!r} is not one")
+    return item
+
+
+def _folder(item: str) -> Path:
+    path = Path(item)
+    if not path.is_absolute():
+        raise ValueError(f"must be absolute folders separated by commas; {item!r} is not one")
+    return path
+
+
+def _queue(item: str) -> str:
+    if not item.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(f"must be queue names separated by commas; {item!r} is not one")
+    return item
