@@ -1,0 +1,134 @@
+"""One connection to the platform's HTTP API."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+API_PREFIX = "/api/v1"
+PAGE_SIZE = 100
+_LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A 2xx answer: its status, JSON document and headers."""
+
+    status: int
+    document: Any
+    headers: Mapping[str, str]
+
+
+class ApiProblem(Exception):
+    """The API refused a request; carries its RFC 9457 problem document."""
+
+    def __init__(self, status: int, document: Mapping[str, Any]) -> None:
+        self.status = status
+        self.document = dict(document)
+        super().__init__(f"{status} {self.title}")
+
+    @property
+    def title(self) -> str:
+        """The short, human-readable summary of the problem."""
+        return str(self.document.get("title") or "the server refused the request")
+
+    @property
+    def faults(self) -> tuple[str, ...]:
+        """One line per fault: JSON pointer, then what is wrong there."""
+        faults = self.document.get("errors") or ()
+        return tuple(f"{fault.get('pointer') or '/'}: {fault.get('message', '')}" for fault in faults)
+
+
+class ApiUnreachable(Exception):
+    """No answer came: refused connection, time-out or a broken one."""
+
+
+class ApiClient:
+    """Calls the API with a bearer token; raises `ApiProblem` or `ApiUnreachable`, never returns an error."""
+
+    def __init__(self, base_url: str, token: str | None = None, timeout_s: float = 30.0) -> None:
+        self.base_url = base_url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = requests.Session()
+        # A proxy configured for the internet must not swallow calls to this very machine.
+        self._http.trust_env = urlsplit(self.base_url).hostname not in _LOOPBACK
+        if token:
+            self._http.headers["Authorization"] = f"Bearer {token}"
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The document at `path`; parameters that are None are left out."""
+        return self.call("GET", path, params=params).document
+
+    def post(self, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Any:
+        """POST with an Idempotency-Key, so that a repeat after a broken connection creates nothing twice."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        try:
+            return self.call("POST", path, body=body, headers=headers).document
+        except ApiUnreachable:
+            return self.call("POST", path, body=body, headers=headers).document
+
+    def put(self, path: str, body: Any) -> Any:
+        """Replace the document at `path`."""
+        return self.call("PUT", path, body=body).document
+
+    def items(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
+        """Every item of a list, page after page, at most `limit` of them."""
+        left = limit
+        cursor: str | None = None
+        while left is None or left > 0:
+            size = PAGE_SIZE if left is None else min(left, PAGE_SIZE)
+            page = self.get(path, limit=size, cursor=cursor, **params)
+            yield from page["items"]
+            if left is not None:
+                left -= len(page["items"])
+            cursor = page.get("next_cursor")
+            if not cursor:
+                return
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: Any = None,
+        params: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """One request under /api/v1; raises `ApiProblem` for 4xx and 5xx, `ApiUnreachable` for no answer."""
+        query = {name: value for name, value in (params or {}).items() if value is not None}
+        try:
+            answer = self._http.request(
+                method,
+                self.base_url + API_PREFIX + path,
+                json=body,
+                params=query,
+                headers=headers,
+                timeout=self._timeout_s,
+                allow_redirects=False,
+            )
+        except requests.RequestException as error:
+            raise ApiUnreachable(f"no answer from {self.base_url}: {type(error).__name__}") from error
+        document = _document(answer)
+        if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
+            raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
+        return Reply(answer.status_code, document, answer.headers)
+
+
+def sign_in(base_url: str, tenant: str, email: str, password: str) -> dict[str, Any]:
+    """Exchange credentials for the token document {access_token, refresh_token, token_type, expires_in}."""
+    body = {"tenant": tenant, "email": email, "password": password}
+    document: dict[str, Any] = ApiClient(base_url).call("POST", "/auth/token", body=body).document
+    return document
+
+
+def _document(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except requests.JSONDecodeError:
+        # A proxy in front may answer text; the status alone is then what we know.
+        return {"title": answer.text[:200] or answer.reason}

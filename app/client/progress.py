@@ -1,0 +1,71 @@
+"""Progress of a run, folded from its step rows into one line per step of the definition."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+ENDED_RUN = frozenset({"succeeded", "failed", "cancelled", "superseded"})
+ENDED_STEP = frozenset({"succeeded", "failed", "skipped", "cancelled", "compensated"})
+
+
+@dataclass(frozen=True, slots=True)
+class StepLine:
+    """One step of the definition: its own state, and how many of its items (1 without foreach) ended."""
+
+    base: str
+    operation: str
+    needs: tuple[str, ...]
+    state: str
+    total: int
+    ended: int
+    failed: int
+    running: int
+    attempts: int
+
+
+def step_lines(steps: Iterable[Mapping[str, Any]]) -> tuple[StepLine, ...]:
+    """Fold step documents into lines, in the order in which each base first appears."""
+    by_base: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    for step in steps:
+        by_base[step["base"]].append(step)
+    return tuple(_line(base, rows) for base, rows in by_base.items())
+
+
+def _line(base: str, rows: list[Mapping[str, Any]]) -> StepLine:
+    fan = next((row for row in rows if row.get("item") is None), rows[0])
+    items = [row for row in rows if row.get("item") is not None] or [fan]
+    states = Counter(row["state"] for row in items)
+    return StepLine(
+        base=base,
+        operation=fan.get("operation") or "",
+        needs=tuple(fan.get("needs") or ()),
+        state=fan["state"],
+        total=len(items),
+        ended=sum(states[state] for state in ENDED_STEP),
+        failed=states["failed"],
+        running=states["running"],
+        attempts=max(int(row.get("attempt") or 0) for row in items),
+    )
+
+
+def totals(lines: Iterable[StepLine]) -> tuple[int, int]:
+    """(ended, total) over all lines: the progress bar."""
+    listed = tuple(lines)
+    return sum(line.ended for line in listed), sum(line.total for line in listed)
+
+
+def layers(lines: Iterable[StepLine]) -> Iterator[tuple[int, StepLine]]:
+    """Each line with its depth: 0 for steps that need nothing, else one more than its deepest need."""
+    known = {line.base: line for line in lines}
+    depth: dict[str, int] = {}
+
+    def of(base: str) -> int:
+        if base not in depth:
+            depth[base] = 1 + max((of(need) for need in known[base].needs if need in known), default=-1)
+        return depth[base]
+
+    for line in sorted(known.values(), key=lambda line: of(line.base)):
+        yield of(line.base), line

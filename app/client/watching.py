@@ -1,0 +1,58 @@
+"""Watching a run until it ends."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from app.client.http import ApiClient
+from app.client.progress import ENDED_RUN
+
+FIRST_POLL_S = 0.1
+SLOWEST_POLL_S = 1.0
+_INLINE_STEPS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """One look at a run: its document and all its step documents."""
+
+    run: dict[str, Any]
+    steps: tuple[dict[str, Any], ...]
+
+    @property
+    def ended(self) -> bool:
+        """True when the run has reached a state it only leaves by an operator's retry."""
+        return self.run["state"] in ENDED_RUN
+
+
+def look(client: ApiClient, run_id: str) -> Sight:
+    """Read a run with every step, paging when it has more than the run document carries."""
+    run = client.get(f"/runs/{run_id}")
+    steps = tuple(run.get("steps") or ())
+    if len(steps) >= _INLINE_STEPS:
+        steps = tuple(client.items(f"/runs/{run_id}/steps"))
+    return Sight(run, steps)
+
+
+def watch(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Iterator[Sight]:
+    """Looks at a run, slower and slower, the last of them ended; raises TimeoutError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    pause = FIRST_POLL_S
+    while True:
+        sight = look(client, run_id)
+        yield sight
+        if sight.ended:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"run {run_id} did not end within {timeout_s:.0f} s")
+        time.sleep(pause)
+        pause = min(pause * 1.3, SLOWEST_POLL_S)
+
+
+def ended(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Sight:
+    """Wait for the end of a run; raises TimeoutError after `timeout_s`."""
+    *_, last = watch(client, run_id, timeout_s)
+    return last

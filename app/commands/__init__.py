@@ -1,0 +1,1 @@
+"""The commands of `quantum`, one group a file."""

@@ -1,0 +1,81 @@
+"""Declaring intents."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from app.commands.runs import settle
+from app.commands.shell import Shell, picked, table, tenant_command
+
+
+@click.group()
+def intent() -> None:
+    """Submit, list intents."""
+
+
+def read_document(path: Path) -> Any:
+    """A YAML or JSON file; raises `click.UsageError` with the line of the fault."""
+    try:
+        with click.open_file(str(path), encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: {error}") from error
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from error
+
+
+@intent.command("submit")
+@click.option(
+    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - for stdin."
+)
+@click.option("--set", "overrides", multiple=True, metavar="KEY=JSON", help="Override a member of the spec.")
+@click.option("--idempotency-key", help="The same key submits once, however often it is sent.")
+@click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
+@tenant_command
+def submit(
+    shell: Shell, path: Path, overrides: tuple[str, ...], idempotency_key: str | None, wait: bool
+) -> None:
+    """Declare the intent in FILE: {type, spec, name?, type_version?, labels?, priority?}."""
+    body = read_document(path)
+    if not isinstance(body, dict):
+        raise click.UsageError(f"{path}: expected one intent (a mapping)")
+    for override in overrides:
+        key, _, text = override.partition("=")
+        body.setdefault("spec", {})[key] = _json_or_text(text)
+    document = shell.client.post("/intents", body, idempotency_key=idempotency_key)
+    if not wait:
+        shell.show(document, lambda: _accepted(document))
+        return
+    if not shell.as_json:
+        shell.console.print(_accepted(document))
+    settle(shell, document["run"], wait=True)
+
+
+@intent.command("list")
+@click.option("--phase", help="Only intents in this phase.")
+@click.option("--type", "type_name", help="Only this intent type.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@tenant_command
+def list_intents(shell: Shell, phase: str | None, type_name: str | None, limit: int) -> None:
+    """The newest intents first."""
+    found = list(shell.client.items("/intents", limit=limit, phase=phase, type=type_name))
+    columns = ("id", "type", "name", "phase", "generation", "created_at")
+    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+
+
+def _accepted(document: dict[str, Any]) -> str:
+    declared, run = document["intent"], document["run"]
+    return f"Accepted: intent {declared['id']} ({declared['type']}), run {run['id']} is {run['state']}."
+
+
+def _json_or_text(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        # Bare words need no quotes on a command line.
+        return text

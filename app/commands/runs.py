@@ -1,0 +1,88 @@
+"""Looking at runs, repairing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from app.client.watching import look, watch
+from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.tree import follow, run_tree
+
+
+@click.group()
+def runs() -> None:
+    """List, show, retry, cancel runs."""
+
+
+@runs.command("list")
+@click.option("--state", help="Only runs in this state, e.g. failed.")
+@click.option("--type", "type_name", help="Only runs of this intent type.")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
+@tenant_command
+def list_runs(shell: Shell, state: str | None, type_name: str | None, limit: int) -> None:
+    """The newest runs first."""
+    found = list(shell.client.items("/runs", limit=limit, state=state, type=type_name))
+    columns = ("id", "state", "workflow", "created_at", "finished_at")
+    shell.show(found, lambda: table(columns, (_row(run) for run in found)))
+
+
+@runs.command("show")
+@click.argument("run_id")
+@tenant_command
+def show_run(shell: Shell, run_id: str) -> None:
+    """One run with its steps."""
+    sight = look(shell.client, run_id)
+    shell.show({**sight.run, "steps": list(sight.steps)}, lambda: run_tree(sight))
+
+
+@runs.command("retry")
+@click.argument("run_id", required=False)
+@click.option("--failed-type", help="Instead of one run: every failed run of this intent type.")
+@click.option("--dry-run", is_flag=True, help="With --failed-type: only count.")
+@click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
+@tenant_command
+def retry_run(shell: Shell, run_id: str | None, failed_type: str | None, dry_run: bool, wait: bool) -> None:
+    """Run again what failed or never ran; what succeeded stays."""
+    if (run_id is None) == (failed_type is None):
+        raise click.UsageError("give a run id or --failed-type")
+    if run_id is None:
+        body = {"filter": {"state": "failed", "type": failed_type}, "dry_run": dry_run}
+        document = shell.client.post("/runs:retry", body)
+        shell.show(document, lambda: f"{document['matched']} matched, {document['retried']} retried")
+        return
+    document = shell.client.post(f"/runs/{run_id}:retry", {})
+    settle(shell, document, wait)
+
+
+@runs.command("cancel")
+@click.argument("run_id")
+@click.option("--reason", help="Kept in the audit record.")
+@click.option("--wait", is_flag=True, help="Wait until the run has ended.")
+@tenant_command
+def cancel_run(shell: Shell, run_id: str, reason: str | None, wait: bool) -> None:
+    """Stop a run: running steps are told to stop, the others never start."""
+    document = shell.client.post(f"/runs/{run_id}:cancel", {"reason": reason} if reason else {})
+    if wait:
+        *_, last = watch(shell.client, run_id)
+        document = last.run
+    shell.show(document, lambda: f"Run {run_id} is {document['state']}.")
+
+
+def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:
+    """Report a run that was started; with `wait` follow it, exit 1 unless it succeeds."""
+    if not wait:
+        shell.show(run, lambda: f"Run {run['id']} is {run['state']}.")
+        return
+    sight = follow(shell, run["id"])
+    if shell.as_json:
+        shell.show({**sight.run, "steps": list(sight.steps)}, str)
+    if sight.run["state"] != "succeeded":
+        raise SystemExit(Exit.FAILED)
+
+
+def _row(run: dict[str, Any]) -> tuple[Any, ...]:
+    workflow = run.get("workflow") or {}
+    name = f"{workflow.get('name')} {workflow.get('version')}"
+    return (*picked(run, "id", "state"), name, *picked(run, "created_at", "finished_at"))

@@ -1,0 +1,34 @@
+"""The tenant's secrets, write-only."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from app.commands.shell import Shell, picked, table, tenant_command
+
+
+@click.group()
+def secrets() -> None:
+    """Set, list secrets; no command reads one back."""
+
+
+@secrets.command("set")
+@click.argument("name")
+@click.option("--value-stdin", is_flag=True, help="Read the value from standard input, no prompt.")
+@tenant_command
+def set_secret(shell: Shell, name: str, value_stdin: bool) -> None:
+    """Store a value that workflows use as ${secrets.NAME}."""
+    value = sys.stdin.read().rstrip("\n") if value_stdin else click.prompt("Value", hide_input=True)
+    document = shell.client.put(f"/secrets/{name}", {"value": value})
+    shell.show(document, lambda: f"Secret {name} is stored.")
+
+
+@secrets.command("list")
+@tenant_command
+def list_secrets(shell: Shell) -> None:
+    """Names and versions."""
+    found = list(shell.client.items("/secrets"))
+    columns = ("name", "version", "updated_at")
+    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))

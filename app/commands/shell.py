@@ -1,0 +1,178 @@
+"""What every tenant command shares: options, the signed-in client, output and exit codes."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from app.client.http import ApiClient, ApiProblem, ApiUnreachable
+from app.client.tokens import Token, load_token, save_token
+from app.settings import inherited_environment, state_directory
+
+DEFAULT_PORT = 8000
+
+
+class Exit(IntEnum):
+    """Exit codes of every command, documented in docs/cli.md."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    AUTH = 3
+    NOT_FOUND = 4
+    UNAVAILABLE = 5
+    REFUSED = 6
+    CONFLICT = 7
+    LIMITED = 8
+    SERVER = 9
+
+
+_EXIT_BY_STATUS = {
+    401: Exit.AUTH,
+    403: Exit.AUTH,
+    404: Exit.NOT_FOUND,
+    409: Exit.CONFLICT,
+    412: Exit.CONFLICT,
+    428: Exit.CONFLICT,
+    429: Exit.LIMITED,
+}
+_UNAVAILABLE_STATUSES = frozenset({502, 503, 504})
+_SERVER_FAULT = 500
+
+
+def exit_code(status: int) -> Exit:
+    """The documented exit code for an HTTP status (docs/cli.md)."""
+    if status in _EXIT_BY_STATUS:
+        return _EXIT_BY_STATUS[status]
+    if status in _UNAVAILABLE_STATUSES:
+        return Exit.UNAVAILABLE
+    return Exit.SERVER if status >= _SERVER_FAULT else Exit.REFUSED
+
+
+class Shell:
+    """One command's surroundings: where the API is, who asks, how answers are shown."""
+
+    def __init__(self, url: str | None, token: str | None, token_file: Path | None, as_json: bool) -> None:
+        environ = inherited_environment()
+        self.token_file = token_file or state_directory(environ) / "cli" / "token.json"
+        self._saved = load_token(self.token_file)
+        self._token = token
+        saved_url = self._saved.url if self._saved and not token else None
+        self.url = url or saved_url or default_url(environ)
+        self.as_json = as_json
+        self.console = Console(highlight=False)
+        self.errors = Console(stderr=True, highlight=False)
+
+    @functools.cached_property
+    def client(self) -> ApiClient:
+        """The signed-in client; renews an expired access token once; exits 3 when nobody is signed in."""
+        if self._token:
+            return ApiClient(self.url, self._token)
+        if self._saved is None:
+            self.stop("not signed in: run `quantum login` or set QUANTUM_TOKEN", Exit.AUTH)
+        client = ApiClient(self.url, self._saved.access_token)
+        try:
+            client.get("/me")
+        except ApiProblem as problem:
+            if exit_code(problem.status) != Exit.AUTH:
+                raise
+            client = ApiClient(self.url, self._renewed(self._saved).access_token)
+        return client
+
+    def _renewed(self, old: Token) -> Token:
+        body = {"refresh_token": old.refresh_token}
+        document = ApiClient(self.url).call("POST", "/auth/refresh", body=body).document
+        renewed = Token(old.url, old.tenant, old.email, document["access_token"], document["refresh_token"])
+        save_token(self.token_file, renewed)
+        return renewed
+
+    def show(self, document: Any, human: Callable[[], Any]) -> None:
+        """Print the document as JSON with --json, else what `human` returns (a rich renderable or text)."""
+        if self.as_json:
+            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        else:
+            self.console.print(human())
+
+    def stop(self, message: str, code: Exit) -> NoReturn:
+        """Say why on stderr, leave with a documented exit code."""
+        if self.as_json:
+            click.echo(json.dumps({"title": message, "exit_code": code}), err=True)
+        else:
+            self.errors.print(f"[red]error:[/red] {message}", markup=True)
+        sys.exit(code)
+
+    def stop_for(self, problem: ApiProblem) -> NoReturn:
+        """Show a problem document: its title, then each fault with its JSON pointer."""
+        code = exit_code(problem.status)
+        if self.as_json:
+            click.echo(json.dumps(problem.document), err=True)
+            sys.exit(code)
+        detail = problem.document.get("detail")
+        lines: list[str] = [
+            f"error: {problem.title} ({problem.status})",
+            *([f"  {detail}"] if detail else []),
+        ]
+        lines += [f"  {fault}" for fault in problem.faults]
+        if request_id := problem.document.get("request_id"):
+            lines.append(f"  request id {request_id}")
+        click.echo("\n".join(lines), err=True)
+        sys.exit(code)
+
+
+def default_url(environ: Mapping[str, str]) -> str:
+    """Where the API of this checkout listens, by API_PORT; the CLI works without the servers' settings."""
+    return f"http://127.0.0.1:{environ.get('API_PORT') or DEFAULT_PORT}"
+
+
+def tenant_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give a command --url, --token, --token-file, --json; its first argument is the `Shell`.
+
+    Problems of the API leave with their documented exit code, no answer with 5.
+    """
+
+    @click.option("--url", envvar="QUANTUM_URL", help="Base URL of the API. Default: this checkout's.")
+    @click.option("--token", envvar="QUANTUM_TOKEN", help="Access token; wins over the saved one.")
+    @click.option(
+        "--token-file",
+        envvar="QUANTUM_TOKEN_FILE",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Where `quantum login` keeps the token. Default: cli/token.json in the state directory.",
+    )
+    @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+    @functools.wraps(function)
+    def command(
+        *args: Any, url: str | None, token: str | None, token_file: Path | None, as_json: bool, **options: Any
+    ) -> None:
+        shell = Shell(url, token, token_file, as_json)
+        try:
+            function(shell, *args, **options)
+        except ApiProblem as problem:
+            shell.stop_for(problem)
+        except ApiUnreachable as error:
+            shell.stop(f"{error}; is `quantum up` running?", Exit.UNAVAILABLE)
+        except TimeoutError as error:
+            shell.stop(str(error), Exit.UNAVAILABLE)
+
+    return command
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
+    """A plain table for people; empty cells for None."""
+    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def picked(document: Mapping[str, Any], *names: str) -> tuple[Any, ...]:
+    """The named members of a document, None where absent."""
+    return tuple(document.get(name) for name in names)

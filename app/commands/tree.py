@@ -1,0 +1,87 @@
+"""A run drawn as a step tree with a progress bar."""
+
+from __future__ import annotations
+
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from app.client.progress import StepLine, layers, step_lines, totals
+from app.client.watching import Sight, watch
+from app.commands.shell import Shell
+
+_MARKS = {
+    "succeeded": ("✔", "green"),
+    "failed": ("✘", "red"),
+    "running": ("▶", "cyan"),
+    "waiting": ("…", "yellow"),
+    "ready": ("•", "cyan"),
+    "skipped": ("↷", "dim"),
+    "cancelled": ("∅", "dim"),
+}
+_BAR_WIDTH = 40
+_ERROR_WIDTH = 160
+
+
+def run_tree(sight: Sight) -> RenderableType:
+    """The tree: a line per step of the definition, indented by what it needs, under it its error."""
+    run = sight.run
+    workflow = run.get("workflow") or {}
+    title = Text.assemble(
+        (f"run {run['id']} ", "bold"),
+        f"{workflow.get('name')} {workflow.get('version')}: ",
+        _state(run["state"]),
+    )
+    tree = Tree(title)
+    branches = [tree]
+    lines = step_lines(sight.steps)
+    for depth, line in layers(lines):
+        parent = branches[min(depth, len(branches) - 1)]
+        branches[depth + 1 :] = [parent.add(_label(line))]
+    for step in sight.steps:
+        if step["state"] == "failed" and step.get("error"):
+            tree.add(Text(f"{step['key']}: {_reason(step['error'])}"[:_ERROR_WIDTH], style="red"))
+    ended, total = totals(lines)
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=max(total, 1), completed=ended, width=_BAR_WIDTH), f"{ended}/{total} steps")
+    return Group(tree, bar)
+
+
+def follow(shell: Shell, run_id: str) -> Sight:
+    """Draw the run live until it ends (once, at the end, when the output is no terminal)."""
+    if shell.as_json or not shell.console.is_terminal:
+        *_, last = watch(shell.client, run_id)
+        if not shell.as_json:
+            shell.console.print(run_tree(last))
+        return last
+    with Live(console=shell.console, refresh_per_second=8) as live:
+        for sight in watch(shell.client, run_id):
+            live.update(run_tree(sight))
+    return sight
+
+
+def _label(line: StepLine) -> Text:
+    mark, colour = _MARKS.get(line.state, ("○", "dim"))
+    label = Text.assemble(
+        (f"{mark} ", colour), (line.base, "bold"), f"  {line.operation}  ", _state(line.state)
+    )
+    if line.total > 1:
+        label.append(f"  {line.ended}/{line.total}")
+    if line.failed:
+        label.append(f"  {line.failed} failed", "red")
+    if line.attempts > 1:
+        label.append(f"  attempt {line.attempts}", "yellow")
+    return label
+
+
+def _state(state: str) -> tuple[str, str]:
+    return state, _MARKS.get(state, ("", "dim"))[1]
+
+
+def _reason(error: object) -> str:
+    if isinstance(error, dict):
+        return f"{error.get('code', 'error')}: {error.get('message', '')}"
+    return str(error)

@@ -1,0 +1,53 @@
+"""Users of a tenant."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from app.commands.shell import Shell, picked, table, tenant_command
+
+ROLES = ("tenant_admin", "operator", "developer", "viewer", "auditor")
+
+
+def asked_password(password_stdin: bool) -> str:
+    """A new password, from standard input or typed twice."""
+    if password_stdin:
+        return sys.stdin.readline().rstrip("\n")
+    typed: str = click.prompt("New password", hide_input=True, confirmation_prompt=True)
+    return typed
+
+
+@click.group()
+def user() -> None:
+    """Create, list users."""
+
+
+@user.command("create")
+@click.argument("email")
+@click.option("--role", "roles", multiple=True, required=True, type=click.Choice(ROLES))
+@click.option("--name", "display_name", help="Name to show; default: the email address.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, no prompt.")
+@tenant_command
+def create_user(
+    shell: Shell, email: str, roles: tuple[str, ...], display_name: str | None, password_stdin: bool
+) -> None:
+    """Create a user in the tenant you are signed in to."""
+    body = {
+        "email": email,
+        "password": asked_password(password_stdin),
+        "display_name": display_name or email,
+        "roles": list(roles),
+    }
+    document = shell.client.post("/users", body)
+    shell.show(document, lambda: f"User {email} is created with {', '.join(roles)}.")
+
+
+@user.command("list")
+@tenant_command
+def list_users(shell: Shell) -> None:
+    """Everybody in the tenant."""
+    found = list(shell.client.items("/users"))
+    columns = ("email", "display_name", "state", "roles")
+    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))

@@ -1,0 +1,174 @@
+"""The API client: folding of progress, pages, repeats, tokens, exit codes."""
+
+from __future__ import annotations
+
+import json
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from app.client.http import ApiClient, ApiProblem, ApiUnreachable
+from app.client.progress import layers, step_lines, totals
+from app.client.tokens import Token, load_token, save_token
+from app.commands.runs import runs
+from app.commands.shell import Exit, exit_code
+
+PROBLEM = {
+    "type": "urn:quantum:invalid",
+    "title": "The input is not valid",
+    "status": 422,
+    "errors": [{"pointer": "/spec/root", "code": "required", "message": "is required"}],
+}
+
+
+@contextmanager
+def serving(answers: list[tuple[int, object]]) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+    """An HTTP server that gives canned answers in turn; yields its URL, then what it was asked."""
+    asked: list[tuple[str, dict[str, str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append((self.path, dict(self.headers)))
+            status, document = answers.pop(0)
+            if status == 0:
+                self.connection.close()
+                return
+            body = json.dumps(document).encode()
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", asked
+        server.shutdown()
+
+
+def step(base: str, state: str, item: int | None = None, needs: tuple[str, ...] = ()) -> dict[str, object]:
+    return {"base": base, "state": state, "item": item, "needs": list(needs), "operation": "core.echo"}
+
+
+def test_a_foreach_is_one_line_that_counts_its_items() -> None:
+    lines = step_lines(
+        [
+            step("digest", "waiting", needs=("list",)),
+            step("list", "succeeded"),
+            step("digest", "succeeded", 0),
+            step("digest", "failed", 1),
+            step("digest", "running", 2),
+        ]
+    )
+
+    digest = lines[0]
+    assert (digest.state, digest.total, digest.ended, digest.failed, digest.running) == (
+        "waiting",
+        3,
+        2,
+        1,
+        1,
+    )
+    assert totals(lines) == (3, 4)
+    assert [(depth, line.base) for depth, line in layers(lines)] == [(0, "list"), (1, "digest")]
+
+
+def test_items_reads_page_after_page_up_to_the_limit() -> None:
+    pages = [
+        (200, {"items": [{"id": 1}], "next_cursor": "c"}),
+        (200, {"items": [{"id": 2}], "next_cursor": "d"}),
+    ]
+    with serving(pages) as (url, asked):
+        assert [item["id"] for item in ApiClient(url).items("/runs", limit=2)] == [1, 2]
+    assert "cursor=c" in asked[1][0]
+
+
+def test_a_broken_post_is_sent_again_under_the_same_idempotency_key() -> None:
+    with serving([(0, None), (202, {"run": {}})]) as (url, asked):
+        assert ApiClient(url, "t").post("/intents", {}) == {"run": {}}
+    first, second = (headers["Idempotency-Key"] for _, headers in asked)
+    assert first == second
+
+
+def test_a_problem_names_each_fault_by_pointer() -> None:
+    with serving([(422, PROBLEM)]) as (url, _), pytest.raises(ApiProblem) as caught:
+        ApiClient(url).get("/runs")
+    assert caught.value.faults == ("/spec/root: is required",)
+
+
+def test_no_server_is_unreachable() -> None:
+    with pytest.raises(ApiUnreachable):
+        ApiClient("http://127.0.0.1:9").get("/runs")
+
+
+def test_the_token_file_is_for_its_owner_alone(tmp_path) -> None:
+    token = Token("http://api", "acme", "a@acme.example", "access", "refresh")
+    path = tmp_path / "cli" / "token.json"
+    save_token(path, token)
+    save_token(path, token)
+    assert load_token(path) == token
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    path.write_text("{")
+    assert load_token(path) is None
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [(401, 3), (403, 3), (404, 4), (503, 5), (422, 6), (409, 7), (412, 7), (429, 8), (500, 9)],
+)
+def test_every_status_has_its_exit_code(status: int, code: int) -> None:
+    assert exit_code(status) == code
+
+
+@pytest.mark.parametrize(
+    ("answers", "arguments", "code", "said"),
+    [
+        ([(404, {"title": "No such run", "status": 404})], ["show", "x"], Exit.NOT_FOUND, "No such run"),
+        ([(422, PROBLEM)], ["list"], Exit.REFUSED, "/spec/root: is required"),
+        ([(0, None)], ["list"], Exit.UNAVAILABLE, "no answer"),
+        ([], ["retry"], Exit.USAGE, "give a run id"),
+        (
+            [(202, {"id": "r", "state": "running"}), (200, {"id": "r", "state": "failed", "steps": []})],
+            ["retry", "r", "--wait"],
+            Exit.FAILED,
+            "failed",
+        ),
+    ],
+)
+def test_a_command_leaves_with_the_documented_code(
+    answers: list[tuple[int, object]], arguments: list[str], code: Exit, said: str
+) -> None:
+    with serving(list(answers)) as (url, _):
+        result = CliRunner().invoke(runs, [*arguments, "--url", url, "--token", "t"])
+    assert result.exit_code == code, result.output
+    assert said in result.output
+
+
+def test_json_prints_the_documents_alone() -> None:
+    with serving([(200, {"items": [{"id": "r1"}], "next_cursor": None})]) as (url, _):
+        result = CliRunner().invoke(runs, ["list", "--json", "--url", url, "--token", "t"])
+    assert json.loads(result.stdout) == [{"id": "r1"}]
+
+
+def test_without_a_token_the_command_says_how_to_sign_in(tmp_path) -> None:
+    result = CliRunner().invoke(runs, ["list", "--token-file", str(tmp_path / "none")])
+    assert result.exit_code == Exit.AUTH
+    assert "quantum login" in result.output
+
+
+def test_every_tenant_command_speaks_json() -> None:
+    for command in runs.commands.values():
+        assert isinstance(command, click.Command)
+        assert "--json" in {name for option in command.params for name in option.opts}
