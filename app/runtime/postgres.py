@@ -1,0 +1,179 @@
+"""An embedded PostgreSQL cluster: its data directory, its server, its roles."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psycopg2
+from psycopg2 import sql
+
+from app.runtime.binaries import postgres_bin
+from app.runtime.failure import RuntimeFailure
+from app.runtime.guard import Guard
+from app.runtime.identity import Identity
+from app.runtime.ports import LOOPBACK, free_port
+from app.runtime.processes import process_status
+from app.runtime.server import ServerProcess
+
+SUPERUSER = "postgres"
+ROLES = ("quantum_owner", "quantum_app", "quantum_system")
+DATABASE = "quantum"
+TUNING = ("max_connections=200", "shared_buffers=128MB", "max_wal_size=2GB", "log_min_messages=warning")
+
+
+class PostgresServer:
+    """A cluster under `state/pg`, served on a loopback port; no Unix socket, passwords by scram."""
+
+    def __init__(
+        self, state: Path, guard: Guard, identity: Identity, password: str, options: tuple[str, ...] = ()
+    ) -> None:
+        self.data = state / "pg"
+        self.port = 0
+        self._state = state
+        self._identity = identity
+        self._password = password
+        self._options = TUNING + options
+        self._process = ServerProcess(
+            "PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT
+        )
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether the postmaster is there."""
+        return self._process.running
+
+    def url(self, user: str = SUPERUSER, password: str | None = None, database: str = "postgres") -> str:
+        """Return the libpq URL of a user; the superuser's when none is named."""
+        return f"postgresql://{user}:{password or self._password}@{LOOPBACK}:{self.port}/{database}"
+
+    def start(self, preferred_port: int | None = None) -> None:
+        """Make the cluster when there is none, then serve it; raises `RuntimeFailure`."""
+        programs = postgres_bin(self._state, self._identity)
+        if not (self.data / "PG_VERSION").is_file():
+            self._initialise(programs)
+        self._forget_dead_postmaster()
+        self.port = free_port(preferred_port or self.port or None)
+        command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(self.port)]
+        for option in (f"listen_addresses={LOOPBACK}", "unix_socket_directories=", *self._options):
+            command += ["-c", option]
+        self._process.start(command, self._answers)
+
+    def stop(self) -> None:
+        """Stop in PostgreSQL's fast mode: clients are cut off, the data is checkpointed."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """Kill the postmaster with SIGKILL; its children notice, then end."""
+        self._process.kill()
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(psycopg2.OperationalError):  # not up yet: asked again
+            psycopg2.connect(self.url(), connect_timeout=2).close()
+            return True
+        return False
+
+    def _initialise(self, programs: Path) -> None:
+        """Make the cluster in a draft folder, so that an initdb cut short is never taken for a cluster."""
+        draft = self._state / f"pg-draft-{os.getpid()}"
+        draft.mkdir(mode=0o700)
+        self._identity.own(draft)
+        password_file = self._state / f"pg-password-{os.getpid()}"
+        password_file.touch(mode=0o600)
+        try:
+            password_file.write_text(self._password)
+            self._identity.own(password_file)
+            done = subprocess.run(  # noqa: S603 - a program of our wheel with our arguments
+                [
+                    *(str(programs / "initdb"), "-D", str(draft), "-U", SUPERUSER, "-E", "UTF8"),
+                    *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions"),
+                    # Sorting does not depend on the host's C library.
+                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+                ],
+                capture_output=True,
+                text=True,
+                check=False,
+                cwd=self._state,
+                **self._identity.popen(),
+            )
+        finally:
+            password_file.unlink()
+        if done.returncode != 0:
+            raise RuntimeFailure(f"initdb failed: {done.stderr.strip()}")
+        draft.rename(self.data)
+
+    def _forget_dead_postmaster(self) -> None:
+        """Wait out, then remove, what a postmaster killed with -9 left: its pid file, its last children.
+
+        We hold the state directory's lock, so no other supervisor owns a live postmaster here; one that
+        outlived its supervisor is stopped first.
+        """
+        pid_file = self.data / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n", 1)[0])
+        except (FileNotFoundError, ValueError):
+            return
+        if self._is_postmaster(pid):
+            with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+                os.kill(pid, signal.SIGINT)
+        until = time.monotonic() + 10
+        while self._is_postmaster(pid) and time.monotonic() < until:
+            time.sleep(0.05)
+        if self._is_postmaster(pid):
+            raise RuntimeFailure(f"PostgreSQL (process {pid}) still uses {self.data}; end it first")
+        pid_file.unlink(missing_ok=True)  # an orderly stop removed it
+
+    def _is_postmaster(self, pid: int) -> bool:
+        """Tell whether `pid` is our live postmaster: not a zombie, nor a stranger with a reused number."""
+        state, command = process_status(pid)
+        return state not in ("", "Z") and "postgres" in command and str(self.data) in command
+
+
+def create_roles(admin_url: str, passwords: dict[str, str]) -> None:
+    """Create the three roles, or give them these passwords when they are there; needs CREATEROLE."""
+    with (
+        contextlib.closing(psycopg2.connect(admin_url)) as connection,
+        connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtext('quantum roles'))")
+        for role in ROLES:
+            cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
+            verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
+            cursor.execute(
+                sql.SQL("{} ROLE {} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {}").format(
+                    verb, sql.Identifier(role), sql.Literal(passwords[role])
+                )
+            )
+
+
+def create_database(admin_url: str, name: str = DATABASE, template: str = "template1") -> bool:
+    """Create the database `name` for the three roles, owned by the first; return False when it is there."""
+    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # CREATE DATABASE runs in no transaction
+        cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
+        if cursor.fetchone():
+            return False
+        owner, app, system = map(sql.Identifier, ROLES)
+        cursor.execute(sql.SQL("GRANT {} TO CURRENT_USER").format(owner))
+        cursor.execute(
+            sql.SQL("CREATE DATABASE {} OWNER {} TEMPLATE {}").format(
+                sql.Identifier(name), owner, sql.Identifier(template)
+            )
+        )
+        cursor.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
+        cursor.execute(
+            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}, {}, {}").format(
+                sql.Identifier(name), owner, app, system
+            )
+        )
+    return True
