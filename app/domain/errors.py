@@ -1,0 +1,129 @@
+"""The one tree of errors that services raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault of an input: the JSON pointer of its place, a stable code, a sentence for people."""
+
+    pointer: str
+    code: str
+    message: str
+
+
+class QuantumError(Exception):
+    """Base of every error the platform raises on purpose; `code` is stable, `message` is for people."""
+
+    default_code = "error"
+
+    def __init__(self, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.code = code or self.default_code
+        self.message = message
+
+
+class InvalidInput(QuantumError):
+    """The caller's input is wrong; `faults` name each place."""
+
+    default_code = "invalid_input"
+
+    def __init__(self, faults: tuple[Fault, ...], message: str = "The input is not valid.") -> None:
+        super().__init__(message)
+        self.faults = faults
+
+    @classmethod
+    def at(cls, pointer: str, code: str, message: str) -> InvalidInput:
+        """An error with a single fault."""
+        return cls((Fault(pointer, code, message),))
+
+    def __str__(self) -> str:
+        places = "; ".join(f"{fault.pointer or '/'}: {fault.message}" for fault in self.faults)
+        return f"{self.message} {places}".strip()
+
+
+class NotFound(QuantumError):
+    """No such thing, or none that this tenant may see."""
+
+    default_code = "not_found"
+
+
+class Conflict(QuantumError):
+    """The request clashes with what is already there."""
+
+    default_code = "conflict"
+
+
+class IllegalState(Conflict):
+    """The aggregate's state does not allow the transition."""
+
+    default_code = "illegal_state"
+
+
+class PreconditionFailed(QuantumError):
+    """The version the caller saw is no longer the present one."""
+
+    default_code = "precondition_failed"
+
+
+class Forbidden(QuantumError):
+    """The actor is known but may not do this."""
+
+    default_code = "forbidden"
+
+
+class Unauthenticated(QuantumError):
+    """The actor is not known."""
+
+    default_code = "unauthenticated"
+
+
+class RateLimited(QuantumError):
+    """Too many requests; try again after `retry_after_s` seconds."""
+
+    default_code = "rate_limited"
+
+    def __init__(self, message: str, retry_after_s: int, code: str | None = None) -> None:
+        super().__init__(message, code)
+        self.retry_after_s = retry_after_s
+
+
+class TooLarge(QuantumError):
+    """A payload is over its cap."""
+
+    default_code = "too_large"
+
+
+class Unavailable(QuantumError):
+    """A part of the platform (`part`: postgresql, broker, ...) cannot be reached now."""
+
+    default_code = "unavailable"
+
+    def __init__(self, part: str, message: str | None = None) -> None:
+        super().__init__(message or f"{part} is not available", "unavailable")
+        self.part = part
+
+
+class OperationFailed(QuantumError):
+    """An operation failed; `retryable` says whether another attempt may help, `detail` is shown to the tenant."""
+
+    default_code = "operation_failed"
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        retryable: bool = True,
+        detail: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message, code)
+        self.retryable = retryable
+        self.detail = detail or {}
+
+    def as_error(self) -> dict[str, Any]:
+        """The JSON object stored in a step's `error` column."""
+        error: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
+        return {**error, "detail": self.detail} if self.detail else error

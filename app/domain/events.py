@@ -1,0 +1,61 @@
+"""Events of the outbox: their types, subjects, the CloudEvents envelope."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+PREFIX = "io.quantum."
+EVENT_TYPES: tuple[str, ...] = tuple(
+    PREFIX + name
+    for name in (
+        "intent.created",
+        "intent.updated",
+        "run.started",
+        "run.succeeded",
+        "run.failed",
+        "run.cancelled",
+        "run.retried",
+        "step.failed",
+        "step.retrying",
+        "step.poisoned",
+        "module.registered",
+        "workflow.registered",
+        "secret.changed",
+        "user.created",
+        "tenant.created",
+    )
+)
+SHARDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One numbered row of the outbox; `position` orders the feed, `sequence` orders its subject."""
+
+    id: UUID
+    tenant_id: UUID
+    subject: str
+    sequence: int
+    type: str
+    data: Any
+    actor: Any
+    time: datetime
+    position: int
+
+    def cloud_event(self) -> dict[str, Any]:
+        """The CloudEvents 1.0 envelope, with `sequence` as the specification's extension writes it."""
+        return {
+            "specversion": "1.0",
+            "id": str(self.id),
+            "source": f"/tenants/{self.tenant_id}",
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time.isoformat(),
+            "datacontenttype": "application/json",
+            "data": self.data,
+            "tenantid": str(self.tenant_id),
+            "sequence": f"{self.sequence:010d}",
+        }

@@ -1,0 +1,62 @@
+"""Who executes a step, named so that a death can be told from a pause."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+MESSAGE_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StepMessage:
+    """All that a task message says: which step of which run, in which dispatch."""
+
+    tenant_id: UUID
+    run_id: UUID
+    key: str
+    epoch: int
+
+    @classmethod
+    def of(cls, args: Sequence[object]) -> StepMessage:
+        """Read the arguments of a task; raises ValueError when they are not ours."""
+        if len(args) != MESSAGE_PARTS:
+            raise ValueError(f"a step message has {MESSAGE_PARTS} arguments, not {len(args)}")
+        tenant, run, key, epoch = args
+        return cls(UUID(str(tenant)), UUID(str(run)), str(key), int(str(epoch)))
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One process of a worker's pool; `born` tells it from a later process of equal number."""
+
+    pid: int
+    born: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The owner of a claim: worker boot, pool process, and the worker's name for people."""
+
+    boot: UUID
+    child: Child
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStep:
+    """A step that a pool process executes."""
+
+    tenant_id: UUID
+    run_id: UUID
+    key: str
+    child: Child
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """A run and its tenant: what a cross-tenant job hands on, so that the work goes on as that tenant."""
+
+    tenant_id: UUID
+    run_id: UUID

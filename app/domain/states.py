@@ -1,0 +1,64 @@
+"""The legal states of runs, steps, intents; the database enforces the same tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+Transitions = Mapping[str, tuple[str, ...]]
+
+# The states of pause, approval, compensation stand in the table already: the words are fixed by the design.
+RUN_TRANSITIONS: Transitions = {
+    "awaiting_approval": ("queued", "cancelled", "superseded"),
+    "queued": ("running", "pausing", "paused", "cancelling", "cancelled", "superseded"),
+    "running": ("pausing", "paused", "cancelling", "compensating", "succeeded", "failed", "cancelled"),
+    "pausing": ("paused", "running", "cancelling", "succeeded", "failed", "cancelled"),
+    "paused": ("running", "queued", "cancelling", "cancelled", "superseded"),
+    "cancelling": ("compensating", "cancelled"),
+    "compensating": ("failed", "cancelled"),
+    "succeeded": (),
+    "failed": ("running",),  # only an operator's retry
+    "cancelled": (),
+    "superseded": (),
+}
+RUN_INITIAL: tuple[str, ...] = ("awaiting_approval", "queued")
+RUN_TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "superseded"})
+
+STEP_TRANSITIONS: Transitions = {
+    "pending": ("ready", "skipped", "cancelled"),
+    "ready": ("running", "waiting", "succeeded", "failed", "skipped", "cancelled"),
+    "running": ("ready", "waiting", "succeeded", "failed", "skipped", "cancelled"),
+    "waiting": ("ready", "succeeded", "failed", "cancelled"),
+    "succeeded": ("compensating",),
+    "failed": ("ready", "waiting"),  # only an operator's retry; a fan whose items run again waits
+    "skipped": (),
+    "cancelled": ("pending", "ready"),  # only an operator's retry
+    "compensating": ("compensated", "failed"),
+    "compensated": (),
+}
+STEP_INITIAL: tuple[str, ...] = ("pending", "ready")
+STEP_OPEN: frozenset[str] = frozenset({"pending", "ready", "running", "waiting"})
+STEP_DONE: frozenset[str] = frozenset({"succeeded", "skipped"})
+
+INTENT_TRANSITIONS: Transitions = {
+    "pending": ("running", "succeeded", "failed", "cancelled"),
+    "running": ("pending", "succeeded", "failed", "cancelled"),
+    "succeeded": ("pending", "running"),  # a new generation
+    "failed": ("pending", "running"),
+    "cancelled": ("pending", "running"),
+}
+INTENT_INITIAL: tuple[str, ...] = ("pending",)
+
+MACHINES: Mapping[str, tuple[Transitions, tuple[str, ...]]] = {
+    "runs": (RUN_TRANSITIONS, RUN_INITIAL),
+    "run_steps": (STEP_TRANSITIONS, STEP_INITIAL),
+    "intents": (INTENT_TRANSITIONS, INTENT_INITIAL),
+}
+
+RUN_STATES: tuple[str, ...] = tuple(RUN_TRANSITIONS)
+STEP_STATES: tuple[str, ...] = tuple(STEP_TRANSITIONS)
+INTENT_PHASES: tuple[str, ...] = tuple(INTENT_TRANSITIONS)
+
+
+def allowed(transitions: Transitions, old: str, new: str) -> bool:
+    """Whether the table lets `old` become `new`; staying is always legal."""
+    return old == new or new in transitions[old]
