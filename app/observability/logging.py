@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
-from typing import Any, Literal, TextIO, cast
+from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.types import Processor

@@ -38,5 +38,5 @@ def resolve_secrets(reader: SecretReader, tenant_id: UUID, names: Sequence[str])
     values = dict(reader(tenant_id, names))
     missing = sorted(set(names) - values.keys())
     if missing:
-        raise OperationFailed("secret_missing", f"no such secret: {', '.join(missing)}")
+        raise OperationFailed("secret_missing", f"no such secret: {', '.join(missing)}", retryable=False)
     return ResolvedSecrets(values)

@@ -52,7 +52,7 @@ def wait(context: OperationContext, *, seconds: float) -> dict[str, Any]:
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
         if context.cancelled():
-            raise OperationFailed("cancelled", "cancelled while waiting")
+            raise OperationFailed("cancelled", "cancelled while waiting", retryable=False)
         pause.wait(min(left, LOOK_EVERY_S))
     return {"waited_s": seconds}
 
@@ -104,5 +104,5 @@ def assert_condition(
     Raises OperationFailed (`assertion_failed`, not retryable).
     """
     if condition is not True:
-        raise OperationFailed("assertion_failed", message)
+        raise OperationFailed("assertion_failed", message, retryable=False)
     return {"asserted": True}

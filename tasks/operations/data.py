@@ -68,7 +68,9 @@ def list_files(
         if matches(path):
             paths.append(path)
             if len(paths) > MOST_FILES:
-                raise OperationFailed("too_many_files", f"more than {MOST_FILES} files match")
+                raise OperationFailed(
+                    "too_many_files", f"more than {MOST_FILES} files match", retryable=False
+                )
     paths.sort()
     chunks = [paths[at : at + chunk_size] for at in range(0, len(paths), chunk_size)]
     return {"root": str(folder), "files": len(paths), "chunks": chunks, "unreadable": skipped[:MOST_REPORTED]}
@@ -100,7 +102,7 @@ def digest(context: OperationContext, *, root: str, paths: Sequence[str]) -> dic
     unreadable: list[dict[str, str]] = []
     for path in paths:
         if context.cancelled():
-            raise OperationFailed("cancelled", "cancelled while reading files")
+            raise OperationFailed("cancelled", "cancelled while reading files", retryable=False)
         try:
             digests.append(_digest_file(folder, path))
         except OSError as error:
@@ -151,7 +153,9 @@ def summarise(
             "missing_parts": len(parts) - len(present),
         }
     except (KeyError, TypeError) as error:
-        raise OperationFailed("bad_part", "a part is not an output of data.digest") from error
+        raise OperationFailed(
+            "bad_part", "a part is not an output of data.digest", retryable=False
+        ) from error
 
 
 def _largest(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -162,9 +166,11 @@ def _allowed(context: OperationContext, root: str) -> Path:
     folder = Path(os.path.realpath(root)) if Path(root).is_absolute() else None
     roots = [Path(os.path.realpath(allowed)) for allowed in context.resources.data_roots]
     if folder is None or not any(folder.is_relative_to(allowed) for allowed in roots):
-        raise OperationFailed("root_refused", f"{root!r} is not below a folder that the operator allowed")
+        raise OperationFailed(
+            "root_refused", f"{root!r} is not below a folder that the operator allowed", retryable=False
+        )
     if not folder.is_dir():
-        raise OperationFailed("root_refused", f"{root!r} is not a folder")
+        raise OperationFailed("root_refused", f"{root!r} is not a folder", retryable=False)
     return folder
 
 
@@ -174,7 +180,7 @@ def _walk(context: OperationContext, folder: Path, skipped: list[dict[str, str]]
 
     for here, folders, names in os.walk(folder, followlinks=False, onerror=skip):
         if context.cancelled():
-            raise OperationFailed("cancelled", "cancelled while listing files")
+            raise OperationFailed("cancelled", "cancelled while listing files", retryable=False)
         folders.sort()
         for name in names:
             full = Path(here, name)
@@ -194,7 +200,7 @@ def _walk(context: OperationContext, folder: Path, skipped: list[dict[str, str]]
 def _matcher(pattern: str) -> Callable[[str], object]:
     parts = PurePosixPath(pattern).parts
     if not parts or pattern.startswith("/") or ".." in parts:
-        raise OperationFailed("bad_pattern", "the pattern must be relative, without '..'")
+        raise OperationFailed("bad_pattern", "the pattern must be relative, without '..'", retryable=False)
     text = ""
     for part in parts[:-1]:
         text += "(?:[^/]+/)*" if part == "**" else _segment(part) + "/"
@@ -211,7 +217,7 @@ def _segment(part: str) -> str:
 def _opened(folder: Path, path: str) -> Iterator[int]:
     parts = PurePosixPath(path).parts
     if not parts or path.startswith("/") or ".." in parts or "\0" in path:
-        raise OperationFailed("path_refused", f"path {path!r} leaves the root")
+        raise OperationFailed("path_refused", f"path {path!r} leaves the root", retryable=False)
     # Each part is opened relative to the one before and no link is followed, so no swap in between leads out.
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

@@ -132,7 +132,7 @@ def follow(context: OperationContext, call: Call, resolve: Resolver) -> Answer:
     target = _checked(call.url, context, resolve)
     for _ in range(MOST_REDIRECTS + 1):
         if context.cancelled():
-            raise OperationFailed("cancelled", "cancelled before the request")
+            raise OperationFailed("cancelled", "cancelled before the request", retryable=False)
         answer = _exchange(context, call, target)
         location = answer.headers.get("location")
         if answer.status not in REDIRECTS or location is None:
@@ -140,15 +140,15 @@ def follow(context: OperationContext, call: Call, resolve: Resolver) -> Answer:
         url = urljoin(call.url, location)
         source, target = target, _checked(url, context, resolve)
         call = _redirected(call, answer.status, url, source, target)
-    raise OperationFailed("too_many_redirects", f"more than {MOST_REDIRECTS} redirects")
+    raise OperationFailed("too_many_redirects", f"more than {MOST_REDIRECTS} redirects", retryable=False)
 
 
 def _outgoing(headers: Mapping[str, str], *, has_body: bool, key: str) -> dict[str, str]:
     for name, value in headers.items():
         if not TOKEN.fullmatch(name) or name.lower() in FRAMING_HEADERS:
-            raise OperationFailed("bad_header", f"header {name!r} may not be set")
+            raise OperationFailed("bad_header", f"header {name!r} may not be set", retryable=False)
         if re.search(r"[\r\n\0]", value):
-            raise OperationFailed("bad_header", f"header {name!r} holds a line break")
+            raise OperationFailed("bad_header", f"header {name!r} holds a line break", retryable=False)
     ours = {"Accept-Encoding": "identity", "User-Agent": "quantum-platform", "Idempotency-Key": key}
     if has_body:
         ours["Content-Type"] = "application/json"
@@ -160,21 +160,23 @@ def _checked(url: str, context: OperationContext, resolve: Resolver) -> Target:
     try:
         return check_target(url, context.resources.allowed_http_targets, resolve)
     except TargetRefused as error:
-        raise OperationFailed("target_refused", str(error)) from error
+        raise OperationFailed("target_refused", str(error), retryable=False) from error
     except NameNotResolved as error:
         raise OperationFailed("name_not_resolved", str(error), retryable=True) from error
 
 
 def _redirected(call: Call, status: int, url: str, source: Target, target: Target) -> Call:
     if source.scheme == "https" and target.scheme == "http":
-        raise OperationFailed("redirect_refused", "a redirect from https to http is refused")
+        raise OperationFailed("redirect_refused", "a redirect from https to http is refused", retryable=False)
     moved = replace(call, url=url)
     if status == 303 or (status in (301, 302) and call.method == "POST"):  # noqa: PLR2004 - RFC 9110 names them
         kept = {name: text for name, text in call.headers.items() if name.lower() != "content-type"}
         moved = replace(moved, method="HEAD" if call.method == "HEAD" else "GET", body=None, headers=kept)
     if target.origin != source.origin:
         if moved.body is not None:
-            raise OperationFailed("redirect_refused", "a body may not follow to another origin")
+            raise OperationFailed(
+                "redirect_refused", "a body may not follow to another origin", retryable=False
+            )
         kept = {name: text for name, text in moved.headers.items() if name.lower() in TRAVELLING_HEADERS}
         moved = replace(moved, headers=kept)
     return moved
@@ -210,7 +212,9 @@ def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:
             headers = {name.lower(): value for name, value in response.headers.items()}
             return Answer(response.status, headers, _body(context, call, response))
         except urllib3.exceptions.SSLError as error:
-            raise OperationFailed("tls_failed", f"TLS with {target.host}: {error}") from error
+            raise OperationFailed(
+                "tls_failed", f"TLS with {target.host}: {error}", retryable=False
+            ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
             late = isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError)
             kind = "timed_out" if late else "unreachable"
@@ -228,11 +232,13 @@ def _body(context: OperationContext, call: Call, response: BaseHTTPResponse) -> 
     while piece := response.read1(PIECE):
         size += len(piece)
         if size > call.max_bytes:
-            raise OperationFailed("answer_too_large", f"the answer exceeds {call.max_bytes} bytes")
+            raise OperationFailed(
+                "answer_too_large", f"the answer exceeds {call.max_bytes} bytes", retryable=False
+            )
         pieces.append(piece)
         _left(call)
         if context.cancelled():
-            raise OperationFailed("cancelled", "cancelled while reading the answer")
+            raise OperationFailed("cancelled", "cancelled while reading the answer", retryable=False)
     return b"".join(pieces)
 
 
@@ -289,7 +295,7 @@ def _json(body: bytes) -> Any:
     try:
         return _storable(jsonlib.loads(body, parse_constant=refuse))
     except (ValueError, RecursionError) as error:
-        raise OperationFailed("bad_json", f"the answer is not JSON: {error}") from error
+        raise OperationFailed("bad_json", f"the answer is not JSON: {error}", retryable=False) from error
 
 
 def _storable(value: Any) -> Any:
