@@ -64,6 +64,8 @@ class Settings:
     """`host:port` pairs that http operations may reach although they are private."""
     data_roots: tuple[Path, ...] = ()
     """Folders that data operations may read."""
+    extra_modules: tuple[str, ...] = ()
+    """Modules as `package.file:attribute`, beside those that installed packages offer as entry points."""
     worker_concurrency: int = 2
     worker_queues: tuple[str, ...] = ("default",)
     log_level: str = "INFO"
@@ -165,6 +167,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         api_port=reader.number("API_PORT", 8000, 1, 65535),
         allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), _target),
         data_roots=reader.items("QUANTUM_DATA_ROOTS", (), _folder),
+        extra_modules=reader.items("QUANTUM_MODULES", (), _module),
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
@@ -188,22 +191,27 @@ def _server_urls(reader: _Reader, served: bool, state_dir: Path) -> dict[str, st
     urls["DATABASE_DIRECT_URL"] = given.get("DATABASE_DIRECT_URL") or urls["DATABASE_OWNER_URL"]
     urls["BROKER_URL"] = given.get("BROKER_URL") or urls["REDIS_URL"]
     urls["RESULT_URL"] = given.get("RESULT_URL") or urls["REDIS_URL"]
-    for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL", "DATABASE_DIRECT_URL"):
-        urls[name] = reader.url(name, urls[name], ("postgresql", "postgres", "postgresql+psycopg2"))
-        if urls[name]:
-            urls[name] = "postgresql" + urls[name][urls[name].index("://") :]
-    for name, schemes in (
-        ("REDIS_URL", ("redis", "rediss")),
-        ("BROKER_URL", ("redis", "rediss", "amqp", "amqps")),
-        ("RESULT_URL", ("redis", "rediss")),
-    ):
-        urls[name] = reader.url(name, urls[name], schemes)
+    for name, url in urls.items():
+        if not url and name not in SERVER_URLS:
+            continue  # it follows one of those, which is told to be missing
+        urls[name] = reader.url(name, url, _SCHEMES[name.partition("_")[0]])
+        if urls[name] and name.startswith("DATABASE"):
+            urls[name] = "postgresql" + url[url.index("://") :]
     users = [urlsplit(urls[name]).username for name in SERVER_URLS[:3] if urls[name]]
     if len(set(users)) < len(users):
         reader.fault(
             "DATABASE_URL", "must name another role than the owner's or the system's URL, all three distinct"
         )
     return urls
+
+
+_SCHEMES = {
+    "DATABASE": ("postgresql", "postgres", "postgresql+psycopg2"),
+    "REDIS": ("redis", "rediss"),
+    "BROKER": ("redis", "rediss", "amqp", "amqps"),
+    "RESULT": ("redis", "rediss"),
+}
+"""The schemes of a server URL, by the first word of its variable."""
 
 
 def _running_servers(state_dir: Path) -> dict[str, str]:
@@ -313,6 +321,13 @@ def _target(item: str) -> str:
     host, separator, port = item.rpartition(":")
     if not separator or not host or not port.isdigit():
         raise ValueError(f"must be host:port pairs separated by commas; {item!r} is not one")
+    return item
+
+
+def _module(item: str) -> str:
+    module, separator, attribute = item.partition(":")
+    if not separator or not attribute.isidentifier() or not module.replace(".", "_").isidentifier():
+        raise ValueError(f"must be package.file:attribute separated by commas; {item!r} is not one")
     return item
 
 

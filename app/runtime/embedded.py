@@ -88,7 +88,7 @@ class EmbeddedServers:
 def servers_of(environ: Mapping[str, str]) -> Iterator[dict[str, str]]:
     """Yield `environ` with the URLs of running servers: those it names, else embedded ones.
 
-    Servers that another process of this checkout runs are used as they are; else they are started for the time.
+    Servers that another process of this checkout runs are used as they are; else they are started for a time.
     """
     if not wants_embedded(environ):
         yield dict(environ)
@@ -117,7 +117,7 @@ def running_urls(state: Path) -> dict[str, str]:
 
 
 def prepare_state(state: Path) -> None:
-    """Make the state directory: all may pass through, as the servers' user must; only its owner may list it."""
+    """Make the state directory: all may pass, as the servers' user must; only its owner may list it."""
     state.mkdir(mode=0o711, parents=True, exist_ok=True)
     state.chmod(0o711)
 

@@ -20,7 +20,7 @@ class Guard:
     """Watches processes that lead a group of their own.
 
     The kernel closes the pipe to the guard when this process ends, `kill -9` included; the guard then sends
-    each child still watched its stop signal, waits, kills what is left. Close it when the children are stopped.
+    each child still watched its stop signal, waits, kills what is left. Close it in the end.
     """
 
     def __init__(self, patience_s: float = PATIENCE_S) -> None:

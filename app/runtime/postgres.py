@@ -30,7 +30,13 @@ class PostgresServer:
     """A cluster under `state/pg`, served on a loopback port; no Unix socket, passwords by scram."""
 
     def __init__(
-        self, state: Path, guard: Guard, identity: Identity, password: str, options: tuple[str, ...] = ()
+        self,
+        state: Path,
+        guard: Guard,
+        identity: Identity,
+        password: str,
+        options: tuple[str, ...] = (),
+        programs: Path | None = None,
     ) -> None:
         self.data = state / "pg"
         self.port = 0
@@ -38,6 +44,7 @@ class PostgresServer:
         self._identity = identity
         self._password = password
         self._options = TUNING + options
+        self._programs = programs
         self._process = ServerProcess(
             "PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT
         )
@@ -58,7 +65,7 @@ class PostgresServer:
 
     def start(self, preferred_port: int | None = None) -> None:
         """Make the cluster when there is none, then serve it; raises `RuntimeFailure`."""
-        programs = postgres_bin(self._state, self._identity)
+        programs = self._programs or postgres_bin(self._state, self._identity)
         if not (self.data / "PG_VERSION").is_file():
             self._initialise(programs)
         self._forget_dead_postmaster()
@@ -96,8 +103,7 @@ class PostgresServer:
                 [
                     *(str(programs / "initdb"), "-D", str(draft), "-U", SUPERUSER, "-E", "UTF8"),
                     *("--auth=scram-sha-256", f"--pwfile={password_file}", "--no-instructions"),
-                    # Sorting does not depend on the host's C library.
-                    *("--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"),
+                    *_locale(programs),
                 ],
                 capture_output=True,
                 text=True,
@@ -136,6 +142,16 @@ class PostgresServer:
         """Tell whether `pid` is our live postmaster: not a zombie, nor a stranger with a reused number."""
         state, command = process_status(pid)
         return state not in ("", "Z") and "postgres" in command and str(self.data) in command
+
+
+def _locale(programs: Path) -> tuple[str, ...]:
+    """Return options that sort alike on every host; the builtin provider came with version 17."""
+    shown = subprocess.run(  # noqa: S603 - the program whose version is asked
+        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    major = int(shown.split()[2].split(".")[0])
+    builtin = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
+    return (*builtin, "--locale=C") if major >= 17 else ("--locale=C",)  # noqa: PLR2004 - see above
 
 
 def create_roles(admin_url: str, passwords: dict[str, str]) -> None:

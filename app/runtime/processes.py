@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def process_status(pid: int) -> tuple[str, str]:
-    """Return the state letter (`Z` for a zombie) with the command line of `pid`; both empty when it is gone."""
+    """Return the state letter (`Z`: zombie) with the command line of `pid`; both empty when it is gone."""
     proc = Path("/proc") / str(pid)
     if Path("/proc/self").exists():
         try:

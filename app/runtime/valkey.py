@@ -16,7 +16,7 @@ from app.runtime.server import ServerProcess
 
 
 class ValkeyServer:
-    """A server with its data under `state/valkey`, on a loopback port, with a password; append-only by default."""
+    """A server with its data under `state/valkey`, on a loopback port with a password; durable by default."""
 
     def __init__(
         self, state: Path, guard: Guard, identity: Identity, password: str, persist: bool = True

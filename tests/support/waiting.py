@@ -1,0 +1,34 @@
+"""Waiting for a condition, the only way that tests let time pass."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def eventually(predicate: Callable[[], T], *, within: float = 10.0, every: float = 0.05, what: str = "") -> T:
+    """Return the first truthy value of `predicate()`; raise AssertionError after `within` seconds."""
+    pause = threading.Event()
+    until = time.monotonic() + within
+    while True:
+        value = predicate()
+        if value:
+            return value
+        if time.monotonic() > until:
+            raise AssertionError(f"not so within {within:g} s: {what or predicate!r}; last seen: {value!r}")
+        pause.wait(every)
+
+
+def holds(predicate: Callable[[], object], *, during: float, every: float = 0.05, what: str = "") -> None:
+    """Check that `predicate()` stays truthy for `during` seconds."""
+    pause = threading.Event()
+    until = time.monotonic() + during
+    while time.monotonic() < until:
+        value = predicate()
+        if not value:
+            raise AssertionError(f"ceased to hold: {what or predicate!r}; seen: {value!r}")
+        pause.wait(every)
