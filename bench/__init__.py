@@ -1,0 +1,1 @@
+"""Benchmarks: the platform beside bare Celery, on one machine, alternating in one run."""

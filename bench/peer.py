@@ -1,0 +1,28 @@
+"""Bare Celery as a user would set it up: late acknowledgement, results in Valkey, no state of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from app.settings import inherited_environment
+
+URL_VARIABLE = "BENCH_PEER_URL"
+"""Names the Valkey database of the peer; the runner sets it for the worker."""
+
+peer = Celery("bench_peer")
+peer.conf.update(
+    broker_url=inherited_environment().get(URL_VARIABLE),
+    result_backend=inherited_environment().get(URL_VARIABLE),
+    task_acks_late=True,
+    task_default_queue="bench_peer",
+    broker_connection_retry_on_startup=True,
+    worker_hijack_root_logger=False,
+)
+
+
+@peer.task(name="bench.noop")
+def noop(*_results: Any, n: int = 0) -> dict[str, Any]:
+    """The step of every work: it does nothing, its result is kept."""
+    return {"ok": True, "n": n}
