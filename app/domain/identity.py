@@ -1,58 +1,77 @@
-"""Who acts: the actor, the six roles, the permissions each role has."""
+"""Who acts, in which roles, with which permissions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
-READ_WORK = frozenset(
+PLATFORM_SLUG: Final = "platform"
+"""The tenant whose administrators see the tenants; there is one, made first."""
+
+PERMISSIONS: Final = frozenset(
     {
-        "module:read",
-        "intent_type:read",
-        "workflow:read",
-        "intent:read",
-        "run:read",
-        "event:read",
+        "tenants:read",
+        "tenants:write",
+        "users:read",
+        "users:write",
+        "modules:read",
+        "modules:write",
+        "intent_types:read",
+        "intents:read",
+        "intents:write",
+        "workflows:read",
+        "workflows:write",
+        "runs:read",
+        "runs:repair",
+        "events:read",
+        "audit:read",
+        "secrets:read",
+        "secrets:write",
     }
 )
-_DEVELOP = READ_WORK | {
-    "intent:create",
-    "run:retry",
-    "run:cancel",
-    "workflow:register",
-    "module:register",
-    "secret:read",
-}
-_OPERATE = READ_WORK | {"intent:create", "run:retry", "run:cancel", "secret:read", "worker:read"}
-_ADMINISTER = _DEVELOP | _OPERATE | {"secret:write", "user:read", "user:write", "audit:read", "tenant:read"}
 
-PERMISSIONS: dict[str, frozenset[str]] = {
-    "platform_admin": frozenset(_ADMINISTER | {"tenants:read", "tenants:write"}),
-    "tenant_admin": frozenset(_ADMINISTER),
-    "operator": frozenset(_OPERATE),
-    "developer": frozenset(_DEVELOP),
-    "viewer": READ_WORK,
-    "auditor": READ_WORK | {"audit:read", "user:read", "tenant:read"},
+_VIEW: Final = frozenset(
+    {"modules:read", "intent_types:read", "intents:read", "workflows:read", "runs:read", "events:read"}
+)
+_OPERATE: Final = _VIEW | {"runs:repair"}
+_DEVELOP: Final = _OPERATE | {
+    "intents:write",
+    "workflows:write",
+    "modules:write",
+    "secrets:read",
 }
-ROLES: tuple[str, ...] = tuple(PERMISSIONS)
-ALL_PERMISSIONS: frozenset[str] = frozenset().union(*PERMISSIONS.values())
+
+ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
+    "platform_admin": frozenset({"tenants:read", "tenants:write"}),
+    "tenant_admin": _DEVELOP | {"users:read", "users:write", "secrets:write", "audit:read"},
+    "operator": _OPERATE,
+    "developer": _DEVELOP,
+    "viewer": _VIEW,
+    "auditor": _VIEW | {"audit:read", "users:read"},
+}
+"""The fixed table behind `authorize`: what each role may do inside its own tenant."""
+
+ROLES: Final = tuple(ROLE_PERMISSIONS)
+PLATFORM_ROLES: Final = frozenset({"platform_admin"})
+"""Roles that only users of the platform tenant may hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """The authenticated caller of one request."""
+    """An authenticated caller and the request it made; `user_id` is None for the platform itself."""
 
     tenant_id: UUID
+    tenant_slug: str
     user_id: UUID | None
     email: str
-    roles: tuple[str, ...]
-    request_id: str = ""
+    roles: frozenset[str]
+    request_id: str
     source_ip: str | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What events and audit records keep of the actor."""
+        """Return what events, audit records and SQL functions keep of the caller."""
         return {
             "user_id": str(self.user_id) if self.user_id else None,
             "email": self.email,
@@ -60,13 +79,11 @@ class Actor:
             "source_ip": self.source_ip,
         }
 
-    def may(self, permission: str) -> bool:
-        """Whether one of the roles grants the permission."""
-        return permits(self.roles, permission)
 
+def is_allowed(actor: Actor, permission: str) -> bool:
+    """Tell whether one of the actor's roles grants `permission`; roles unknown to the table grant nothing.
 
-def permits(roles: Iterable[str], permission: str) -> bool:
-    """Whether one of the roles grants the permission; ValueError for a permission nobody defined."""
-    if permission not in ALL_PERMISSIONS:
-        raise ValueError(f"unknown permission {permission!r}")
-    return any(permission in PERMISSIONS.get(role, frozenset()) for role in roles)
+    The tenants themselves answer to platform administrators of the platform tenant only.
+    """
+    roles = actor.roles if actor.tenant_slug == PLATFORM_SLUG else actor.roles - PLATFORM_ROLES
+    return any(permission in ROLE_PERMISSIONS.get(role, frozenset()) for role in roles)
