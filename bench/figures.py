@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -48,7 +49,7 @@ def load_now() -> float:
 def percentile(values: Sequence[float], share: float) -> float:
     """The nearest-rank percentile; `share` in 0..1."""
     ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
 
 
 def figures(measures: Iterable[Measure]) -> tuple[Figure, ...]:

@@ -1,0 +1,30 @@
+"""The benchmark's arithmetic: medians, ratios that read the same way for rates as for latencies."""
+
+from __future__ import annotations
+
+from bench.figures import Measure, figures, percentile, ratios, table
+
+
+def measure(system: str, value: float, work: str = "W1", unit: str = "runs/s", load: float = 0.5) -> Measure:
+    return Measure(work, system, value, unit, "lower" if unit == "ms" else "higher", load)
+
+
+def test_a_figure_is_the_median_with_the_highest_load() -> None:
+    [figure] = figures([measure("ours", 10, load=0.1), measure("ours", 30, load=2.0), measure("ours", 20)])
+    assert (figure.value, figure.n, figure.load) == (20, 3, 2.0)
+
+
+def test_a_ratio_above_one_is_better_for_rates_as_for_latencies() -> None:
+    rates = [measure("ours", 50), measure("celery", 100)]
+    delays = [measure("ours", 5, "W3", "ms"), measure("celery", 10, "W3", "ms")]
+    assert ratios(figures(rates + delays)) == {("W1", "runs/s"): 0.5, ("W3", "ms"): 2.0}
+    assert "| 0.50 |" in table(figures(rates))
+
+
+def test_no_ratio_without_a_peer() -> None:
+    assert ratios(figures([measure("ours", 50)])) == {}
+
+
+def test_percentile_is_nearest_rank() -> None:
+    assert percentile(range(1, 101), 0.95) == 95
+    assert percentile([7.0], 0.95) == 7.0
