@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 from app.domain.errors import OperationFailed
-
 from app.domain.modules import Module, OperationContext
 
 LOOK_EVERY_S = 0.1

@@ -13,7 +13,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from app.domain.errors import OperationFailed
-
 from app.domain.modules import Module, OperationContext
 
 LARGEST = 10
@@ -44,6 +43,7 @@ class Digest:
             "root": {"type": "string", "minLength": 1},
             "pattern": {"type": "string", "minLength": 1, "maxLength": 500},
             "chunk_size": {"type": "integer", "minimum": 1, "maximum": MOST_IN_CHUNK},
+            "exclude": {"type": "array", "items": {"type": "string"}, "maxItems": 100},
         },
         "required": ["root"],
         "additionalProperties": False,
@@ -52,19 +52,25 @@ class Digest:
     timeout_s=600,
 )
 def list_files(
-    context: OperationContext, *, root: str, pattern: str = "**/*", chunk_size: int = 200
+    context: OperationContext,
+    *,
+    root: str,
+    pattern: str = "**/*",
+    chunk_size: int = 200,
+    exclude: Sequence[str] = (),
 ) -> dict[str, Any]:
     """List the regular files below `root` whose relative path matches, sorted, in chunks of relative paths.
 
-    In the pattern `**/` is any number of folders, `*` and `?` stay within a name. Symbolic links are never
-    followed, to files or to folders. Folders that cannot be read are reported in `unreadable`. Raises
-    OperationFailed: `root_refused`, `bad_pattern`, `too_many_files`, `cancelled`.
+    In the pattern `**/` is any number of folders, `*` and `?` stay within a name. Folders named in `exclude`
+    are not entered. Symbolic links are never followed, to files or to folders. Folders that cannot be read
+    are reported in `unreadable`. Raises OperationFailed: `root_refused`, `bad_pattern`, `too_many_files`,
+    `cancelled`.
     """
     folder = _allowed(context, root)
     matches = _matcher(pattern)
     paths: list[str] = []
     skipped: list[dict[str, str]] = []
-    for path in _walk(context, folder, skipped):
+    for path in _walk(context, folder, frozenset(exclude), skipped):
         if matches(path):
             paths.append(path)
             if len(paths) > MOST_FILES:
@@ -174,14 +180,16 @@ def _allowed(context: OperationContext, root: str) -> Path:
     return folder
 
 
-def _walk(context: OperationContext, folder: Path, skipped: list[dict[str, str]]) -> Iterator[str]:
+def _walk(
+    context: OperationContext, folder: Path, exclude: frozenset[str], skipped: list[dict[str, str]]
+) -> Iterator[str]:
     def skip(error: OSError) -> None:
         skipped.append({"path": ascii(error.filename), "reason": error.strerror or type(error).__name__})
 
     for here, folders, names in os.walk(folder, followlinks=False, onerror=skip):
         if context.cancelled():
             raise OperationFailed("cancelled", "cancelled while listing files", retryable=False)
-        folders.sort()
+        folders[:] = sorted(set(folders) - exclude)
         for name in names:
             full = Path(here, name)
             relative = full.relative_to(folder).as_posix()

@@ -14,9 +14,9 @@ from typing import Any
 from urllib.parse import urljoin
 
 import urllib3
-from app.domain.errors import OperationFailed
 from urllib3.response import BaseHTTPResponse
 
+from app.domain.errors import OperationFailed
 from app.domain.modules import Module, OperationContext
 from app.observability.masking import MASK, SENSITIVE_HEADERS
 from app.security.egress import (
@@ -216,7 +216,9 @@ def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:
                 "tls_failed", f"TLS with {target.host}: {error}", retryable=False
             ) from error
         except (urllib3.exceptions.HTTPError, OSError) as error:
+            # NewConnectionError, a refusal, is a TimeoutError by the library's history only.
             late = isinstance(error, urllib3.exceptions.TimeoutError | TimeoutError)
+            late = late and not isinstance(error, urllib3.exceptions.NewConnectionError)
             kind = "timed_out" if late else "unreachable"
             message = f"{call.method} {target.scheme}://{target.host_header}: {kind.replace('_', ' ')}"
             detail = {"reason": type(error).__name__}
