@@ -11,4 +11,4 @@ def authorize(actor: Actor, permission: str) -> None:
     if permission not in PERMISSIONS:
         raise LookupError(f"no permission is called {permission!r}")
     if not is_allowed(actor, permission):
-        raise Forbidden("forbidden", f"this needs the permission {permission}")
+        raise Forbidden(f"this needs the permission {permission}")

@@ -1,0 +1,95 @@
+"""The HTTP application, put together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flask_smorest
+from flask import Flask
+from flask_jwt_extended import JWTManager
+
+from app.api import (
+    audit,
+    auth,
+    docs,
+    events,
+    health,
+    intent_types,
+    intents,
+    modules,
+    runs,
+    secrets,
+    steps,
+    tenants,
+    users,
+    workflows,
+)
+from app.api.errors import register_error_handlers
+from app.api.measure import measure
+from app.api.parts import ApiParts
+from app.api.request_context import surround
+from app.api.routes import PREFIX, SMALL_BODY
+from app.api.schemas.common import json_object_schema
+from app.security.tokens import ACCESS_LIFETIME
+
+VERSION = "1.0"
+ISSUER = "quantum-platform"
+RESOURCES = (auth, tenants, users, modules, intent_types, intents, workflows, runs, steps, events, audit, secrets)
+
+
+class Api(flask_smorest.Api):
+    """flask-smorest without its catch-all response: each route lists its own statuses."""
+
+    DEFAULT_ERROR_RESPONSE_NAME = None
+
+    def _register_error_handlers(self) -> None:
+        """Leave errors to app.api.errors."""
+
+
+def create_app(parts: ApiParts) -> Flask:
+    """Return the WSGI application wired with `parts`."""
+    app = Flask(__name__, static_folder=None)
+    app.config.update(
+        API_TITLE="Quantum Platform",
+        API_VERSION=VERSION,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX=PREFIX,
+        OPENAPI_JSON_PATH="openapi.json",
+        API_SPEC_OPTIONS=_spec_options(),
+        MAX_CONTENT_LENGTH=SMALL_BODY,
+        JSON_SORT_KEYS=False,
+        JWT_ALGORITHM="EdDSA",
+        JWT_DECODE_ALGORITHMS=["EdDSA"],
+        JWT_PRIVATE_KEY=parts.keys.private,
+        JWT_PUBLIC_KEY=parts.keys.public,
+        JWT_ACCESS_TOKEN_EXPIRES=ACCESS_LIFETIME,
+        JWT_ENCODE_ISSUER=ISSUER,
+        JWT_DECODE_ISSUER=ISSUER,
+        JWT_TOKEN_LOCATION=["headers"],
+    )
+    app.extensions["quantum"] = parts
+    manager = JWTManager(app)
+    manager.additional_headers_loader(lambda _: {"kid": parts.keys.key_id})
+    register_error_handlers(app)
+    surround(app)
+    measure(app)
+    api = Api(app)
+    api.ma_plugin.converter.add_attribute_function(json_object_schema)
+    for resource in RESOURCES:
+        api.register_blueprint(resource.blueprint)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(docs.blueprint)
+    return app
+
+
+def _spec_options() -> dict[str, Any]:
+    return {
+        "info": {
+            "description": "Declare intents, watch their runs, repair what failed.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": "/"}],
+        "components": {
+            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
+        },
+    }

@@ -1,0 +1,60 @@
+"""Sign-in, token refresh, the caller's own identity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+from flask_jwt_extended import create_access_token
+
+from app.api.request_context import actor, parts
+from app.api.routes import ANYBODY, SIGNED_IN, Blueprint, endpoint
+from app.api.schemas.identity import CredentialsSchema, MeSchema, RefreshSchema, TokenSchema
+from app.domain.identity import PERMISSIONS, is_allowed
+from app.security.tokens import ACCESS_LIFETIME
+from app.services.sign_in import SignedIn, refresh, sign_in
+
+blueprint = Blueprint("auth", "Tokens, and who holds them.")
+
+
+@endpoint(blueprint, "POST /auth/token", ANYBODY, TokenSchema, body=CredentialsSchema, errors=(401, 429))
+def create_token(body: dict[str, str]) -> dict[str, Any]:
+    """Sign in with the tenant's slug, an email address, a password."""
+    return _tokens(
+        sign_in(parts().database, body["tenant"], body["email"], body["password"], request.remote_addr or "")
+    )
+
+
+@endpoint(blueprint, "POST /auth/refresh", ANYBODY, TokenSchema, body=RefreshSchema, errors=(401, 429))
+def refresh_token(body: dict[str, str]) -> dict[str, Any]:
+    """Exchange a refresh token, which works once: a second use ends the whole family of tokens."""
+    return _tokens(refresh(parts().database, body["refresh_token"]))
+
+
+@endpoint(blueprint, "GET /me", SIGNED_IN, MeSchema)
+def show_me() -> dict[str, Any]:
+    """Tell who the caller is, with the permissions of its roles."""
+    caller = actor()
+    return {
+        "user_id": caller.user_id,
+        "email": caller.email,
+        "tenant_id": caller.tenant_id,
+        "tenant": caller.tenant_slug,
+        "roles": sorted(caller.roles),
+        "permissions": sorted(each for each in PERMISSIONS if is_allowed(caller, each)),
+    }
+
+
+def _tokens(signed_in: SignedIn) -> dict[str, Any]:
+    claims = {
+        "tid": str(signed_in.tenant_id),
+        "tenant": signed_in.tenant_slug,
+        "email": signed_in.email,
+        "roles": sorted(signed_in.roles),
+    }
+    return {
+        "access_token": create_access_token(str(signed_in.user_id), additional_claims=claims),
+        "refresh_token": signed_in.refresh_token,
+        "token_type": "Bearer",
+        "expires_in": int(ACCESS_LIFETIME.total_seconds()),
+    }

@@ -1,0 +1,34 @@
+"""What the HTTP application is wired with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from app.api.limits import TenantLimits
+from app.db.engine import Database
+from app.domain.modules import ModuleRegistry
+from app.security.keys import SigningKeys
+from app.security.secret_box import SecretBox
+from app.services.submit import SubmitDeps
+
+Probe = Callable[[], None]
+"""Raises when the part it looks at is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class ApiParts:
+    """Everything a route may reach; built by bootstrap, replaced piecewise in tests."""
+
+    database: Database
+    """Sessions of the app role."""
+    platform: Database
+    """Sessions of the system role: sign-in of the platform's administrators aside, the tenants routes only."""
+    keys: SigningKeys
+    box: SecretBox
+    registry: ModuleRegistry
+    submit: SubmitDeps
+    limits: TenantLimits
+    probes: Mapping[str, Probe] = field(default_factory=dict)
+    required: frozenset[str] = frozenset({"database"})
+    """Probes without which the API is not ready; the others only degrade it."""

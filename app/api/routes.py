@@ -1,0 +1,135 @@
+"""The one way to declare a route: its guard, its shapes, every status it may answer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import flask_smorest
+from flask import request
+from marshmallow import Schema
+
+from app.api.bodies import StrictParser
+from app.api.errors import PROBLEM_TYPE, ProblemSchema
+from app.api.etags import IF_MATCH
+from app.api.idempotency import IDEMPOTENCY_KEY
+from app.api.request_context import identify, parts
+from app.security.authorize import authorize
+
+PREFIX: Final = "/api/v1"
+SMALL_BODY: Final = 1024 * 1024
+"""Bytes of a request body, where a route does not say otherwise."""
+
+View = Callable[..., Any]
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+_REQUEST_ID_HEADER: Final = {"X-Request-ID": _header("Names this request in logs, events and audit records")}
+_ETAG_HEADER: Final = {"ETag": _header("For If-Match of a change")}
+_LOCATION_HEADER: Final = {"Location": _header("Where the new resource is")}
+
+
+class Blueprint(flask_smorest.Blueprint):
+    """A resource's routes, below the API's prefix."""
+
+    ARGUMENTS_PARSER = StrictParser()
+
+    def __init__(self, name: str, description: str) -> None:
+        super().__init__(name, __name__, url_prefix=PREFIX, description=description)
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may call: the holders of `permission`, every signed-in user without one, anybody when `public`."""
+
+    permission: str | None = None
+    public: bool = False
+
+
+ANYBODY: Final = Access(public=True)
+SIGNED_IN: Final = Access()
+
+
+def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
+    blueprint: Blueprint,
+    rule: str,
+    access: Access | str,
+    answer: type[Schema] | Schema | None,
+    *,
+    status: int = 200,
+    body: type[Schema] | None = None,
+    document: Mapping[str, Any] | None = None,
+    query: type[Schema] | None = None,
+    creates: bool = False,
+    changes: bool = False,
+    tagged: bool = False,
+    errors: Iterable[int] = (),
+    largest_body: int = SMALL_BODY,
+) -> Callable[[View], View]:
+    """Register the decorated view under `rule`, such as "GET /runs/<uuid:run_id>".
+
+    A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes` needs
+    If-Match, `tagged` answers carry an ETag. `document` describes a body that the view reads by itself. `errors`
+    adds to the statuses that follow from these facts.
+    """
+    guard = Access(access) if isinstance(access, str) else access
+    method, path = rule.split(" ")
+    takes_body = body is not None or document is not None
+    statuses = {
+        *errors,
+        *({401, 429} if not guard.public else ()),
+        *({403} if guard.permission else ()),
+        *({404} if "<" in path else ()),
+        *({413, 415, 422} if takes_body else ()),
+        *({422} if query is not None else ()),
+        *({409, 422} if creates else ()),
+        *({412, 428} if changes else ()),
+        *(400, 500, 503),
+    }
+    headers = {
+        **_REQUEST_ID_HEADER,
+        **(_ETAG_HEADER if tagged or changes else {}),
+        **(_LOCATION_HEADER if creates and status in (201, 202) else {}),
+    }
+    described: dict[str, Any] = {"security": [] if guard.public else [{"bearer": []}]}
+    if creates or changes:
+        described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
+    if document is not None:
+        described["requestBody"] = document
+
+    def register(view: View) -> View:
+        wrapped = blueprint.response(status, answer, headers=headers)(view)
+        for code in sorted(statuses):
+            wrapped = blueprint.alt_response(
+                code, schema=ProblemSchema, content_type=PROBLEM_TYPE, headers=_REQUEST_ID_HEADER
+            )(wrapped)
+        if query is not None:
+            wrapped = blueprint.arguments(query, location="query")(wrapped)
+        if body is not None:
+            wrapped = blueprint.arguments(body)(wrapped)
+        wrapped = blueprint.doc(**described, operationId=view.__name__)(wrapped)
+        blueprint.route(path, methods=[method], endpoint=view.__name__)(_guarded(wrapped, guard, largest_body))
+        return view
+
+    return register
+
+
+def _guarded(view: View, guard: Access, largest_body: int) -> View:
+    """Return the view behind its guard: nothing of the request's body is read for a caller who may not call."""
+
+    @functools.wraps(view)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        request.max_content_length = largest_body
+        if not guard.public:
+            caller = identify()
+            parts().limits.check(caller.tenant_id)
+            if guard.permission:
+                authorize(caller, guard.permission)
+        return view(*args, **kwargs)
+
+    return guarded
