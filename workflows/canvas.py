@@ -1,0 +1,86 @@
+"""The Celery canvas of a segment, made of task names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from celery.canvas import Signature, _chain, chord, group
+
+from workflows.plan import Plan
+from workflows.segments import Fork, Segment, Stretch
+
+STEP_TASK = "quantum.step"
+
+
+@dataclass(frozen=True, slots=True)
+class StepMessage:
+    """What one step's message says: ids only; limits in seconds; `shadow` is the name Flower shows."""
+
+    task_id: str
+    args: tuple[str, str, str, int]
+    queue: str
+    soft_time_limit: int
+    time_limit: int
+    shadow: str
+
+
+Bind = Callable[[str], StepMessage]
+
+
+def bind_messages(plan: Plan, tenant_id: UUID, run_id: UUID, epochs: Mapping[str, int]) -> Bind:
+    """Return the way from a step key to its message in the dispatch epochs that `mark_sent` gave."""
+    tenant, run = str(tenant_id), str(run_id)
+
+    def bind(key: str) -> StepMessage:
+        step = plan.step(key.partition(".")[0])
+        epoch = epochs[key]
+        return StepMessage(
+            task_id=f"{run}:{key}:{epoch}",
+            args=(tenant, run, key, epoch),
+            queue=step.queue,
+            soft_time_limit=step.soft_timeout,
+            time_limit=step.hard_timeout,
+            shadow=step.operation,
+        )
+
+    return bind
+
+
+def canvas_of(segment: Segment, bind: Bind) -> Signature:
+    """Return the canvas: a signature, a chain, or a chord whose body goes on as a chain.
+
+    It belongs to no app: send it with the app's connection. Signatures are immutable, as a step takes
+    nothing from the one before.
+    """
+    tail: list[Signature] = []
+    for index in range(len(segment.stages) - 1, -1, -1):
+        stage = segment.stages[index]
+        if isinstance(stage, Stretch):
+            tail = [_signature(bind(key)) for key in stage.keys] + tail
+        elif isinstance(stage, Fork):
+            header = group(
+                [_sequence([_signature(bind(key)) for key in branch]) for branch in stage.branches]
+            )
+            tail = [chord(header, body=_sequence(tail))]
+    return _sequence(tail)
+
+
+def _sequence(signatures: list[Signature]) -> Signature:
+    return signatures[0] if len(signatures) == 1 else _chain(signatures)
+
+
+def _signature(message: StepMessage) -> Signature:
+    return Signature(
+        STEP_TASK,
+        args=message.args,
+        options={
+            "task_id": message.task_id,
+            "queue": message.queue,
+            "soft_time_limit": message.soft_time_limit,
+            "time_limit": message.time_limit,
+            "shadow": message.shadow,
+        },
+        immutable=True,
+    )

@@ -1,0 +1,194 @@
+"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`."""
+
+from __future__ import annotations
+
+import datetime
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from cel_expr_python import cel
+
+MAX_EXPRESSION = 2_000
+# Macros loop and `+` doubles: together they are the only way to grow a value, so both are few.
+MAX_MACROS = 3
+MAX_PLUSES_WITH_MACROS = 8
+MAX_RESULT_VALUES = 100_000
+MAX_RESULT_CHARACTERS = 8_000_000
+
+_ROOTS = ("spec", "steps", "run")
+_ITEM_ROOTS = (*_ROOTS, "item", "index")
+_TOKEN = re.compile(
+    r"""
+    (?P<comment>//[^\n]*)
+    | (?P<string>
+        [bB]?[rR][bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"[^"\n]*"|'[^'\n]*')
+        | [bB]?(?:\"\"\"(?:\\.|.)*?\"\"\"|'''(?:\\.|.)*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
+      )
+    | (?P<step>\bsteps\s*\.\s*(?P<id>[a-z][a-z0-9_]*)\s*\.\s*(?:output|state)\b)
+    | (?P<number>\d[\w.]*)
+    | (?P<name>[A-Za-z_]\w*)
+    | (?P<mark>[^\s\w])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_PATH = re.compile(r"[a-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
+_MACROS = frozenset({"map", "filter", "all", "exists", "exists_one"})
+_KEYWORDS = frozenset({"true", "false", "null", "in"})
+
+
+class ExpressionError(ValueError):
+    """An expression that does not compile, fails, or costs too much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """Compiled CEL: `refs` are the step ids it reads, `path` the members when it is a plain path."""
+
+    source: str
+    refs: frozenset[str]
+    uses_spec: bool
+    path: tuple[str, ...] | None
+    program: Any = field(compare=False, repr=False)
+
+
+class Scope:
+    """The values that expressions of one step see; converted for CEL at most once."""
+
+    __slots__ = ("_activation", "_context")
+
+    def __init__(self, context: Mapping[str, Any]) -> None:
+        self._context = context
+        self._activation: Any = None
+
+    def evaluate(self, expression: Expression) -> Any:
+        """Return the JSON value of `expression`; raises ExpressionError."""
+        if expression.path is not None:
+            return self._member(expression)
+        if self._activation is None:
+            present = {name: self._context[name] for name in _ITEM_ROOTS if name in self._context}
+            self._activation = _environment(True).Activation(present)
+        try:
+            value = expression.program.eval(self._activation)
+            return _Json().convert(value)
+        except RuntimeError as error:
+            raise ExpressionError(f"{expression.source}: {str(error)[:300]}") from error
+
+    def _member(self, expression: Expression) -> Any:
+        value: Any = self._context
+        for name in expression.path or ():
+            if not isinstance(value, Mapping) or name not in value:
+                kind = "an absent key" if isinstance(value, Mapping) else "a member of no object"
+                raise ExpressionError(f"{expression.source}: {name!r} is {kind}")
+            value = value[name]
+        return value
+
+
+@lru_cache(maxsize=8_192)
+def compile_expression(source: str, item: bool) -> Expression:
+    """Compile CEL text; `item` tells whether `item` and `index` exist. Raises ExpressionError."""
+    if not source.strip():
+        raise ExpressionError("the expression is empty")
+    if len(source) > MAX_EXPRESSION:
+        raise ExpressionError(f"longer than {MAX_EXPRESSION} characters")
+    refs = _references(source)
+    uses_spec = "spec" in source
+    roots = _ITEM_ROOTS if item else _ROOTS
+    # Most expressions are a plain path: walking it copies nothing, CEL would convert the whole root.
+    if _PATH.fullmatch(source) and source not in _KEYWORDS:
+        path = tuple(source.split("."))
+        if path[0] not in roots:
+            raise ExpressionError(f"undeclared reference to {path[0]!r}; known are {', '.join(roots)}")
+        return Expression(source, refs, uses_spec, path, None)
+    try:
+        program = _environment(item).compile(source)
+    except RuntimeError as error:
+        raise ExpressionError(_first_line(str(error))) from error
+    return Expression(source, refs, uses_spec, None, program)
+
+
+@lru_cache(maxsize=2)
+def _environment(item: bool) -> Any:
+    return cel.NewEnv(variables=dict.fromkeys(_ITEM_ROOTS if item else _ROOTS, cel.Type.DYN))
+
+
+def _references(source: str) -> frozenset[str]:
+    """Return the step ids; refuse a use of `steps` that is not static, and growth without bound."""
+    refs = set()
+    macros = pluses = 0
+    before = ""
+    for match in _TOKEN.finditer(source):
+        kind, text = match.lastgroup, match.group()
+        if kind in {"step", "id"} and before != ".":
+            refs.add(match.group("id"))
+        elif kind == "name" and text == "steps" and before != ".":
+            raise ExpressionError("write steps.<id>.output: which step is meant must be plain to see")
+        elif kind == "mark" and text == "." and _is_leading(before):
+            raise ExpressionError("a name may not begin with a dot")
+        macros += kind == "name" and before == "." and text in _MACROS
+        pluses += text == "+"
+        if kind != "comment":
+            before = text if kind == "mark" else "operand"
+    if macros > MAX_MACROS or (macros and pluses > MAX_PLUSES_WITH_MACROS):
+        raise ExpressionError(
+            f"more than {MAX_MACROS} macros, or {MAX_PLUSES_WITH_MACROS} additions beside one"
+        )
+    return frozenset(refs)
+
+
+def _is_leading(before: str) -> bool:
+    return before not in {"operand", ")", "]", "}", "`"}
+
+
+def _first_line(message: str) -> str:
+    text = message.removeprefix("INVALID_ARGUMENT: ").removeprefix("CANCELLED: ").removeprefix("ERROR: ")
+    return text.partition("\n")[0].removeprefix("<input>:")[:300]
+
+
+class _Json:
+    """Turns a CEL value into JSON within a budget: a small program can name a huge value many times."""
+
+    __slots__ = ("_characters", "_values")
+
+    def __init__(self) -> None:
+        self._values = MAX_RESULT_VALUES
+        self._characters = MAX_RESULT_CHARACTERS
+
+    def convert(self, wrapped: Any) -> Any:
+        kind = wrapped.type()
+        value = wrapped.value()
+        if kind in (cel.Type.ERROR, cel.Type.UNKNOWN):
+            raise ExpressionError(str(value)[:300])
+        self._values -= 1
+        if isinstance(value, str):
+            self._characters -= len(value)
+        if self._values < 0 or self._characters < 0:
+            raise ExpressionError("the result is too large")
+        if value is None or isinstance(value, (bool, int, str)):
+            return value
+        if isinstance(value, float):
+            return _finite(value)
+        if isinstance(value, dict):
+            return {_key(key): self.convert(member) for key, member in value.items()}
+        if isinstance(value, list):
+            return [self.convert(member) for member in value]
+        if isinstance(value, datetime.datetime):
+            return value.isoformat()
+        if isinstance(value, datetime.timedelta):
+            return value.total_seconds()
+        raise ExpressionError(f"a value of type {kind.name()} has no JSON form")
+
+
+def _finite(value: float) -> float:
+    if math.isfinite(value):
+        return value
+    raise ExpressionError(f"{value} has no JSON form")
+
+
+def _key(key: Any) -> str:
+    if isinstance(key, str):
+        return key
+    raise ExpressionError(f"the key {key!r} of a map is not a string")

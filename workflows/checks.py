@@ -1,0 +1,145 @@
+"""The judgement whether a definition can run here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from app.domain.errors import Fault, InvalidInput
+from app.domain.modules import ModuleRegistry
+from workflows.cel import Expression, ExpressionError, compile_expression
+from workflows.definition import Definition, StepDefinition
+from workflows.graph import Cycle, Graph, build_graph
+from workflows.specs import check_schema, pointer, validate_spec
+from workflows.templates import Template, compile_template
+
+MAX_FAULTS = 50
+
+
+def check_definition(definition: Definition, registry: ModuleRegistry) -> None:
+    """Raise InvalidInput with the place of each fault: ids, needs, cycles, operations, input, expressions."""
+    faults = list(_names(definition))
+    graph: Graph | None = None
+    if not faults:
+        try:
+            graph = build_graph({step.id: step.needs for step in definition.steps})
+        except Cycle as cycle:
+            index = next(n for n, step in enumerate(definition.steps) if step.id == cycle.path[0])
+            faults.append(Fault(f"/steps/{index}/needs", "cycle", f"the steps form a cycle: {cycle}"))
+    for index, step in enumerate(definition.steps):
+        faults += _expressions(step, f"/steps/{index}", graph)
+        faults += _operation(step, f"/steps/{index}", registry)
+    if faults:
+        raise InvalidInput(tuple(faults[:MAX_FAULTS]))
+
+
+def _names(definition: Definition) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for index, step in enumerate(definition.steps):
+        if first.setdefault(step.id, index) != index:
+            message = f"the id {step.id!r} stands at /steps/{first[step.id]} already"
+            yield Fault(f"/steps/{index}/id", "duplicate_id", message)
+    for index, step in enumerate(definition.steps):
+        for place, need in enumerate(step.needs):
+            if need not in first:
+                yield Fault(f"/steps/{index}/needs/{place}", "unknown_step", f"there is no step {need!r}")
+
+
+def _operation(step: StepDefinition, at: str, registry: ModuleRegistry) -> Iterator[Fault]:
+    operation = registry.find(step.uses)
+    if operation is None:
+        message = f"no installed module has an operation {step.uses!r}"
+        yield Fault(pointer(at, "uses"), "unknown_operation", message)
+        return
+    schema = operation.input_schema
+    where = pointer(at, "with")
+    static = {key: value for key, value in step.inputs.items() if not _is_dynamic(value)}
+    if len(static) == len(step.inputs):
+        yield from validate_spec(schema, _unescaped(static), where)
+        return
+    # What an expression will give is unknown: members written as literals are judged one by one.
+    members = {key: schema[key] for key in ("properties", "additionalProperties", "$defs") if key in schema}
+    yield from validate_spec({"type": "object", **members}, _unescaped(static), where)
+    if schema.get("additionalProperties") is False:
+        for key in step.inputs.keys() - static.keys() - schema.get("properties", {}).keys():
+            yield Fault(pointer(where, key), "schema", f"{step.uses} takes no {key!r}")
+    for key in schema.get("required", ()):
+        if key not in step.inputs:
+            yield Fault(where, "schema", f"{key!r} is a required property")
+
+
+def _expressions(step: StepDefinition, at: str, graph: Graph | None) -> Iterator[Fault]:
+    item = step.foreach is not None
+    if step.when is not None:
+        yield from _expression(step, step.when, item, pointer(at, "when"), graph)
+    if isinstance(step.foreach, str):
+        yield from _expression(step, step.foreach, False, pointer(at, "foreach"), graph)
+    for where, text in _texts(step.inputs, pointer(at, "with")):
+        try:
+            template: Template = compile_template(text, item)
+        except ExpressionError as error:
+            yield Fault(where, "bad_expression", str(error))
+            continue
+        for expression in template.expressions:
+            yield from _references(step, expression, where, graph)
+
+
+def _expression(
+    step: StepDefinition, source: str, item: bool, at: str, graph: Graph | None
+) -> Iterator[Fault]:
+    try:
+        expression = compile_expression(source, item)
+    except ExpressionError as error:
+        yield Fault(at, "bad_expression", str(error))
+        return
+    yield from _references(step, expression, at, graph)
+
+
+def _references(
+    step: StepDefinition, expression: Expression, at: str, graph: Graph | None
+) -> Iterator[Fault]:
+    if graph is None:
+        return
+    for ref in sorted(expression.refs):
+        if ref not in graph.position:
+            yield Fault(at, "unknown_reference", f"there is no step {ref!r}")
+        elif not graph.is_ancestor(ref, step.id):
+            message = f"{step.id!r} does not wait for {ref!r}: add it to needs"
+            yield Fault(at, "unreachable_reference", message)
+
+
+def check_operation_schemas(registry: ModuleRegistry) -> tuple[Fault, ...]:
+    """Return the faults of all input and output schemas of the installed operations."""
+    faults: list[Fault] = []
+    for module in registry.modules:
+        for operation in module.operations:
+            faults += check_schema(operation.input_schema, f"/{operation.name}/input_schema")
+            if operation.output_schema is not None:
+                faults += check_schema(operation.output_schema, f"/{operation.name}/output_schema")
+    return tuple(faults)
+
+
+def _is_dynamic(value: Any) -> bool:
+    return any("${" in text.replace("$${", "") for _, text in _texts(value, ""))
+
+
+def _unescaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace("$${", "${")
+    if isinstance(value, Mapping):
+        return {key: _unescaped(member) for key, member in value.items()}
+    if isinstance(value, list):
+        return [_unescaped(member) for member in value]
+    return value
+
+
+def _texts(value: Any, at: str) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        if "${" in value:
+            yield at, value
+    elif isinstance(value, Mapping):
+        for key, member in value.items():
+            yield from _texts(member, pointer(at, key))
+    elif isinstance(value, list):
+        for index, member in enumerate(value):
+            yield from _texts(member, pointer(at, index))

@@ -1,0 +1,45 @@
+"""Workflow definitions as frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app.domain.retry import RetryPolicy
+
+MAX_STEPS = 2_000
+MAX_ITEMS = 10_000
+MAX_DEPTH = 32
+MAX_NODES = 200_000
+MAX_CHARACTERS = 1_000_000
+ONE_ATTEMPT = RetryPolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """One step as written: `timeout_s` in seconds or None for the operation's own limit.
+
+    `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step.
+    """
+
+    id: str
+    uses: str
+    inputs: Mapping[str, Any]
+    needs: tuple[str, ...] = ()
+    when: str | None = None
+    foreach: str | tuple[Any, ...] | None = None
+    retry: RetryPolicy = ONE_ATTEMPT
+    timeout_s: float | None = None
+    queue: str | None = None
+    continue_on_failure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A named, versioned, immutable graph template."""
+
+    name: str
+    version: int
+    description: str
+    steps: tuple[StepDefinition, ...]

@@ -1,0 +1,119 @@
+"""The way from a workflow document to a frozen definition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import yaml
+
+from app.domain.errors import Fault, InvalidInput
+from app.domain.retry import RetryPolicy
+from workflows.definition import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, Definition, StepDefinition
+from workflows.specs import pointer, validate_spec
+
+
+def parse_definition(document: Any) -> Definition:
+    """Return the definition that a JSON document describes; raises InvalidInput with the place of each fault.
+
+    Only the form is judged here; `workflows.checks.check_definition` judges the graph.
+    """
+    check_bounds(document)
+    faults = validate_spec(definition_schema(), document)
+    if faults:
+        raise InvalidInput(faults)
+    return Definition(
+        name=document["name"],
+        version=int(document["version"]),
+        description=document.get("description", ""),
+        steps=tuple(_step(step) for step in document["steps"]),
+    )
+
+
+def parse_text(text: str) -> Any:
+    """Return the document in a YAML or JSON text; raises InvalidInput when it is neither or too large."""
+    if len(text) > MAX_CHARACTERS:
+        raise InvalidInput((Fault("", "too_large", f"more than {MAX_CHARACTERS} characters"),))
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise InvalidInput((Fault("", "syntax", str(error)[:500]),)) from error
+
+
+@cache
+def definition_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a workflow document."""
+    schema: dict[str, Any] = json.loads(
+        files("workflows").joinpath("schema/definition.json").read_text("utf-8")
+    )
+    return schema
+
+
+def check_bounds(document: Any) -> None:
+    """Raise InvalidInput unless `document` is JSON within the limits of depth, values and characters."""
+    values = characters = 0
+    pending: list[tuple[Any, str, int]] = [(document, "", 1)]
+    while pending:
+        value, at, depth = pending.pop()
+        values += 1
+        if depth > MAX_DEPTH:
+            raise InvalidInput((Fault(at, "too_deep", f"nested deeper than {MAX_DEPTH} levels"),))
+        if isinstance(value, str):
+            characters += len(value)
+        elif isinstance(value, Mapping):
+            for key, member in value.items():
+                if not isinstance(key, str):
+                    raise InvalidInput((Fault(at, "syntax", f"the key {key!r} is not a string"),))
+                characters += len(key)
+                pending.append((member, pointer(at, key), depth + 1))
+        elif isinstance(value, list):
+            pending.extend((member, pointer(at, index), depth + 1) for index, member in enumerate(value))
+        elif value is not None and not isinstance(value, (bool, int, float)):
+            raise InvalidInput((Fault(at, "syntax", f"{type(value).__name__} is not a JSON type"),))
+        if values > MAX_NODES or characters > MAX_CHARACTERS:
+            limits = f"{MAX_NODES} values or {MAX_CHARACTERS} characters"
+            raise InvalidInput((Fault("", "too_large", f"more than {limits}"),))
+
+
+def _step(step: Mapping[str, Any]) -> StepDefinition:
+    foreach = step.get("foreach")
+    return StepDefinition(
+        id=step["id"],
+        uses=step["uses"],
+        inputs=step.get("with", {}),
+        needs=tuple(step.get("needs", ())),
+        when=_condition(step.get("when")),
+        foreach=tuple(foreach) if isinstance(foreach, list) else _bare(foreach),
+        retry=_retry(step.get("retry", {})),
+        timeout_s=step.get("timeout"),
+        queue=step.get("queue"),
+        continue_on_failure=step.get("continue_on_failure", False),
+    )
+
+
+def _retry(retry: Mapping[str, Any]) -> RetryPolicy:
+    names = {
+        "attempts": "attempts",
+        "backoff": "backoff_s",
+        "factor": "factor",
+        "cap": "max_s",
+        "jitter": "jitter",
+    }
+    return RetryPolicy(**{names[key]: value for key, value in retry.items()})
+
+
+def _condition(when: str | bool | None) -> str | None:
+    if isinstance(when, bool):
+        return "true" if when else "false"
+    return _bare(when)
+
+
+def _bare(expression: str | None) -> str | None:
+    """Return CEL without the optional `${` and `}` around it."""
+    if expression is None:
+        return None
+    text = expression.strip()
+    return text[2:-1].strip() if text.startswith("${") and text.endswith("}") else text

@@ -1,0 +1,201 @@
+"""The compiled, static graph of a definition."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.domain.modules import ModuleRegistry, OperationSpec
+from workflows.cel import Expression, compile_expression
+from workflows.definition import Definition, StepDefinition
+from workflows.graph import Graph, build_graph
+from workflows.segments import ReadyStep, Segment, segments_of, segments_of_roots
+from workflows.specs import canonical_json
+from workflows.templates import compile_template
+
+HARD_GRACE_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class PlanStep:
+    """One step of a plan: time-outs in whole seconds, `seq` its topological place.
+
+    `first_carrier` names the segment that carries it when a run starts; None when a later one does.
+    """
+
+    base: str
+    seq: int
+    needs: tuple[str, ...]
+    successors: tuple[str, ...]
+    is_fan: bool
+    operation: str
+    queue: str
+    soft_timeout: int
+    definition: Mapping[str, Any]
+    first_carrier: int | None
+
+    @property
+    def hard_timeout(self) -> int:
+        """Seconds after which the worker child is killed."""
+        return self.soft_timeout + HARD_GRACE_S
+
+    def row(self) -> dict[str, Any]:
+        """Return the step as JSON, for the table of plan steps."""
+        return {
+            "base": self.base,
+            "seq": self.seq,
+            "needs": list(self.needs),
+            "successors": list(self.successors),
+            "is_fan": self.is_fan,
+            "operation": self.operation,
+            "queue": self.queue,
+            "soft_timeout": self.soft_timeout,
+            "definition": self.definition,
+            "first_carrier": self.first_carrier,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run executes; equal definitions on equal operations give the equal hash."""
+
+    hash: str
+    name: str
+    version: int
+    steps: tuple[PlanStep, ...]
+    fans: frozenset[str]
+    first_segments: tuple[Segment, ...]
+    document: Mapping[str, Any] = field(compare=False, repr=False)
+    graph: Graph = field(compare=False, repr=False)
+    _index: Mapping[str, PlanStep] = field(compare=False, repr=False)
+
+    def step(self, base: str) -> PlanStep:
+        """Return the step with this id; raises KeyError."""
+        return self._index[base]
+
+    def step_rows(self) -> list[dict[str, Any]]:
+        """Return the rows that `register_plan` takes."""
+        return [step.row() for step in self.steps]
+
+
+def compile_plan(definition: Definition, registry: ModuleRegistry) -> Plan:
+    """Compile a checked definition; an unchecked one raises Cycle, UnknownOperation, ExpressionError."""
+    graph = build_graph({step.id: step.needs for step in definition.steps})
+    written = {step.id: step for step in definition.steps}
+    fans = frozenset(step.id for step in definition.steps if step.foreach is not None)
+    segments = segments_of_roots(graph, fans)
+    carriers = {key: segment.carrier for segment in segments for key in segment.keys}
+    steps = tuple(
+        _plan_step(written[base], graph, registry.operation(written[base].uses), carriers.get(base))
+        for base in graph.order
+    )
+    document = {
+        "name": definition.name,
+        "version": definition.version,
+        "steps": [step.row() for step in steps],
+    }
+    plan_hash = hashlib.sha256(canonical_json(document).encode()).hexdigest()
+    return _plan(plan_hash, document, steps, graph)
+
+
+def segments_for(
+    plan: Plan, ready: Sequence[ReadyStep], item_counts: Mapping[str, int] | None = None
+) -> tuple[Segment, ...]:
+    """Return the segments to send now, in the plan's order; see `workflows.segments.segments_of`."""
+    return segments_of(plan.graph, plan.fans, ready, item_counts or {})
+
+
+def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
+    """Rebuild a plan from its stored document and hash."""
+    steps = tuple(
+        PlanStep(**{**row, "needs": tuple(row["needs"]), "successors": tuple(row["successors"])})
+        for row in document["steps"]
+    )
+    graph = build_graph({step.base: step.needs for step in steps})
+    return _plan(plan_hash, document, steps, graph)
+
+
+def _plan(plan_hash: str, document: Mapping[str, Any], steps: tuple[PlanStep, ...], graph: Graph) -> Plan:
+    fans = frozenset(step.base for step in steps if step.is_fan)
+    return Plan(
+        hash=plan_hash,
+        name=document["name"],
+        version=document["version"],
+        steps=steps,
+        fans=fans,
+        first_segments=segments_of_roots(graph, fans),
+        document=document,
+        graph=graph,
+        _index={step.base: step for step in steps},
+    )
+
+
+def _plan_step(step: StepDefinition, graph: Graph, operation: OperationSpec, carrier: int | None) -> PlanStep:
+    return PlanStep(
+        base=step.id,
+        seq=graph.position[step.id],
+        needs=graph.needs[step.id],
+        successors=graph.successors[step.id],
+        is_fan=step.foreach is not None,
+        operation=step.uses,
+        queue=step.queue or operation.queue,
+        soft_timeout=max(1, math.ceil(step.timeout_s or operation.timeout_s)),
+        definition=_definition(step),
+        first_carrier=carrier,
+    )
+
+
+def _definition(step: StepDefinition) -> dict[str, Any]:
+    """Return what the worker needs of a step, with the rows that its expressions read."""
+    own, of_fan = list(step_expressions(step)), list(foreach_expressions(step))
+    return {
+        "with": step.inputs,
+        "when": step.when,
+        "foreach": list(step.foreach) if isinstance(step.foreach, tuple) else step.foreach,
+        "retry": {
+            "attempts": step.retry.attempts,
+            "backoff_s": step.retry.backoff_s,
+            "factor": step.retry.factor,
+            "max_s": step.retry.max_s,
+            "jitter": step.retry.jitter,
+        },
+        "continue_on_failure": step.continue_on_failure,
+        "refs": _refs(own),
+        "uses_spec": any(expression.uses_spec for expression in own),
+        "foreach_refs": _refs(of_fan),
+        "foreach_uses_spec": any(expression.uses_spec for expression in of_fan),
+    }
+
+
+def step_expressions(step: StepDefinition) -> Iterator[Expression]:
+    """Yield the expressions of `when` and `with`; raises ExpressionError."""
+    item = step.foreach is not None
+    if step.when is not None:
+        yield compile_expression(step.when, item)
+    for text in _texts(step.inputs):
+        yield from compile_template(text, item).expressions
+
+
+def foreach_expressions(step: StepDefinition) -> Iterator[Expression]:
+    """Yield the expression of `foreach` unless it is a literal list; raises ExpressionError."""
+    if isinstance(step.foreach, str):
+        yield compile_expression(step.foreach, False)
+
+
+def _refs(expressions: list[Expression]) -> list[str]:
+    return sorted(frozenset().union(*(expression.refs for expression in expressions)))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if "${" in value:
+            yield value
+    elif isinstance(value, Mapping):
+        for member in value.values():
+            yield from _texts(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _texts(member)
