@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
+from app.client.drawing import run_tree
 from app.client.watching import look, watch
+from app.commands.follow import follow
 from app.commands.shell import Exit, Shell, picked, table, tenant_command
-from app.commands.tree import follow, run_tree
 
 
 @click.group()

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from rich.console import Group, RenderableType
-from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from app.client.progress import StepLine, layers, step_lines, totals
-from app.client.watching import Sight, watch
-from app.commands.shell import Shell
+from app.client.watching import Sight
 
 _MARKS = {
     "succeeded": ("✔", "green"),
@@ -48,19 +46,6 @@ def run_tree(sight: Sight) -> RenderableType:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(ProgressBar(total=max(total, 1), completed=ended, width=_BAR_WIDTH), f"{ended}/{total} steps")
     return Group(tree, bar)
-
-
-def follow(shell: Shell, run_id: str) -> Sight:
-    """Draw the run live until it ends (once, at the end, when the output is no terminal)."""
-    if shell.as_json or not shell.console.is_terminal:
-        *_, last = watch(shell.client, run_id)
-        if not shell.as_json:
-            shell.console.print(run_tree(last))
-        return last
-    with Live(console=shell.console, refresh_per_second=8) as live:
-        for sight in watch(shell.client, run_id):
-            live.update(run_tree(sight))
-    return sight
 
 
 def _label(line: StepLine) -> Text:
