@@ -1,4 +1,4 @@
-"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`."""
+"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`; plus `range(n)`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import datetime
 import math
 import re
 from collections.abc import Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -16,9 +17,11 @@ MAX_EXPRESSION = 2_000
 # Macros loop and `+` doubles: together they are the only way to grow a value, so both are few.
 MAX_MACROS = 3
 MAX_PLUSES_WITH_MACROS = 8
+MAX_RANGE = 10_000
 MAX_RESULT_VALUES = 100_000
 MAX_RESULT_CHARACTERS = 8_000_000
 
+_RANGE_LEFT: ContextVar[int] = ContextVar("_RANGE_LEFT", default=0)
 _ROOTS = ("spec", "steps", "run")
 _ITEM_ROOTS = (*_ROOTS, "item", "index")
 _TOKEN = re.compile(
@@ -71,6 +74,7 @@ class Scope:
         if self._activation is None:
             present = {name: self._context[name] for name in _ITEM_ROOTS if name in self._context}
             self._activation = _environment(True).Activation(present)
+        _RANGE_LEFT.set(MAX_RANGE)
         try:
             value = expression.program.eval(self._activation)
             return _Json().convert(value)
@@ -112,7 +116,19 @@ def compile_expression(source: str, item: bool) -> Expression:
 
 @lru_cache(maxsize=2)
 def _environment(item: bool) -> Any:
-    return cel.NewEnv(variables=dict.fromkeys(_ITEM_ROOTS if item else _ROOTS, cel.Type.DYN))
+    numbers = cel.Type.List(cel.Type.INT)
+    overload = cel.Overload("range_int", return_type=numbers, parameters=[cel.Type.INT], impl=_range)
+    roots = dict.fromkeys(_ITEM_ROOTS if item else _ROOTS, cel.Type.DYN)
+    return cel.NewEnv(variables=roots, functions=[cel.FunctionDecl("range", [overload])])
+
+
+def _range(count: int) -> list[int]:
+    """Return 0..count-1; CEL's budget counts iterations only, so one evaluation shares one allowance."""
+    left = _RANGE_LEFT.get() - max(count, 0)
+    if count < 0 or left < 0:
+        raise ValueError(f"range gives 0..{MAX_RANGE} numbers in one expression")
+    _RANGE_LEFT.set(left)
+    return list(range(count))
 
 
 def _references(source: str) -> frozenset[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.domain.modules import ModuleRegistry, OperationSpec
 from workflows.cel import Expression, compile_expression
 from workflows.definition import Definition, StepDefinition
 from workflows.graph import Graph, build_graph
-from workflows.segments import ReadyStep, Segment, segments_of, segments_of_roots
+from workflows.segments import Segment, segments_of_roots
 from workflows.specs import canonical_json
 from workflows.templates import compile_template
 
@@ -76,8 +76,9 @@ class Plan:
         """Return the step with this id; raises KeyError."""
         return self._index[base]
 
+    @property
     def step_rows(self) -> list[dict[str, Any]]:
-        """Return the rows that `register_plan` takes."""
+        """The rows that `register_plan` takes."""
         return [step.row() for step in self.steps]
 
 
@@ -101,15 +102,8 @@ def compile_plan(definition: Definition, registry: ModuleRegistry) -> Plan:
     return _plan(plan_hash, document, steps, graph)
 
 
-def segments_for(
-    plan: Plan, ready: Sequence[ReadyStep], item_counts: Mapping[str, int] | None = None
-) -> tuple[Segment, ...]:
-    """Return the segments to send now, in the plan's order; see `workflows.segments.segments_of`."""
-    return segments_of(plan.graph, plan.fans, ready, item_counts or {})
-
-
 def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
-    """Rebuild a plan from its stored document and hash."""
+    """Rebuild a plan from its stored document; the hash is kept, since jsonb may respell a number."""
     steps = tuple(
         PlanStep(**{**row, "needs": tuple(row["needs"]), "successors": tuple(row["successors"])})
         for row in document["steps"]
@@ -134,6 +128,7 @@ def _plan(plan_hash: str, document: Mapping[str, Any], steps: tuple[PlanStep, ..
 
 
 def _plan_step(step: StepDefinition, graph: Graph, operation: OperationSpec, carrier: int | None) -> PlanStep:
+    soft_timeout = max(1, math.ceil(step.timeout_s or operation.timeout_s))
     return PlanStep(
         base=step.id,
         seq=graph.position[step.id],
@@ -142,13 +137,13 @@ def _plan_step(step: StepDefinition, graph: Graph, operation: OperationSpec, car
         is_fan=step.foreach is not None,
         operation=step.uses,
         queue=step.queue or operation.queue,
-        soft_timeout=max(1, math.ceil(step.timeout_s or operation.timeout_s)),
-        definition=_definition(step),
+        soft_timeout=soft_timeout,
+        definition=_definition(step, soft_timeout),
         first_carrier=carrier,
     )
 
 
-def _definition(step: StepDefinition) -> dict[str, Any]:
+def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
     """Return what the worker needs of a step, with the rows that its expressions read."""
     own, of_fan = list(step_expressions(step)), list(foreach_expressions(step))
     return {
@@ -162,6 +157,7 @@ def _definition(step: StepDefinition) -> dict[str, Any]:
             "max_s": step.retry.max_s,
             "jitter": step.retry.jitter,
         },
+        "timeout_s": soft_timeout,
         "continue_on_failure": step.continue_on_failure,
         "refs": _refs(own),
         "uses_spec": any(expression.uses_spec for expression in own),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from typing import Protocol
 
 from workflows.graph import Graph
 
@@ -57,6 +58,25 @@ class ReadyStep:
     key: str
     base: str
     item: int | None = None
+
+
+class Planned(Protocol):
+    """What a plan says about its shape; `fans` are its foreach steps."""
+
+    @property
+    def graph(self) -> Graph:
+        """The dependencies."""
+
+    @property
+    def fans(self) -> AbstractSet[str]:
+        """The foreach steps."""
+
+
+def segments_for(
+    plan: Planned, ready: Sequence[ReadyStep], item_counts: Mapping[str, int] | None = None
+) -> tuple[Segment, ...]:
+    """Return the segments to send now, in the plan's order; see `segments_of`."""
+    return segments_of(plan.graph, plan.fans, ready, item_counts or {})
 
 
 def segments_of_roots(graph: Graph, fans: AbstractSet[str]) -> tuple[Segment, ...]:
