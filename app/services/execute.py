@@ -1,0 +1,248 @@
+"""The execution of one step: claim, decide, resolve, run, finish, advance."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from app.db import hot
+from app.domain.errors import OperationFailed, QuantumError, Unavailable
+from app.domain.leases import Lease, StepMessage
+from app.domain.modules import OperationContext
+from app.domain.retry import RetryPolicy
+from app.domain.retry import decide as decide_retry
+from app.observability.context import step_context
+from app.observability.masking import secrets_in_use
+from app.services.advance import advance
+from app.services.ports import Executor
+from app.services.resolve_secrets import NO_SECRETS, ResolvedSecrets, resolve_secrets
+from workflows.decisions import evaluate_when, evaluate_with
+from workflows.specs import validate_spec
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PATIENCE_S = 60.0
+"""How long a worker holds on to a step while PostgreSQL is away."""
+FIRST_PAUSE_S = 0.1
+LONGEST_PAUSE_S = 2.0
+CANCEL_LOOK_S = 1.0
+CLAIMS = 3
+"""How often one message may lose its claim while it works, and win it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as `finish_step` takes it."""
+
+    name: str
+    input: Any = None
+    output: Any = None
+    error: dict[str, Any] | None = None
+    retry_in_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What the task tells Celery: `ok` lets the canvas go on, `failed` shows, all else ends the canvas."""
+
+    ok: bool
+    outcome: str
+    error: dict[str, Any] | None = None
+    operation: str = ""
+    run_state: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the step failed for good."""
+        return self.outcome == "failed"
+
+
+def execute_step(executor: Executor, message: StepMessage, lease: Lease) -> StepResult:
+    """Execute the step if this lease wins its claim, and settle it.
+
+    Raises Unavailable when PostgreSQL stays away longer than a minute; the step then stays as it is.
+    """
+    database = executor.engine.database
+    result = StepResult(False, "lost")
+    for _ in range(CLAIMS):
+        claim = _patiently(executor, lambda: hot.claim_step(database, message, lease))
+        if claim.verdict != "claimed":
+            return StepResult(claim.verdict == "done", claim.verdict)
+        outcome = _perform(executor, message, claim)
+        result = _settle(executor, message, claim, outcome)
+        if result.outcome != "lost":
+            break
+        # Another worker owns the step, or the first answer was committed before its connection broke:
+        # the next claim tells which.
+    return result
+
+
+def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outcome:
+    """Decide whether the step runs, and run its operation; every fault becomes an outcome."""
+    attempt = _Attempt(executor, message, claim)
+    with step_context(message.tenant_id, message.run_id, message.key):
+        try:
+            return attempt.run()
+        except executor.interruption:
+            return attempt.interrupted()
+        except Exception as fault:
+            # An operation may raise anything: it becomes a row, and the traceback goes to the log only.
+            if not isinstance(fault, QuantumError):
+                log.exception("operation_raised")
+            return attempt.fault(fault)
+
+
+@dataclass(slots=True)
+class _Attempt:
+    executor: Executor
+    message: StepMessage
+    claim: hot.Claim
+    started: float = field(init=False)
+    stored: Any = None
+    secrets: ResolvedSecrets = NO_SECRETS
+
+    def __post_init__(self) -> None:
+        self.started = self.executor.clock()
+
+    def run(self) -> Outcome:
+        claim, executor = self.claim, self.executor
+        if not evaluate_when(claim.definition, claim.context):
+            return Outcome("skipped")
+        operation = executor.registry.operation(claim.operation)
+        given = evaluate_with(claim.definition, claim.context)
+        self.stored = given.stored
+        self.secrets = resolve_secrets(executor.secrets, self.message.tenant_id, sorted(given.secrets))
+        values = given.resolve(self.secrets.values)
+        faults = validate_spec(operation.input_schema, values)
+        if faults:
+            first = faults[0]
+            raise OperationFailed("invalid_input", f"{first.pointer or '/'}: {first.message}", retryable=False)
+        with secrets_in_use(self.secrets.values.values()):
+            output = operation.function(self._context(), **values)
+        return Outcome("succeeded", given.stored, self.secrets.mask(output))
+
+    def interrupted(self) -> Outcome:
+        """Tell a cancellation, a spent time limit, and a stray signal apart."""
+        if self._cancelling():
+            return self._failed("cancelled", "cancelled", "the run was cancelled")
+        limit = self._limit()
+        if self.executor.clock() - self.started < limit - 1:
+            # The signal was meant for the step before this one: repeat this attempt.
+            return self._failed("retry", "interrupted", "interrupted by a signal", 0.0)
+        return self.fault(OperationFailed("timeout", f"took longer than {limit:g} s", retryable=True))
+
+    def fault(self, fault: Exception) -> Outcome:
+        """Return what follows a failed attempt under the step's retry policy."""
+        code = fault.code if isinstance(fault, QuantumError) else "operation_raised"
+        if code == "cancelled" and self._cancelling():
+            return self._failed("cancelled", "cancelled", "the run was cancelled")
+        known = isinstance(fault, QuantumError)
+        message = str(fault) if known else f"{type(fault).__name__}: {fault}"
+        detail = fault.detail if isinstance(fault, OperationFailed) else {}
+        decision = decide_retry(policy_of(self.claim.definition), self.claim.attempt, fault, self.executor.random)
+        if not decision.retry:
+            return self._failed("failed", code, message, detail=detail)
+        asked = float(detail.get("retry_after_s") or 0.0)
+        return self._failed("retry", code, message, max(decision.delay_s, asked), detail)
+
+    def _failed(
+        self, name: str, code: str, message: str, retry_in_s: float | None = None, detail: Any = None
+    ) -> Outcome:
+        error = {"code": code, "message": message, **({"detail": detail} if detail else {})}
+        return Outcome(name, self.stored, None, self.secrets.mask(error), retry_in_s)
+
+    def _limit(self) -> float:
+        return float(self.claim.definition["timeout_s"])
+
+    def _cancelling(self) -> bool:
+        database = self.executor.engine.database
+        return hot.run_state(database, self.message.tenant_id, self.message.run_id) == "cancelling"
+
+    def _context(self) -> OperationContext:
+        message, claim, executor = self.message, self.claim, self.executor
+        return OperationContext(
+            tenant_id=message.tenant_id,
+            run_id=message.run_id,
+            step=message.key,
+            item=claim.context.get("index"),
+            attempt=claim.attempt,
+            idempotency_key=f"{message.run_id}:{message.key}:{claim.round}",
+            timeout_s=self._limit(),
+            cancelled=_throttled(self._cancelling, executor.clock),
+            resources=executor.resources,
+            log=executor.log,
+        )
+
+
+def policy_of(definition: dict[str, Any]) -> RetryPolicy:
+    """Return the retry policy of a step's definition."""
+    return RetryPolicy(**definition["retry"])
+
+
+def _settle(executor: Executor, message: StepMessage, claim: hot.Claim, outcome: Outcome) -> StepResult:
+    """Write the outcome, and send what it released; a lost claim changes nothing."""
+    finish = _patiently(
+        executor,
+        lambda: hot.finish_step(
+            executor.engine.database,
+            message,
+            claim.tries,
+            outcome.name,
+            input=outcome.input,
+            output=outcome.output,
+            error=outcome.error,
+            retry_in_s=outcome.retry_in_s,
+        ),
+    )
+    if finish.verdict != "finished":
+        return StepResult(False, "lost")
+    if finish.needs_advance:
+        _advance_or_leave(executor, message.tenant_id, message.run_id)
+    ok = outcome.name in ("succeeded", "skipped")
+    return StepResult(ok, outcome.name, outcome.error, claim.operation, finish.run_state)
+
+
+def _advance_or_leave(executor: Executor, tenant_id: UUID, run_id: UUID) -> None:
+    try:
+        advance(executor.engine, tenant_id, run_id)
+    except Exception:
+        # The step is committed; what it released is unsent, so the dispatcher sends it within seconds.
+        log.exception("advance_left_to_dispatcher")
+
+
+def _patiently(executor: Executor, call: Callable[[], T]) -> T:
+    """Call until the database answers; raises Unavailable after `PATIENCE_S` seconds without an answer.
+
+    A signal that strikes here came too late to stop the operation: the statement is repeated, since only its
+    answer may be lost. Claim and finish tell their own repetition by the lease and by the count of tries.
+    """
+    pause = FIRST_PAUSE_S
+    deadline = executor.clock() + PATIENCE_S
+    while True:
+        try:
+            return call()
+        except executor.interruption:
+            continue
+        except Unavailable:
+            if executor.clock() + pause > deadline:
+                raise
+            executor.wait(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_S)
+
+
+def _throttled(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:
+    """Return `look` asked at most once in `CANCEL_LOOK_S` seconds; once true it stays true."""
+    asked, answer = clock(), False
+
+    def cancelled() -> bool:
+        nonlocal asked, answer
+        if not answer and clock() - asked >= CANCEL_LOOK_S:
+            asked, answer = clock(), look()
+        return answer
+
+    return cancelled

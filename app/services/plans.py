@@ -1,0 +1,64 @@
+"""The plans of this process, kept by their hash because a plan never changes."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+from typing import Generic, TypeVar
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from app.db import plans as plan_store
+from app.domain.errors import NotFound
+from workflows.plan import Plan, load_plan
+
+KEPT = 256
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Recent(Generic[K, V]):
+    """The `limit` values used last."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: OrderedDict[K, V] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: K, make: Callable[[], V]) -> V:
+        """Return the value of `key`; `make` is called outside the lock when it is not kept."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        value = make()
+        with self._lock:
+            self._kept[key] = value
+            while len(self._kept) > self._limit:
+                self._kept.popitem(last=False)
+        return value
+
+
+class PlanCache:
+    """Plans by hash, read from the tenant's rows when they are not kept."""
+
+    def __init__(self) -> None:
+        self._plans: Recent[str, Plan] = Recent(KEPT)
+
+    def get(self, connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:
+        """Return the plan; raises NotFound when the tenant has none of this hash."""
+        return self._plans.get(plan_hash, lambda: _read(connection, tenant_id, plan_hash))
+
+    def keep(self, plan: Plan) -> None:
+        """Keep a plan that was compiled here."""
+        self._plans.get(plan.hash, lambda: plan)
+
+
+def _read(connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:
+    document = plan_store.document(connection, tenant_id, plan_hash)
+    if document is None:
+        raise NotFound(f"no plan {plan_hash}")
+    return load_plan(document)

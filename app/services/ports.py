@@ -1,0 +1,57 @@
+"""What the engine's services need from outside, as protocols plus the bundle that carries them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from app.db.engine import Database
+from app.domain.lost import BrokerView
+from app.domain.modules import ModuleRegistry, Resources, StepLog
+from app.services.plans import PlanCache
+from app.services.resolve_secrets import SecretReader
+
+
+class Sender(Protocol):
+    """Sends canvases to the broker."""
+
+    def epoch(self) -> str | None:
+        """Return the broker's present epoch, None while it is away."""
+
+    def send(self, canvases: Iterable[Any]) -> None:
+        """Send each canvas; raises Unavailable when the broker is away."""
+
+
+class BrokerLook(Protocol):
+    """Reads what the broker holds."""
+
+    def look(self, queues: Sequence[str]) -> BrokerView:
+        """Return the messages held; raises Unavailable when the broker is away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What `advance` needs: the tenant's rows, the plans, a way to send."""
+
+    database: Database
+    plans: PlanCache
+    sender: Sender
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """What the execution of a step needs; `random` yields 0 <= x < 1, `clock` and `wait` count seconds.
+
+    `interruption` is what the pool raises inside an operation at its soft time limit, or to cancel it.
+    """
+
+    engine: Engine
+    registry: ModuleRegistry
+    secrets: SecretReader
+    resources: Resources
+    log: StepLog
+    interruption: type[BaseException]
+    random: Callable[[], float]
+    clock: Callable[[], float]
+    wait: Callable[[float], None]

@@ -1,0 +1,194 @@
+"""The acceptance of intents: checked, planned, committed, then sent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from app.db import hot, plans
+from app.domain.errors import Fault, InvalidInput, QuantumError
+from app.domain.identity import Actor
+from app.services.advance import advance
+from app.services.ports import Engine
+from app.services.receipts import NO_RECEIPT, Receipt
+from app.services.send import send_segments
+from app.services.type_book import PlannedType, TypeBook
+from workflows.specs import canonical_json, validate_spec
+
+MAX_ITEMS = 1000
+MAX_SPEC_CHARACTERS = 256 * 1024
+FIRST_EPOCH = 1
+
+
+class SendLater(Protocol):
+    """Runs sending jobs off the request path."""
+
+    def epoch(self) -> str | None:
+        """Return the broker's epoch, None when nothing can be sent soon. Never waits."""
+
+    def later(self, job: Callable[[], None]) -> None:
+        """Run the job soon, after the answer if need be."""
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitDeps:
+    """What the acceptance needs."""
+
+    engine: Engine
+    types: TypeBook
+    outbox: SendLater
+    new_id: Callable[[], UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """An intent as a caller declares it; `type_version` None means the newest, `priority` 0 is usual."""
+
+    type: str
+    spec: Any
+    type_version: int | None = None
+    name: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one submission: an error, or the ids of what was made."""
+
+    index: int
+    error: QuantumError | None = None
+    intent_id: UUID | None = None
+    run_id: UUID | None = None
+    generation: int = 0
+    type_name: str = ""
+    type_version: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    index: int
+    planned: PlannedType
+    row: dict[str, Any]
+
+
+def submit_intents(
+    submit: SubmitDeps,
+    actor: Actor,
+    items: Sequence[Submission],
+    *,
+    atomic: bool = False,
+    receipt: Receipt = NO_RECEIPT,
+) -> list[Outcome]:
+    """Accept the valid items in one commit, and send what they start after it; one outcome an item, in order.
+
+    With `atomic` a single invalid item keeps all of them out. Raises InvalidInput for more than 1,000 items,
+    whatever `receipt` raises, and Unavailable when PostgreSQL is away; never because the broker is.
+    """
+    if not 1 <= len(items) <= MAX_ITEMS:
+        raise InvalidInput.at("/items", "length", f"between 1 and {MAX_ITEMS} items are accepted at once")
+    broker_epoch = submit.outbox.epoch()
+    with submit.engine.database.tenant(actor.tenant_id) as connection:
+        receipt.open(connection)
+        outcomes, prepared = _prepare(submit, connection, actor, items, broker_epoch)
+        if atomic and len(prepared) < len(items):
+            prepared = []
+        if prepared:
+            _declare(connection, actor, prepared, outcomes)
+        receipt.close(connection, outcomes)
+    if prepared:
+        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, broker_epoch))
+    return outcomes
+
+
+def _prepare(
+    submit: SubmitDeps,
+    connection: Connection,
+    actor: Actor,
+    items: Sequence[Submission],
+    broker_epoch: str | None,
+) -> tuple[list[Outcome], list[_Prepared]]:
+    outcomes, prepared = [], []
+    for index, item in enumerate(items):
+        try:
+            planned = submit.types.find(connection, actor.tenant_id, item.type, item.type_version)
+            spec = _checked(planned, item.spec)
+        except QuantumError as error:
+            outcomes.append(Outcome(index, error))
+            continue
+        row = _row(submit, planned, item, spec, broker_epoch)
+        prepared.append(_Prepared(index, planned, row))
+        kind = planned.type
+        outcomes.append(Outcome(index, type_name=kind.name, type_version=kind.version, name=row["name"]))
+    return outcomes, prepared
+
+
+def _checked(planned: PlannedType, spec: Any) -> str:
+    """Return the spec as canonical JSON; raises InvalidInput with the pointer of each fault."""
+    try:
+        document = canonical_json(spec)
+    except ValueError as fault:
+        raise InvalidInput.at("/spec", "number", str(fault)) from fault
+    if len(document) > MAX_SPEC_CHARACTERS:
+        raise InvalidInput.at("/spec", "too_large", f"a spec has at most {MAX_SPEC_CHARACTERS} characters")
+    faults = validate_spec(planned.type.spec_schema, spec, "/spec")
+    if faults:
+        raise InvalidInput(faults, f"The spec does not fit {planned.type.name} {planned.type.version}.")
+    if "\\u0000" in document:
+        raise InvalidInput((Fault("/spec", "character", "the character U+0000 cannot be stored"),))
+    return document
+
+
+def _row(
+    submit: SubmitDeps, planned: PlannedType, item: Submission, spec: str, broker_epoch: str | None
+) -> dict[str, Any]:
+    intent_id = submit.new_id()
+    return {
+        "intent_id": str(intent_id),
+        "run_id": str(submit.new_id()),
+        "type": planned.type.name,
+        "type_version": planned.type.version,
+        "name": item.name or str(intent_id),
+        "mode": planned.type.mode,
+        "spec": item.spec,
+        "spec_hash": hashlib.sha256(spec.encode()).hexdigest(),
+        "labels": dict(item.labels),
+        "priority": item.priority,
+        "workflow": planned.type.workflow_name,
+        "workflow_version": planned.type.workflow_version,
+        "plan_hash": planned.plan.hash,
+        "broker_epoch": broker_epoch,
+    }
+
+
+def _declare(
+    connection: Connection, actor: Actor, prepared: Sequence[_Prepared], outcomes: list[Outcome]
+) -> None:
+    for plan in {item.planned.plan.hash: item.planned.plan for item in prepared}.values():
+        plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, plan.step_rows)
+    rows = [item.row for item in prepared]
+    for item, made in zip(
+        prepared, hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows), strict=True
+    ):
+        outcomes[item.index] = replace(
+            outcomes[item.index], intent_id=made.intent_id, run_id=made.run_id, generation=made.generation
+        )
+
+
+def _start(
+    submit: SubmitDeps, tenant_id: UUID, prepared: Sequence[_Prepared], broker_epoch: str | None
+) -> None:
+    """Send the first segments, which the commit marked as sent if the broker was there."""
+    for item in prepared:
+        plan, run_id = item.planned.plan, UUID(item.row["run_id"])
+        if broker_epoch is not None and plan.first_segments:
+            epochs = {key: FIRST_EPOCH for segment in plan.first_segments for key in segment.keys}
+            send_segments(submit.engine, plan, tenant_id, run_id, plan.first_segments, epochs)
+        if broker_epoch is not None and item.planned.starts_with_fan:
+            advance(submit.engine, tenant_id, run_id)

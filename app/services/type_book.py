@@ -1,0 +1,80 @@
+"""The intent types a tenant may declare, each with its compiled plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import Connection
+
+from app.db import workflows as store
+from app.domain.errors import InvalidInput
+from app.domain.modules import ModuleRegistry
+from app.services.plans import PlanCache, Recent
+from workflows.catalog import Catalogue, IntentType
+from workflows.parsing import parse_definition
+from workflows.plan import Plan, compile_plan
+
+KEPT = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedType:
+    """An intent type plus the plan of its workflow; `starts_with_fan` when a root step fans out."""
+
+    type: IntentType
+    plan: Plan
+    starts_with_fan: bool
+
+
+class TypeBook:
+    """Built-in types from the catalogue, the tenant's own from its rows; versions never change, so they are kept."""
+
+    def __init__(self, catalogue: Catalogue, registry: ModuleRegistry, plans: PlanCache) -> None:
+        self._registry = registry
+        self._plans = plans
+        self._kept: Recent[tuple[UUID | None, str, int], PlannedType] = Recent(KEPT)
+        self._definitions = {(item.name, item.version): item for item in catalogue.workflows}
+        self._types = {(item.name, item.version): item for item in catalogue.intent_types}
+        self._newest: dict[str, int] = {}
+        for name, version in sorted(self._types):
+            self._newest[name] = version
+
+    def find(self, connection: Connection, tenant_id: UUID, name: str, version: int | None) -> PlannedType:
+        """Return the type, the newest when `version` is None; raises InvalidInput when there is none."""
+        if name in self._newest:
+            wanted = version or self._newest[name]
+            kind = self._types.get((name, wanted))
+            if kind is None:
+                raise _unknown(name, version)
+            return self._kept.get((None, name, wanted), lambda: self._built_in(kind))
+        if version is None:
+            version = store.newest_type_version(connection, tenant_id, name)
+            if version is None:
+                raise _unknown(name, None)
+        number = version
+        return self._kept.get((tenant_id, name, number), lambda: self._own(connection, tenant_id, name, number))
+
+    def _built_in(self, kind: IntentType) -> PlannedType:
+        definition = self._definitions[kind.workflow_name, kind.workflow_version]
+        return self._planned(kind, compile_plan(definition, self._registry))
+
+    def _own(self, connection: Connection, tenant_id: UUID, name: str, version: int) -> PlannedType:
+        kind = store.find_type(connection, tenant_id, name, version)
+        if kind is None:
+            raise _unknown(name, version)
+        built_in = self._definitions.get((kind.workflow_name, kind.workflow_version))
+        definition = built_in or parse_definition(
+            store.document(connection, tenant_id, kind.workflow_name, kind.workflow_version)
+        )
+        return self._planned(kind, compile_plan(definition, self._registry))
+
+    def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
+        self._plans.keep(plan)
+        roots = [row for row in plan.step_rows if not row["needs"]]
+        return PlannedType(kind, plan, any(row["is_fan"] for row in roots))
+
+
+def _unknown(name: str, version: int | None) -> InvalidInput:
+    label = name if version is None else f"{name} version {version}"
+    return InvalidInput.at("/type", "unknown_type", f"there is no intent type {label}")

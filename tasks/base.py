@@ -1,0 +1,91 @@
+"""The base of the step task: what its worker does around it, also when its process dies."""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import Any
+from uuid import UUID
+
+from billiard.einfo import ExceptionWithTraceback
+from celery import Task
+from celery.exceptions import Ignore, TimeLimitExceeded, WorkerLostError
+from celery.worker.request import Request
+
+from app.bootstrap import WorkerParts
+from app.domain.leases import Child, Lease, StepMessage
+from app.services.execute import StepResult, execute_step
+from tasks.children import born
+from tasks.middleware import surrounded
+
+OK = "ok"
+"""The one result of a step task: a chord counts results by equality, so none may differ from run to run."""
+
+
+class StepFailed(Exception):  # noqa: N818 - the name that Flower shows
+    """The step failed for good; raised so that Flower shows the task as failed."""
+
+
+class StepRequest(Request):  # type: ignore[misc]  # Celery ships no types
+    """A step message in the worker's parent, which settles the step when its process cannot."""
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        """Note the process while it lives: dead, it could not be told from its successor."""
+        super().on_accepted(pid, time_accepted)
+        heart = self.app.heart
+        if heart is not None:
+            heart.note(pid, self.id, self.args)
+
+    def on_timeout(self, soft: bool, timeout: float) -> None:
+        """Settle the step by its retry policy before the pool kills the process."""
+        if not soft and self.app.heart is not None:
+            self.app.heart.timed_out(self.worker_pid, self.args, timeout)
+        super().on_timeout(soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """Release the claims of a lost process at once, before its message comes again."""
+        fault = exc_info.exception
+        if isinstance(fault, ExceptionWithTraceback):
+            fault = fault.exc
+        if isinstance(fault, WorkerLostError | SystemExit) and self.app.heart is not None:
+            self.app.heart.lost(self.worker_pid)
+        if isinstance(fault, TimeLimitExceeded):
+            send_failed_event = False  # on_timeout has told it
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+
+class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
+    """Late acknowledgement, ids only, and the outcome told in Celery's words."""
+
+    abstract = True
+    acks_late = True
+    ignore_result = True
+    typing = False
+    Request = StepRequest
+
+    def execute(self, message: StepMessage) -> str:
+        """Execute the step inside the middleware.
+
+        Returns `OK` for a step that succeeded or was skipped, raises StepFailed for one that failed for good, and
+        Ignore for everything else: a lost claim, a retry, a cancellation end this canvas.
+        """
+        parts: WorkerParts = self.app.container.worker
+        lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))
+        result = surrounded(message, lambda: execute_step(parts.executor, message, lease))
+        return told_celery(result)
+
+
+@lru_cache(maxsize=2)
+def own_lease(boot: UUID, pid: int, worker: str) -> Lease:
+    """Return the lease of this process, which its parent names by the same pid and birth."""
+    return Lease(boot, Child(pid, born(pid) or 0), worker)
+
+
+def told_celery(result: StepResult) -> str:
+    """Return or raise what Celery is to make of the result."""
+    if result.ok:
+        return OK
+    if result.failed:
+        error = result.error or {}
+        raise StepFailed(f"{error.get('code')}: {error.get('message')}")
+    raise Ignore

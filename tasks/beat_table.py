@@ -1,0 +1,31 @@
+"""What beat does, how often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from app.bootstrap import BeatParts
+from app.services.dispatch import dispatch
+from app.services.recover import LostMessages, recover
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job that runs every `every_s` seconds in one beat at a time."""
+
+    name: str
+    every_s: float
+    run: Callable[[], object]
+
+
+def beat_table(parts: BeatParts) -> tuple[Job, ...]:
+    """Return the jobs of this beat; the first ones matter most."""
+    lost = LostMessages(parts.dispatch, parts.broker)
+    return (
+        Job("recover", 1.0, partial(recover, parts.dispatch)),
+        Job("dispatch", 1.0, partial(dispatch, parts.dispatch)),
+        Job("lost_messages", 2.0, lost.look),
+        *(Job(name, every_s, run) for name, every_s, run in parts.chores),
+    )

@@ -1,0 +1,153 @@
+"""The heartbeat of a worker: a thread of the pool's parent, which also nurses the pool."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from celery import bootsteps
+
+from app.bootstrap import WorkerParts
+from app.domain.errors import QuantumError
+from app.domain.leases import Child, HeldStep, Lease, StepMessage
+from app.services.heartbeat import beat
+from app.services.lost_child import child_lease, release_child, settle_timeout
+from app.services.recover import BEAT_S
+from tasks.children import KnownChildren
+
+log = logging.getLogger(__name__)
+
+GRACE_BEATS = 3
+"""Beats between the soft signal to a cancelled step and the kill of its process."""
+
+Care = Callable[[], None]
+
+
+class Heart:
+    """Beats every `BEAT_S` seconds, and at once when a child is lost, as long as the process lives.
+
+    A warm shutdown waits for running steps, whose leases need the beat to the end: so nothing stops it.
+    """
+
+    def __init__(self, parts: WorkerParts, pids: Callable[[], Sequence[int]]) -> None:
+        self._parts = parts
+        self._pids = pids
+        self._parent = Lease(parts.worker.boot, Child(0, 0), parts.worker.name)
+        self._children = KnownChildren()
+        self._running: dict[int, str] = {}
+        self._signalled: dict[tuple[Child, str], int] = {}
+        self._cares: list[Care] = []
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start beating."""
+        self._thread.start()
+
+    def note(self, pid: int, task_id: str, args: Sequence[Any]) -> None:
+        """Note that the process took a message."""
+        self._children.see(pid)
+        self._running[pid] = f"{args[1]}:{args[2]}"
+
+    def lost(self, pid: int | None) -> None:
+        """Release what the dead process held."""
+        child = self._children.see(pid) if pid is not None else None
+        if child is not None:
+            self._care(partial(self._release, child))
+
+    def timed_out(self, pid: int | None, args: Sequence[Any], limit_s: float) -> None:
+        """Settle the step that the process holds past its hard limit."""
+        child = self._children.see(pid) if pid is not None else None
+        if child is not None:
+            lease = child_lease(self._parent, child)
+            message = StepMessage.of(args)
+            self._care(partial(settle_timeout, self._parts.nursing, message, lease, limit_s))
+
+    def _care(self, care: Care) -> None:
+        with self._lock:
+            self._cares.append(care)
+        self._wake.set()
+
+    def _release(self, child: Child) -> None:
+        release_child(self._parts.nursing, child_lease(self._parent, child))
+        self._children.forget(child)
+        self._running.pop(child.pid, None)
+
+    def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            try:
+                self._beat()
+            except QuantumError:
+                log.warning("heartbeat_failed", exc_info=True)
+            except Exception:
+                # A heartbeat that ends would have this worker declared dead: tell it and go on.
+                log.exception("heartbeat_raised")
+            self._wake.wait(BEAT_S)
+
+    def _beat(self) -> None:
+        self._do_cares()
+        live = self._children.live(self._pids())
+        for child in self._children.vanished(live):
+            self._release(child)
+        held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
+        self._cancel(held)
+
+    def _do_cares(self) -> None:
+        """Do what was asked for; what fails stays for the next beat."""
+        with self._lock:
+            cares, self._cares = self._cares, []
+        while cares:
+            try:
+                cares[0]()
+            except QuantumError:
+                with self._lock:
+                    self._cares = cares + self._cares
+                raise
+            cares.pop(0)
+
+    def _cancel(self, held: Sequence[HeldStep]) -> None:
+        """Interrupt the cancelled steps; kill the processes that do not heed it."""
+        counts = {}
+        for step in held:
+            name = f"{step.run_id}:{step.key}"
+            if self._running.get(step.child.pid) != name:
+                continue  # the process has gone on to another step, which must not be hit
+            seen = self._signalled.get((step.child, name), 0)
+            counts[step.child, name] = seen + 1
+            if seen == 0:
+                _send(step.child, signal.SIGUSR1)
+            elif seen == GRACE_BEATS:
+                _send(step.child, signal.SIGKILL)
+        self._signalled = counts
+
+
+def _send(child: Child, number: signal.Signals) -> None:
+    try:
+        os.kill(child.pid, number)
+    except ProcessLookupError:
+        log.info("child_gone", extra={"pid": child.pid})
+
+
+class HeartStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+    """Starts the heart once the pool is there."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def start(self, parent: Any) -> None:
+        """Begin to beat for this worker's pool."""
+        parts: WorkerParts = parent.app.container.worker
+        parent.app.heart = Heart(parts.named(parent.hostname), partial(_pids, parent))
+        parent.app.heart.start()
+
+
+def _pids(worker: Any) -> list[int]:
+    """Return the numbers of the pool's processes; a pool of threads lives in this process."""
+    processes = (worker.pool.info or {}).get("processes")
+    return [int(pid) for pid in processes] if processes else [os.getpid()]

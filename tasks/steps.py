@@ -1,0 +1,17 @@
+"""The door through which every step enters a worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import shared_task
+
+from app.domain.leases import StepMessage
+from app.messaging.celery_app import STEP_TASK
+from tasks.base import StepTask
+
+
+@shared_task(name=STEP_TASK, base=StepTask, bind=True)  # type: ignore[untyped-decorator]  # Celery ships no types
+def step(task: StepTask, *args: Any) -> str:
+    """Execute one step: `args` are tenant, run, step key, dispatch epoch."""
+    return task.execute(StepMessage.of(args))
