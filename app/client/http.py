@@ -87,7 +87,8 @@ class ApiClient:
             if left is not None:
                 left -= len(page["items"])
             cursor = page.get("next_cursor")
-            if not cursor:
+            # The event feed always names a cursor: there an empty page is the end.
+            if not cursor or not page["items"]:
                 return
 
     def call(

@@ -22,14 +22,15 @@ def events() -> None:
 @events.command("tail")
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0, 10_000))
 @click.option("--after", help="Start after this cursor instead of the last LINES events.")
+@click.option("--subject", help="Only this subject, e.g. runs/<id>.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
 @tenant_command
-def tail(shell: Shell, lines: int, after: str | None, follow: bool) -> None:
+def tail(shell: Shell, lines: int, after: str | None, subject: str | None, follow: bool) -> None:
     """The last events, oldest first; with --follow what comes next."""
     cursor = after
     last: list[dict[str, Any]] = []
     while True:
-        page = shell.client.get("/events", after=cursor, limit=_PAGE)
+        page = shell.client.get("/events", after=cursor, limit=_PAGE, subject=subject)
         last += page["items"]
         cursor = page.get("next_cursor") or cursor
         if len(page["items"]) < _PAGE:
@@ -39,7 +40,7 @@ def tail(shell: Shell, lines: int, after: str | None, follow: bool) -> None:
     _print(shell, last if after is not None else last[-lines:] if lines else [])
     while follow:
         time.sleep(POLL_S)
-        page = shell.client.get("/events", after=cursor, limit=_PAGE)
+        page = shell.client.get("/events", after=cursor, limit=_PAGE, subject=subject)
         cursor = page.get("next_cursor") or cursor
         _print(shell, page["items"])
 

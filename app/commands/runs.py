@@ -53,7 +53,7 @@ def retry_run(shell: Shell, run_id: str | None, failed_type: str | None, dry_run
         document = shell.client.post("/runs:retry", body)
         shell.show(document, lambda: f"{document['matched']} matched, {document['retried']} retried")
         return
-    document = shell.client.post(f"/runs/{run_id}:retry", {})
+    document = shell.client.post(f"/runs/{run_id}:retry")
     settle(shell, document, wait)
 
 
@@ -64,7 +64,7 @@ def retry_run(shell: Shell, run_id: str | None, failed_type: str | None, dry_run
 @tenant_command
 def cancel_run(shell: Shell, run_id: str, reason: str | None, wait: bool) -> None:
     """Stop a run: running steps are told to stop, the others never start."""
-    document = shell.client.post(f"/runs/{run_id}:cancel", {"reason": reason} if reason else {})
+    document = shell.client.post(f"/runs/{run_id}:cancel", {"reason": reason} if reason else None)
     if wait:
         *_, last = watch(shell.client, run_id)
         document = last.run
