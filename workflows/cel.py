@@ -1,4 +1,4 @@
-"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`; plus `range(n)`."""
+"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,75 @@
+"""The Python way to write a workflow document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+from workflows.definition import Definition
+from workflows.parsing import parse_definition
+
+
+class Workflow:
+    """Collects steps; `document()` is the same data that YAML would give.
+
+    >>> flow = Workflow("greet", 1)
+    >>> hello = flow.step("hello", "core.echo", message="${spec.name}")
+    >>> flow.step("again", "core.echo", needs=[hello], message="${steps.hello.output.message}")
+    'again'
+    """
+
+    def __init__(self, name: str, version: int, description: str = "") -> None:
+        self._head: dict[str, Any] = {"name": name, "version": version}
+        if description:
+            self._head["description"] = description
+        self._steps: list[dict[str, Any]] = []
+
+    def step(
+        self,
+        id: str,
+        uses: str,
+        *,
+        needs: Sequence[str] = (),
+        when: str | None = None,
+        foreach: str | Sequence[Any] | None = None,
+        retry: Mapping[str, float] | None = None,
+        timeout: float | None = None,
+        queue: str | None = None,
+        continue_on_failure: bool = False,
+        inputs: Mapping[str, Any] | None = None,
+        **more_inputs: Any,
+    ) -> str:
+        """Add a step and return its id; keyword arguments beyond the options become its `with`.
+
+        `timeout` is in seconds. `inputs` serves names that are options too.
+        """
+        options = {
+            "needs": list(needs) or None,
+            "when": when,
+            "foreach": foreach if foreach is None or isinstance(foreach, str) else list(foreach),
+            "retry": dict(retry) if retry is not None else None,
+            "timeout": timeout,
+            "queue": queue,
+            "continue_on_failure": continue_on_failure or None,
+            "with": {**(inputs or {}), **more_inputs} or None,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        self._steps.append({"id": id, "uses": uses, **given})
+        return id
+
+    def chain(self, *ids: str) -> None:
+        """Make each step need the one before it; raises KeyError for an id that was not added."""
+        steps = {step["id"]: step for step in self._steps}
+        for need, step in pairwise(ids):
+            needs = steps[step].setdefault("needs", [])
+            if need not in needs:
+                needs.append(need)
+
+    def document(self) -> dict[str, Any]:
+        """Return the workflow document as JSON data."""
+        return {**self._head, "steps": [dict(step) for step in self._steps]}
+
+    def definition(self) -> Definition:
+        """Return the parsed definition; raises InvalidInput with the place of each fault."""
+        return parse_definition(self.document())
