@@ -16,13 +16,14 @@ from pathlib import Path
 
 from app.client.http import ApiClient, ApiProblem, sign_in
 from app.db.migrate import migrate
+from app.domain.identity import PLATFORM_SLUG
 from app.runtime.demo.claims import Report
 from app.runtime.demo.manifest import MANIFEST
 from app.runtime.embedded import running_urls, servers_of
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Output, Supervisor, child_environment, read_procfile, wait_until_healthy
-from app.settings import Settings, load_settings, state_directory
+from app.settings import Settings, load_settings, state_directory, wants_embedded
 
 LINES_KEPT = 40
 UNAUTHORISED, CONFLICT = 401, 409
@@ -34,11 +35,6 @@ class Credentials:
 
     suffix: str
     password: str
-
-    @property
-    def root(self) -> str:
-        """Slug of the tenant whose admin runs the platform."""
-        return f"demo-root-{self.suffix}"
 
     def email(self, tenant: str) -> str:
         """The admin's address in a tenant."""
@@ -79,10 +75,13 @@ class Stage:
 
 @contextmanager
 def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
-    """Servers, schema, all processes, stopped at the end; raises RuntimeFailure when the platform is up."""
+    """Servers, schema, all processes, stopped at the end; raises RuntimeFailure when another demo runs."""
+    if wants_embedded(environ):
+        # Servers of its own: the demo neither needs nor touches what `quantum up` keeps.
+        environ = {**environ, "QUANTUM_STATE_DIR": str(state_directory(environ) / "demo")}
     state = state_directory(environ)
     if running_urls(state):
-        raise RuntimeFailure("the platform is already up here: stop `quantum up` before the demo")
+        raise RuntimeFailure("a demo is already running here")
     target_port = free_port()
     log: deque[str] = deque(maxlen=LINES_KEPT)
     with ExitStack() as stack:
@@ -144,12 +143,12 @@ def settle_tenants(stage: Stage, report: Report) -> tuple[ApiClient, ApiClient]:
     """The two tenants, made at the first demo, signed in at every one; each has the demo's module."""
     made = stage.credentials
     try:
-        root = stage.client(made.root)
+        root = stage.client(PLATFORM_SLUG)
     except ApiProblem as problem:
         if problem.status != UNAUTHORISED:
             raise
         _first_tenant(stage)
-        root = stage.client(made.root)
+        root = stage.client(PLATFORM_SLUG)
     clients = []
     for name in ("acme", "globex"):
         slug = f"{name}-{made.suffix}"
@@ -172,9 +171,8 @@ def settle_tenants(stage: Stage, report: Report) -> tuple[ApiClient, ApiClient]:
 
 def _first_tenant(stage: Stage) -> None:
     """The very first tenant is made over the database, by the operator's own command."""
-    slug = stage.credentials.root
-    command = [str(Path(sys.executable).parent / "quantum"), "tenant", "create", slug, "--first"]
-    command += ["--name", "Demo platform", "--email", stage.credentials.email(slug), "--password-stdin"]
+    command = [str(Path(sys.executable).parent / "quantum"), "tenant", "create", "--first"]
+    command += ["--email", stage.credentials.email(PLATFORM_SLUG), "--password-stdin"]
     done = subprocess.run(  # noqa: S603 - our own command with our own arguments
         command,
         input=stage.credentials.password + "\n",

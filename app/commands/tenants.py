@@ -1,0 +1,69 @@
+"""Tenants: the first one over the database, the others over HTTP."""
+
+from __future__ import annotations
+
+import click
+
+from app.bootstrap import build_platform
+from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.users import asked_password
+from app.domain.errors import Conflict, Unavailable
+from app.domain.identity import PLATFORM_SLUG
+from app.services.manage_tenants import create_platform_tenant
+from app.settings import SettingsError, inherited_environment, load_settings
+
+SHORTEST_PASSWORD = 10
+
+
+@click.group()
+def tenant() -> None:
+    """Create, list tenants."""
+
+
+@tenant.command("create")
+@click.argument("slug", required=False)
+@click.option("--first", is_flag=True, help="Over the database: the platform's own tenant, made once.")
+@click.option("--name", help="Name to show; default: the slug.")
+@click.option("--email", required=True, help="Of the tenant's first administrator.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input, no prompt.")
+@tenant_command
+def create_tenant(
+    shell: Shell, slug: str | None, first: bool, name: str | None, email: str, password_stdin: bool
+) -> None:
+    """Create the tenant SLUG with its first administrator; needs a platform administrator's token.
+
+    The platform's own tenant, whose administrator makes the others, comes first: --first, without SLUG.
+    """
+    if first == (slug is not None):
+        raise click.UsageError("give a SLUG, or --first")
+    password = asked_password(password_stdin)
+    if len(password) < SHORTEST_PASSWORD:
+        shell.stop(f"the password must have at least {SHORTEST_PASSWORD} characters", Exit.REFUSED)
+    if slug is None:
+        document = _create_first(shell, name or "Platform", email, password)
+    else:
+        admin = {"email": email, "password": password}
+        document = shell.client.post("/tenants", {"slug": slug, "name": name or slug, "admin": admin})
+    shell.show(document, lambda: f"Tenant {document['slug']} is created; {email} is its administrator.")
+
+
+@tenant.command("list")
+@tenant_command
+def list_tenants(shell: Shell) -> None:
+    """Every tenant; needs a platform administrator's token."""
+    found = list(shell.client.items("/tenants"))
+    columns = ("slug", "name", "state", "created_at")
+    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+
+
+def _create_first(shell: Shell, name: str, email: str, password: str) -> dict[str, str]:
+    try:
+        platform = build_platform(load_settings(inherited_environment()))
+        made = create_platform_tenant(platform, name, email, password)
+    except SettingsError as wrong:
+        shell.stop("; ".join(wrong.faults), Exit.USAGE)
+    except Conflict:
+        shell.stop(f"the platform's tenant exists already: its slug is {PLATFORM_SLUG}", Exit.CONFLICT)
+    except Unavailable as away:
+        shell.stop(str(away), Exit.UNAVAILABLE)
+    return {"id": str(made.id), "slug": made.slug, "name": made.name}

@@ -1,0 +1,127 @@
+"""The platform as a system under measure: its shipped processes, driven over HTTP, verified from the rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+
+from app.client.http import ApiClient
+from bench.figures import OURS
+from bench.manifest import CHAIN, FANOUT, SHORT_CHAIN, STEPS
+
+WORK_WITHIN_S = 300.0
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class NotVerified(Exception):
+    """The rows do not say that the work was done: its figure is not printed."""
+
+
+class Platform:
+    """Runs the works as intents; the end of a run is seen in its row, one run after the other."""
+
+    name = OURS
+
+    def __init__(self, client: ApiClient, database_url: str) -> None:
+        self._client = client
+        self._database = psycopg2.connect(database_url)
+        self._database.autocommit = True
+        tenant = client.get("/me")["tenant_id"]
+        self._ask("SELECT set_config('app.tenant_id', %s, false)", tenant)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._database.close()
+
+    def chains(self, runs: int) -> float:
+        """Seconds from the first submission to the last end of `runs` chains of 5."""
+        return self._batch(CHAIN, runs)
+
+    def fanouts(self, runs: int) -> float:
+        """Seconds for `runs` fan-outs of 1 + 50 + 1."""
+        return self._batch(FANOUT, runs)
+
+    def latencies(self, runs: int) -> list[float]:
+        """Seconds of each of `runs` chains of 3, one after the other on an idle system."""
+        found, ids = [], []
+        for _ in range(runs):
+            began = time.perf_counter()
+            ids.append(self._submit(SHORT_CHAIN))
+            self._wait(ids[-1:], pause_s=0.0005)
+            found.append(time.perf_counter() - began)
+        self._verify(SHORT_CHAIN, ids)
+        return found
+
+    def submissions(self, runs: int) -> float:
+        """Seconds that one client takes to submit `runs` chains of 5; then waits until they ended."""
+        began = time.perf_counter()
+        ids = [self._submit(CHAIN) for _ in range(runs)]
+        took = time.perf_counter() - began
+        self._wait(ids, pause_s=0.02)
+        self._verify(CHAIN, ids)
+        return took
+
+    def _batch(self, type_name: str, runs: int) -> float:
+        items = [{"type": type_name, "spec": {}} for _ in range(runs)]
+        began = time.perf_counter()
+        answer = self._client.post("/intents:batch", {"items": items})
+        ids = [item["run"]["id"] for item in answer["items"]]
+        self._wait(ids, pause_s=0.005)
+        took = time.perf_counter() - began
+        self._verify(type_name, ids)
+        return took
+
+    def _submit(self, type_name: str) -> str:
+        run_id: str = self._client.post("/intents", {"type": type_name, "spec": {}})["run"]["id"]
+        return run_id
+
+    def _wait(self, ids: Sequence[str], pause_s: float) -> None:
+        deadline = time.perf_counter() + WORK_WITHIN_S
+        for done, run_id in enumerate(ids):
+            while self._ask("SELECT state FROM runs WHERE id = %s", run_id)[0] not in ENDED:
+                if time.perf_counter() > deadline:
+                    raise TimeoutError(f"ours: only {done} of {len(ids)} runs ended")
+                time.sleep(pause_s)
+
+    def _verify(self, type_name: str, ids: Sequence[str]) -> None:
+        """Count rows, events, audit records of the work; raises `NotVerified` when one is missing."""
+        runs = len(ids)
+        wanted = {
+            "runs succeeded": runs,
+            "steps succeeded": runs * STEPS[type_name],
+            "attempts": runs * STEPS[type_name],
+            "run.started": runs,
+            "run.succeeded": runs,
+            "intent.created": runs,
+            "audit records": runs,
+        }
+        found = dict(zip(wanted, self._ask(_COUNTS, {"ids": list(ids)}), strict=True))
+        if found != wanted:
+            raise NotVerified(f"{type_name}: expected {wanted}, found {found}")
+
+    def _ask(self, sql: str, *values: Any) -> tuple[Any, ...]:
+        with closing(self._database.cursor()) as cursor:
+            cursor.execute(sql, values[0] if values and isinstance(values[0], dict) else values)
+            row: tuple[Any, ...] = cursor.fetchone()
+            return row
+
+
+_COUNTS = """
+WITH wanted AS (SELECT id, intent_id FROM runs WHERE id = ANY(%(ids)s::uuid[]))
+SELECT
+  (SELECT count(*) FROM wanted JOIN runs USING (id) WHERE state = 'succeeded'),
+  (SELECT count(*) FROM wanted JOIN run_steps s ON s.run_id = wanted.id WHERE s.state = 'succeeded'),
+  (SELECT count(*) FROM wanted JOIN step_attempts a ON a.run_id = wanted.id),
+  (SELECT count(*) FROM wanted JOIN events e ON e.subject = 'runs/' || wanted.id
+   WHERE e.type = 'io.quantum.run.started'),
+  (SELECT count(*) FROM wanted JOIN events e ON e.subject = 'runs/' || wanted.id
+   WHERE e.type = 'io.quantum.run.succeeded'),
+  (SELECT count(*) FROM wanted JOIN events e ON e.subject = 'intents/' || wanted.intent_id
+   WHERE e.type = 'io.quantum.intent.created'),
+  (SELECT count(*) FROM wanted JOIN audit_records a ON a.subject = 'intents/' || wanted.intent_id
+   WHERE a.action = 'intent.create')
+"""
