@@ -186,16 +186,13 @@ def _server_urls(reader: _Reader, served: bool, state_dir: Path) -> dict[str, st
         if served or not given.get("DATABASE_URL"):
             if not served:  # else the fault is told already
                 reader.fault("DATABASE_URL", "is not set, no embedded server runs: start it by `quantum up`")
-            return dict.fromkeys((*SERVER_URLS, "DATABASE_DIRECT_URL", "BROKER_URL", "RESULT_URL"), "")
-    urls = {name: given.get(name, "") for name in SERVER_URLS}
-    urls["DATABASE_DIRECT_URL"] = given.get("DATABASE_DIRECT_URL") or urls["DATABASE_OWNER_URL"]
-    urls["BROKER_URL"] = given.get("BROKER_URL") or urls["REDIS_URL"]
-    urls["RESULT_URL"] = given.get("RESULT_URL") or urls["REDIS_URL"]
+            return dict.fromkeys(_SCHEMES, "")
+    urls = {name: reader.url(name, given.get(name, ""), _SCHEMES[name]) for name in SERVER_URLS}
+    for name, default in _FOLLOWING.items():
+        url = given.get(name)
+        urls[name] = reader.url(name, url, _SCHEMES[name]) if url else urls[default]
     for name, url in urls.items():
-        if not url and name not in SERVER_URLS:
-            continue  # it follows one of those, which is told to be missing
-        urls[name] = reader.url(name, url, _SCHEMES[name.partition("_")[0]])
-        if urls[name] and name.startswith("DATABASE"):
+        if url and name.startswith("DATABASE"):
             urls[name] = "postgresql" + url[url.index("://") :]
     users = [urlsplit(urls[name]).username for name in SERVER_URLS[:3] if urls[name]]
     if len(set(users)) < len(users):
@@ -205,13 +202,19 @@ def _server_urls(reader: _Reader, served: bool, state_dir: Path) -> dict[str, st
     return urls
 
 
+_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg2")
+_REDIS = ("redis", "rediss")
 _SCHEMES = {
-    "DATABASE": ("postgresql", "postgres", "postgresql+psycopg2"),
-    "REDIS": ("redis", "rediss"),
-    "BROKER": ("redis", "rediss", "amqp", "amqps"),
-    "RESULT": ("redis", "rediss"),
+    **dict.fromkeys((*SERVER_URLS[:3], "DATABASE_DIRECT_URL"), _POSTGRES),
+    **dict.fromkeys(("REDIS_URL", "RESULT_URL"), _REDIS),
+    "BROKER_URL": (*_REDIS, "amqp", "amqps"),
 }
-"""The schemes of a server URL, by the first word of its variable."""
+_FOLLOWING = {
+    "DATABASE_DIRECT_URL": "DATABASE_OWNER_URL",
+    "BROKER_URL": "REDIS_URL",
+    "RESULT_URL": "REDIS_URL",
+}
+"""URLs that are another one's unless set."""
 
 
 def _running_servers(state_dir: Path) -> dict[str, str]:

@@ -60,28 +60,30 @@ class Guard:
                 self._pipe.flush()
 
 
-def group_alive(group: int) -> bool:
-    """Tell whether any process of the group is there."""
+def end_groups(leaders: dict[int, int], patience_s: float) -> None:
+    """Send each leader its signal; kill what is left of the groups once the leaders, or the time, are gone.
+
+    The leader decides how its children end; those that outlive it are orphans.
+    """
+    for leader, stop in leaders.items():
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # ended meanwhile
+            os.kill(leader, stop)
+    until = time.monotonic() + patience_s
+    while any(_exists(leader) for leader in leaders) and time.monotonic() < until:
+        time.sleep(0.05)
+    for leader in leaders:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # all ended in time
+            os.killpg(leader, signal.SIGKILL)
+
+
+def _exists(pid: int) -> bool:
     try:
-        os.killpg(group, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True  # there, under another user
     return True
-
-
-def end_groups(groups: dict[int, int], patience_s: float) -> None:
-    """Send each group leader its signal, then kill the groups that outlive `patience_s`."""
-    for group, stop in groups.items():
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # ended meanwhile
-            os.kill(group, stop)
-    until = time.monotonic() + patience_s
-    while any(group_alive(group) for group in groups) and time.monotonic() < until:
-        time.sleep(0.05)
-    for group in groups:
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # ended in time
-            os.killpg(group, signal.SIGKILL)
 
 
 def main(patience_s: float) -> None:

@@ -132,9 +132,9 @@ class PostgresServer:
     def _settle_dead_postmaster(self) -> None:
         """Deal with the pid file that a postmaster killed with -9 left.
 
-        We hold the state directory's lock, so no other supervisor owns a live postmaster here: one that outlived
-        its supervisor is stopped. A number that a stranger has by now is struck out, as PostgreSQL would take
-        the stranger for the postmaster; the rest stays, for its check that no old backend is attached.
+        We hold the lock of the state directory, so no other supervisor owns a live postmaster here: one that
+        outlived its supervisor is stopped. A number that a stranger has by now is struck out, or PostgreSQL
+        would wait for him. The rest stays, for its check that no old backend is attached.
         """
         pid_file = self.data / "postmaster.pid"
         try:

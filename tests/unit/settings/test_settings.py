@@ -1,0 +1,131 @@
+"""The settings: defaults, faults that name their variable, what production refuses."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from app.settings import SettingsError, load_settings
+
+URLS = {
+    "DATABASE_URL": "postgresql://quantum_app:a@db.example:5432/quantum",
+    "DATABASE_OWNER_URL": "postgres://quantum_owner:b@db.example/quantum",
+    "DATABASE_SYSTEM_URL": "postgresql+psycopg2://quantum_system:c@db.example/quantum",
+    "REDIS_URL": "redis://:secret@redis.example:6379/0",
+}
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> dict[str, str]:
+    return {**URLS, "QUANTUM_STATE_DIR": str(tmp_path)}
+
+
+def faults(environ: dict[str, str]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as raised:
+        load_settings(environ)
+    return raised.value.faults
+
+
+def test_defaults_follow_the_four_urls(environ: dict[str, str]) -> None:
+    settings = load_settings(environ)
+    assert settings.environment == "development"
+    assert settings.broker_url == settings.result_url == settings.redis_url == URLS["REDIS_URL"]
+    assert settings.database_direct_url == settings.database_owner_url
+    assert settings.database_owner_url.startswith("postgresql://")
+    assert settings.database_system_url.startswith("postgresql://"), "libpq takes no driver in a URL"
+    assert not settings.embedded
+
+
+def test_settings_are_frozen_and_show_no_secret(environ: dict[str, str]) -> None:
+    settings = load_settings(environ)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings.api_port = 1  # type: ignore[misc]  # the point of the test
+    assert "secret" not in repr(settings).lower()
+    assert "quantum_app" not in repr(settings)
+
+
+def test_generated_keys_stay_the_same_and_are_private(environ: dict[str, str], tmp_path: Path) -> None:
+    first, second = load_settings(environ), load_settings(environ)
+    assert first.jwt_private_key == second.jwt_private_key != first.secrets_key
+    assert len(first.jwt_private_key) == len(first.secrets_key) == 32
+    assert (tmp_path / "keys" / "jwt.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("ENVIRONMENT", "prod", "one of development, test, staging, production"),
+        ("API_PORT", "70000", "whole number from 1 to 65535"),
+        ("API_PORT", "http", "whole number"),
+        ("WORKER_CONCURRENCY", "0", "from 1 to 512"),
+        ("DATABASE_URL", "mysql://u:hidden@h/d", "postgresql://"),
+        ("REDIS_URL", "redis://:hidden@host:port", "redis://"),
+        ("REDIS_URL", "", "must be set"),
+        ("QUANTUM_ALLOWED_HTTP_TARGETS", "example.org", "host:port"),
+        ("QUANTUM_DATA_ROOTS", "here", "absolute"),
+        ("QUANTUM_MODULES", "package.module", "package.file:attribute"),
+        ("JWT_PRIVATE_KEY_FILE", "/nowhere/key", "cannot be read"),
+        ("FLOWER_BASIC_AUTH", "nocolon", "user:password"),
+    ],
+)
+def test_a_wrong_value_is_one_line_naming_the_variable(
+    environ: dict[str, str], variable: str, value: str, says: str
+) -> None:
+    (line,) = faults({**environ, variable: value})
+    assert line.startswith(f"{variable} ")
+    assert says in line
+    assert "\n" not in line
+    assert "hidden" not in line, "a URL holds a password"
+
+
+def test_every_wrong_variable_is_told_at_once(environ: dict[str, str]) -> None:
+    told = faults({**environ, "API_PORT": "x", "LOG_LEVEL": "LOUD"})
+    assert [line.split()[0] for line in told] == ["API_PORT", "LOG_LEVEL"]
+
+
+def test_one_role_for_two_purposes_is_refused(environ: dict[str, str]) -> None:
+    (line,) = faults({**environ, "DATABASE_URL": URLS["DATABASE_OWNER_URL"]})
+    assert line.startswith("DATABASE_URL must name another role")
+
+
+@pytest.mark.parametrize("environment", ["staging", "production"])
+def test_what_serves_people_refuses_generated_keys_debug_and_embedded_servers(
+    environment: str, tmp_path: Path
+) -> None:
+    told = faults({"ENVIRONMENT": environment, "QUANTUM_DEBUG": "1", "QUANTUM_STATE_DIR": str(tmp_path)})
+    assert {line.split()[0] for line in told} == {
+        "DATABASE_URL",
+        "QUANTUM_DEBUG",
+        "JWT_PRIVATE_KEY_FILE",
+        "SECRETS_KEY_FILE",
+    }
+    assert list(tmp_path.iterdir()) == [], "a refused configuration makes no keys"
+
+
+def test_production_takes_named_keys(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "raw").write_bytes(b"r" * 32)
+    (tmp_path / "hex").write_text("ab" * 32 + "\n")
+    settings = load_settings(
+        {
+            **environ,
+            "ENVIRONMENT": "production",
+            "JWT_PRIVATE_KEY_FILE": str(tmp_path / "raw"),
+            "SECRETS_KEY_FILE": str(tmp_path / "hex"),
+        }
+    )
+    assert settings.jwt_private_key == b"r" * 32
+    assert settings.secrets_key == bytes.fromhex("ab" * 32)
+
+
+def test_without_urls_the_running_embedded_servers_are_used(tmp_path: Path) -> None:
+    bare = {"QUANTUM_STATE_DIR": str(tmp_path)}
+    (line,) = faults(bare)
+    assert line.startswith("DATABASE_URL ")
+    assert "quantum up" in line
+    (tmp_path / "servers.json").write_text(json.dumps({"urls": URLS, "pid": 1}))
+    settings = load_settings(bare)
+    assert settings.embedded
+    assert settings.redis_url == URLS["REDIS_URL"]
