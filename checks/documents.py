@@ -1,0 +1,69 @@
+"""The documents hold: their links resolve, every environment variable is described."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from checks.house import files
+from checks.report import ROOT, Fault, tell
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
+VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
+CONFIGURATION = "docs/configuration.md"
+CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors that the headings of a Markdown text make."""
+    cleaned = (re.sub(r"[^\w\s-]", "", heading.strip().lower()) for heading in HEADING.findall(text))
+    return {heading.replace(" ", "-") for heading in cleaned}
+
+
+def links(root: Path, paths: list[str]) -> Iterator[Fault]:
+    """Yield each link to a file or heading that is not there; other sites are not asked."""
+    for path in paths:
+        text = (root / path).read_text()
+        # Code shows brackets that are no links; blanks keep the line numbers.
+        prose = CODE.sub(lambda code: re.sub(r"[^\n]", " ", code[0]), text)
+        for match in LINK.finditer(prose):
+            target, _, anchor = match[1].partition("#")
+            if target.startswith(("http://", "https://", "mailto:")):
+                continue
+            line = prose.count("\n", 0, match.start()) + 1
+            file = (root / path).parent / target if target else root / path
+            if not file.exists():
+                yield Fault(path, line, f"links to {match[1]}, which is not there")
+            elif anchor and file.suffix == ".md" and anchor not in anchors(file.read_text()):
+                yield Fault(path, line, f"links to {match[1]}, but no heading makes that anchor")
+
+
+def variables(root: Path) -> set[str]:
+    """Return the names of the environment variables that the settings read."""
+    tree = ast.parse((root / "app" / "settings.py").read_text())
+    texts = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {text for text in texts if VARIABLE.fullmatch(text)} | {"ENVIRONMENT"}
+
+
+def configuration(root: Path) -> Iterator[Fault]:
+    """Yield each variable that docs/configuration.md leaves out, or that nothing reads."""
+    page = root / CONFIGURATION
+    if not page.is_file():
+        yield Fault(CONFIGURATION, 1, "is missing: it describes every environment variable")
+        return
+    described = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", page.read_text()))
+    for name in variables(root) - described:
+        yield Fault(CONFIGURATION, 1, f"does not describe `{name}`")
+
+
+if __name__ == "__main__":
+    documents = [path for path in files(ROOT) if path.endswith(".md")]
+    sys.exit(tell([*links(ROOT, documents), *configuration(ROOT)]))
