@@ -93,4 +93,6 @@ def _cycle(needs: Mapping[str, Sequence[str]], stuck: set[str]) -> tuple[str, ..
         step = next(need for need in needs[step] if need in stuck)
     path = list(seen)[seen[step] :]
     path.reverse()  # from a need to the step that needs it, as work would flow
-    return (*path, path[0])
+    written = {name: place for place, name in enumerate(needs)}
+    first = min(range(len(path)), key=lambda place: written[path[place]])
+    return (*path[first:], *path[:first], path[first])
