@@ -1,0 +1,199 @@
+"""Connections: a pool for each role, transactions as one tenant, single statements on the hot path."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.pool import PoolProxiedConnection
+
+from app.domain.errors import IllegalState, Unavailable
+
+__all__ = ["Connection", "Database", "driver_url"]
+
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_MS = 60_000
+CONNECT_TIMEOUT_S = 5
+ILLEGAL_TRANSITION = "QP001"
+
+# Plans of the SQL functions are made while a table may still be small; a sequential scan kept in a cached plan
+# would be slow for as long as the connection lives, and no statement of ours wants one.
+_OPTIONS = (
+    f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+    f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
+    " -c enable_seqscan=off -c jit=off -c timezone=UTC"
+)
+
+psycopg2.extras.register_uuid()
+psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
+
+Row = tuple[Any, ...]
+
+
+def driver_url(url: str) -> str:
+    """The libpq URL `postgresql://…` as SQLAlchemy wants it for psycopg2."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError("a database URL begins with postgresql://")
+    return f"postgresql+psycopg2://{rest}"
+
+
+class _Pooled(NamedTuple):
+    proxy: PoolProxiedConnection
+    raw: psycopg2.extensions.connection
+
+
+class Database:
+    """The database as one role sees it. Connections are made when needed; a forked child starts its own pool."""
+
+    def __init__(self, url: str, role: str = "app", *, pool_size: int = 4, overflow: int = 12) -> None:
+        self.role = role
+        self._engine: Engine = create_engine(
+            driver_url(url),
+            pool_size=pool_size,
+            max_overflow=overflow,
+            pool_timeout=10,
+            pool_use_lifo=True,
+            connect_args={
+                "options": _OPTIONS,
+                "connect_timeout": CONNECT_TIMEOUT_S,
+                "application_name": f"quantum-{role}",
+                "keepalives_idle": 30,
+            },
+        )
+        # A child must neither use nor close the sockets it inherits: they are the parent's.
+        os.register_at_fork(after_in_child=self._forget_inherited)
+
+    def _forget_inherited(self) -> None:
+        self._engine.dispose(close=False)
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, for tools that need one."""
+        return self._engine
+
+    @contextlib.contextmanager
+    def tenant(self, tenant_id: UUID) -> Iterator[Connection]:
+        """One transaction as a tenant: committed at the end, rolled back when anything is raised.
+
+        Raises Unavailable when the database cannot be reached, IllegalState when a transition is refused.
+        """
+        with self._transaction() as connection:
+            connection.execute(
+                text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)}
+            )
+            yield connection
+
+    @contextlib.contextmanager
+    def system(self) -> Iterator[Connection]:
+        """One transaction across tenants, or before the tenant is known. Raises as `tenant` does."""
+        with self._transaction() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        connection = self._connect()
+        try:
+            with translated(), connection.begin():
+                yield connection
+        finally:
+            connection.close()
+
+    def _connect(self) -> Connection:
+        """A connection that answers: one that went stale in the pool is replaced, before anything was sent."""
+        with translated():
+            connection = self._engine.connect()
+            if not _stale(connection.connection.dbapi_connection):
+                return connection
+            connection.invalidate()
+            connection.close()
+            return self._engine.connect()
+
+    def call(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
+        """Execute one statement in a transaction of its own: one round trip, committed when this returns.
+
+        Placeholders are psycopg2's (%s). A connection that went stale in the pool is replaced before the statement
+        is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be reached: then
+        the statement may have been committed, or not.
+        """
+        with translated():
+            pooled = self._pooled()
+            try:
+                with pooled.raw.cursor() as cursor:
+                    cursor.execute(statement, parameters)
+                    return cursor.fetchall() if cursor.description else []
+            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                if pooled.raw.closed:
+                    pooled.proxy.invalidate()
+                raise
+            finally:
+                _hand_back(pooled)
+
+    def _pooled(self) -> _Pooled:
+        for _ in range(2):
+            proxy = self._engine.raw_connection()
+            raw = proxy.dbapi_connection
+            if isinstance(raw, psycopg2.extensions.connection) and not _stale(raw):
+                raw.autocommit = True
+                return _Pooled(proxy, raw)
+            # The whole pool is as old as this connection: begin a new one.
+            proxy.invalidate()
+            proxy.close()
+            self._engine.dispose()
+        raise Unavailable("database")
+
+    def dispose(self) -> None:
+        """Close the idle connections."""
+        self._engine.dispose()
+
+
+def _hand_back(pooled: _Pooled) -> None:
+    if not pooled.raw.closed:
+        pooled.raw.autocommit = False
+    pooled.proxy.close()
+
+
+def _stale(raw: Any) -> bool:
+    """Whether the server has hung up: an idle socket has nothing to read, unless it is the end."""
+    if raw is None or raw.closed:
+        return True
+    return _readable(raw.fileno())
+
+
+def _readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Database errors of a kind the services know, as their errors."""
+    try:
+        yield
+    except (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        raise Unavailable("database", _first_line(error)) from error
+    except (DBAPIError, psycopg2.Error) as error:
+        if _sqlstate(error) == ILLEGAL_TRANSITION:
+            raise IllegalState(_first_line(error)) from error
+        raise
+
+
+def _sqlstate(error: Exception) -> str | None:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(origin, "pgcode", None)
+
+
+def _first_line(error: Exception) -> str:
+    origin = error.orig if isinstance(error, DBAPIError) else error
+    return str(origin).strip().partition("\n")[0]

@@ -1,0 +1,225 @@
+-- Moving a run on: what is ready, what was sent, what a foreach becomes; retry and cancel by people.
+
+-- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
+-- the first has marked. Nothing for a run that is not under way.
+CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
+RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
+               plan_hash text) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE r runs;
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
+    FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+    SELECT s.key, s.base, s.item, s.queue, s.is_fan, CASE WHEN s.is_fan THEN p.definition END,
+           CASE WHEN s.is_fan THEN step_context(r, s, coalesce(p.definition -> 'foreach_refs', '[]'),
+             coalesce((p.definition ->> 'foreach_uses_spec')::boolean, false)) END, r.plan_hash
+    FROM run_steps s
+    LEFT JOIN plan_steps p ON s.is_fan AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state = 'ready' AND s.sent_at IS NULL
+    ORDER BY s.seq, s.item LIMIT p_limit;
+END $$;
+
+-- A ready fan becomes its items, once: compare-and-set on its state. No items: it ends well at once, so a join still
+-- runs. True when something is ready that no message carries.
+CREATE FUNCTION expand_step(p_tenant uuid, p_run uuid, p_base text, p_items jsonb)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE r runs; s run_steps; news record; width integer := jsonb_array_length(p_items);
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
+    FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE run_steps SET state = CASE WHEN width > 0 THEN 'waiting' ELSE 'succeeded' END, needs_left = width,
+         started_at = clock_timestamp(), finished_at = CASE WHEN width = 0 THEN clock_timestamp() END
+  WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_base AND is_fan AND state = 'ready'
+  RETURNING * INTO s;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  IF width = 0 THEN
+    SELECT * INTO news FROM conclude(begun(r), s);
+    RETURN news.needs_advance;
+  END IF;
+  INSERT INTO run_steps (tenant_id, run_id, key, base, item, seq, state, needs_left, successors, is_fan, operation,
+                         queue, continue_on_failure, ready_at, round, item_value)
+  SELECT p_tenant, p_run, p_base || '.' || (i.n - 1), p_base, i.n - 1, s.seq, 'ready', 0, '{}', false, s.operation,
+         s.queue, s.continue_on_failure, clock_timestamp(), s.round, i.value
+  FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (value, n);
+  UPDATE runs SET open_steps = open_steps + width WHERE tenant_id = p_tenant AND id = p_run;
+  RETURN true;
+END $$;
+
+-- A run that ends or fails by a decision alone has begun too: the row as it stands after that.
+CREATE FUNCTION begun(r runs) RETURNS runs LANGUAGE plpgsql AS $$
+BEGIN
+  IF r.state = 'queued' THEN
+    PERFORM begin_run(r.tenant_id, r.id);
+    SELECT * INTO r FROM runs WHERE tenant_id = r.tenant_id AND id = r.id;
+  END IF;
+  RETURN r;
+END $$;
+
+-- A foreach that cannot be evaluated, or is too wide, fails its step.
+CREATE FUNCTION fail_decision(p_tenant uuid, p_run uuid, p_key text, p_error jsonb) RETURNS boolean
+LANGUAGE plpgsql AS $$
+DECLARE r runs; s run_steps; news record;
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
+    FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE run_steps SET state = 'failed', error = p_error, finished_at = clock_timestamp()
+  WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'ready' RETURNING * INTO s;
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  SELECT * INTO news FROM conclude(begun(r), s);
+  RETURN news.needs_advance;
+END $$;
+
+-- Sending is claimed before it happens: each key that is still unsent gets a new dispatch epoch, which makes older
+-- messages of it worthless. Only the keys returned may be sent.
+CREATE FUNCTION mark_sent(p_tenant uuid, p_run uuid, p_keys text[], p_carriers integer[], p_broker_epoch text)
+RETURNS TABLE (key text, dispatch_epoch integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running') FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  RETURN QUERY
+    UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1, carrier = c.carrier,
+           broker_epoch = p_broker_epoch
+    FROM unnest(p_keys, p_carriers) AS c (key, carrier)
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = c.key AND s.state IN ('pending', 'ready')
+      AND s.sent_at IS NULL AND NOT s.is_fan
+    RETURNING s.key, s.dispatch_epoch;
+END $$;
+
+-- What could not be sent, or was lost, is unsent again, unless somebody has marked it anew since. The pending steps
+-- of the same canvas went with it. Returns how many were unmarked.
+CREATE FUNCTION unmark_sent(p_tenant uuid, p_run uuid, p_keys text[], p_epochs integer[]) RETURNS integer
+LANGUAGE plpgsql AS $$
+DECLARE carriers integer[];
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
+  WITH mine AS (
+    UPDATE run_steps s SET sent_at = NULL FROM unnest(p_keys, p_epochs) AS c (key, epoch)
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = c.key AND s.dispatch_epoch = c.epoch
+      AND s.state IN ('pending', 'ready') AND s.sent_at IS NOT NULL
+    RETURNING s.carrier
+  ) SELECT array_agg(carrier) INTO carriers FROM mine;
+  PERFORM break_canvas(p_tenant, p_run, c) FROM (SELECT DISTINCT unnest(carriers) AS c) d WHERE c IS NOT NULL;
+  RETURN coalesce(cardinality(carriers), 0);
+END $$;
+
+-- The step a pool process holds, for its parent, which must settle it when the process cannot.
+CREATE FUNCTION held_step(p_tenant uuid, p_run uuid, p_key text, p_boot uuid, p_pid integer, p_born bigint)
+RETURNS TABLE (tries integer, attempt integer, definition jsonb) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  RETURN QUERY
+    SELECT s.tries, s.attempt, p.definition FROM run_steps s
+    JOIN runs r ON r.tenant_id = p_tenant AND r.id = p_run
+    JOIN plan_steps p ON p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = p_key AND s.state = 'running'
+      AND s.lease_boot = p_boot AND s.lease_pid = p_pid AND s.lease_born = p_born;
+END $$;
+
+CREATE FUNCTION audit(p_tenant uuid, p_actor jsonb, p_action text, p_subject text, p_detail jsonb) RETURNS void
+LANGUAGE sql AS $$
+  INSERT INTO audit_records (tenant_id, actor, action, subject, detail, request_id, source_ip)
+  VALUES (p_tenant, p_actor, p_action, p_subject, p_detail, p_actor ->> 'request_id', p_actor ->> 'source_ip')
+$$;
+
+-- An operator's retry re-runs only what failed or never ran. Failures that were accepted (continue_on_failure) stay:
+-- their dependants have run. A fan with items waits for its failed items alone; a fan whose decision failed decides
+-- anew. What still holds a step back is counted from the rows. tries and dispatch_epoch go on growing, so nothing of
+-- the earlier round can claim or finish; round changes the idempotency key.
+CREATE FUNCTION retry_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer)
+RETURNS TABLE (verdict text, run_state text, version integer, rearmed integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE r runs; keys text[];
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
+  IF r.id IS NULL OR r.version <> p_version OR r.state <> 'failed' THEN
+    RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
+                             ELSE 'illegal' END, r.state, r.version, 0;
+    RETURN;
+  END IF;
+  keys := ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run
+    AND (state = 'failed' AND NOT continue_on_failure
+         OR state = 'cancelled' AND error ->> 'code' = 'upstream_failed'));
+  UPDATE run_steps s SET state = w.state, needs_left = w.needs_left, round = s.round + 1, attempt = 0, kills = 0,
+         sent_at = NULL, carrier = NULL, not_before = NULL, error = NULL, output = NULL, started_at = NULL,
+         finished_at = NULL, ready_at = CASE WHEN w.state = 'ready' THEN clock_timestamp() END
+  FROM (
+    SELECT a.key, a.items + a.needs AS needs_left,
+           CASE WHEN a.items > 0 THEN 'waiting' WHEN a.needs > 0 THEN 'pending' ELSE 'ready' END AS state
+    FROM (
+      SELECT s.key,
+        (SELECT count(*) FROM run_steps i WHERE s.is_fan AND i.tenant_id = p_tenant AND i.run_id = p_run
+           AND i.base = s.key AND i.item IS NOT NULL AND i.state = 'failed' AND NOT i.continue_on_failure) AS items,
+        CASE WHEN s.item IS NULL THEN (SELECT count(*) FROM unnest(p.needs) n WHERE n = ANY (keys)) ELSE 0 END AS needs
+      FROM run_steps s
+      LEFT JOIN plan_steps p ON p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
+      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = ANY (keys)
+    ) a
+  ) w
+  WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = w.key;
+  UPDATE runs SET state = 'running', round = round + 1, version = version + 1, open_steps = cardinality(keys),
+         failed_steps = 0, error = NULL, finished_at = NULL, event_seq = event_seq + 1
+  WHERE tenant_id = p_tenant AND id = p_run;
+  PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq + 1, 'run.retried',
+    jsonb_build_object('run_id', p_run, 'round', r.round + 1, 'steps', cardinality(keys)), p_actor);
+  UPDATE intents SET phase = 'running', updated_at = clock_timestamp(), version = version + 1
+  WHERE tenant_id = p_tenant AND id = r.intent_id AND generation = r.generation;
+  PERFORM audit(p_tenant, p_actor, 'run.retry', 'runs/' || p_run,
+                jsonb_build_object('round', r.round + 1, 'steps', cardinality(keys)));
+  RETURN QUERY SELECT 'ok', 'running', r.version + 1, cardinality(keys);
+END $$;
+
+-- Everything not yet running is cancelled at once; what runs is told by its worker's heartbeat, and the run stays
+-- cancelling until the last of it ends. A step claimed while we waited for its row is running when we see it.
+-- Cancelling twice changes nothing.
+CREATE FUNCTION cancel_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_reason text)
+RETURNS TABLE (verdict text, run_state text, version integer) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE
+  r runs; closed integer; final text := 'cancelling';
+  why jsonb := jsonb_strip_nulls(jsonb_build_object('code', 'cancelled', 'reason', p_reason));
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
+  IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('queued', 'running') THEN
+    RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
+                             WHEN r.state = 'cancelling' THEN 'ok' ELSE 'illegal' END, r.state, r.version;
+    RETURN;
+  END IF;
+  UPDATE run_steps SET state = 'cancelled', error = why, finished_at = clock_timestamp(), sent_at = NULL
+  WHERE tenant_id = p_tenant AND run_id = p_run AND state IN ('pending', 'ready', 'waiting');
+  GET DIAGNOSTICS closed = ROW_COUNT;
+  UPDATE runs SET state = 'cancelling', error = why, version = version + 1 WHERE tenant_id = p_tenant AND id = p_run
+  RETURNING * INTO r;
+  IF r.open_steps = closed THEN
+    final := settle_run(r, closed, r.failed_steps, r.event_seq, why);
+    r.version := r.version + 1;
+  ELSE
+    UPDATE runs SET open_steps = open_steps - closed WHERE tenant_id = p_tenant AND id = p_run;
+  END IF;
+  PERFORM audit(p_tenant, p_actor, 'run.cancel', 'runs/' || p_run, why);
+  RETURN QUERY SELECT 'ok', final, r.version;
+END $$;

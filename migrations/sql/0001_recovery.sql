@@ -1,0 +1,141 @@
+-- The system role's jobs across tenants. Each returns the (tenant, run) pairs it touched, so that the caller goes on
+-- as those tenants. Runs are taken in one order, so two beats cannot deadlock; only database time is compared.
+
+-- A worker says it lives; the answer is what it executes for runs that are being cancelled.
+CREATE FUNCTION beat(p_boot uuid, p_hostname text, p_pid integer, p_version text, p_queues text[], p_children jsonb)
+RETURNS TABLE (tenant_id uuid, run_id uuid, key text, pid integer, born bigint) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO workers (boot, hostname, pid, version, queues, children)
+  VALUES (p_boot, p_hostname, p_pid, p_version, p_queues, p_children)
+  ON CONFLICT (boot) DO UPDATE SET children = excluded.children, queues = excluded.queues, state = 'live',
+    seen_at = clock_timestamp();
+  RETURN QUERY
+    SELECT s.tenant_id, s.run_id, s.key, s.lease_pid, s.lease_born FROM run_steps s
+    JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state = 'cancelling'
+    WHERE s.lease_boot = p_boot AND s.state = 'running';
+END $$;
+
+-- Gives back what one dead pool process held.
+CREATE FUNCTION release_child(p_boot uuid, p_pid integer, p_born bigint)
+RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE s record; news record;
+BEGIN
+  FOR s IN SELECT t.tenant_id, t.run_id, t.key, t.tries FROM run_steps t
+           WHERE t.lease_boot = p_boot AND t.lease_pid = p_pid AND t.lease_born = p_born AND t.state = 'running'
+           ORDER BY t.tenant_id, t.run_id, t.key
+  LOOP
+    SELECT * INTO news FROM finish_step(s.tenant_id, s.run_id, s.key, s.tries, 'killed', NULL, NULL,
+      jsonb_build_object('code', 'process_died', 'message', 'the process that ran the step died'), NULL);
+    IF news.verdict = 'finished' THEN
+      RETURN QUERY SELECT s.tenant_id, s.run_id;
+    END IF;
+  END LOOP;
+END $$;
+
+-- The clock of recovery. Between two ticks the database answered; a gap, or a restart, begins a new steady time.
+CREATE FUNCTION tick_clock(p_name text, p_interval interval) RETURNS interval LANGUAGE plpgsql AS $$
+DECLARE steady timestamptz;
+BEGIN
+  INSERT INTO platform_clock AS c (name, ticked_at, steady_since)
+  VALUES (p_name, clock_timestamp(), clock_timestamp())
+  ON CONFLICT (name) DO UPDATE SET ticked_at = clock_timestamp(),
+    steady_since = CASE WHEN clock_timestamp() - c.ticked_at > p_interval THEN clock_timestamp()
+                        ELSE greatest(c.steady_since, pg_postmaster_start_time()) END
+  RETURNING c.steady_since INTO steady;
+  RETURN clock_timestamp() - steady;
+END $$;
+
+-- Workers whose last p_misses heartbeats did not come are dead, and what they held is given back; but only if they
+-- could have come: the database has answered without a gap for that long. Claims of a worker nobody knows count too.
+CREATE FUNCTION release_dead(p_interval interval, p_misses integer)
+RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+DECLARE s record; news record; patience interval := p_interval * p_misses;
+BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtext('quantum.release_dead')) THEN
+    RETURN;
+  END IF;
+  IF tick_clock('recover', p_interval) < patience THEN
+    RETURN;
+  END IF;
+  UPDATE workers SET state = 'dead' WHERE state = 'live' AND seen_at < clock_timestamp() - patience;
+  FOR s IN SELECT t.tenant_id, t.run_id, t.key, t.tries FROM run_steps t
+           WHERE t.state = 'running' AND t.started_at < clock_timestamp() - p_interval
+             AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.boot = t.lease_boot AND w.state = 'live')
+             AND (t.started_at < clock_timestamp() - patience
+                  OR EXISTS (SELECT 1 FROM workers w WHERE w.boot = t.lease_boot))
+           ORDER BY t.tenant_id, t.run_id, t.key
+  LOOP
+    SELECT * INTO news FROM finish_step(s.tenant_id, s.run_id, s.key, s.tries, 'killed', NULL, NULL,
+      jsonb_build_object('code', 'worker_died', 'message', 'the worker that ran the step died'), NULL);
+    IF news.verdict = 'finished' THEN
+      RETURN QUERY SELECT s.tenant_id, s.run_id;
+    END IF;
+  END LOOP;
+END $$;
+
+-- Retries whose time has come. A run that somebody else has locked waits for the next tick.
+CREATE FUNCTION due_waits(p_limit integer) RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+    WITH due AS MATERIALIZED (
+      SELECT s.tenant_id, s.run_id, s.key FROM run_steps s
+      WHERE s.state = 'waiting' AND s.not_before <= clock_timestamp() ORDER BY s.not_before LIMIT p_limit
+    ), held AS MATERIALIZED (
+      SELECT r.tenant_id, r.id FROM runs r
+      WHERE (r.tenant_id, r.id) IN (SELECT d.tenant_id, d.run_id FROM due d) AND r.state IN ('queued', 'running')
+      ORDER BY r.tenant_id, r.id FOR NO KEY UPDATE SKIP LOCKED
+    ), woken AS (
+      UPDATE run_steps s SET state = 'ready', ready_at = clock_timestamp(), not_before = NULL
+      FROM due d JOIN held h ON h.tenant_id = d.tenant_id AND h.id = d.run_id
+      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id AND s.key = d.key AND s.state = 'waiting'
+        AND s.not_before <= clock_timestamp()
+      RETURNING s.tenant_id, s.run_id
+    ) SELECT DISTINCT w.tenant_id, w.run_id FROM woken w;
+END $$;
+
+-- Runs with steps that are ready and that nobody has sent for a while: the sender died, or the broker was away.
+CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
+RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
+    SELECT DISTINCT u.tenant_id, u.run_id FROM (
+      SELECT s.tenant_id, s.run_id FROM run_steps s
+      WHERE s.state = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
+      ORDER BY s.ready_at LIMIT p_limit) u;
+END $$;
+
+-- Steps whose message may be lost: sent, ready for some seconds, not claimed. Being old proves nothing; overtaken
+-- (a step of the same queue, ready well after it, was claimed) is evidence, judged with a look into the broker.
+-- The watermark of each queue is the latest ready_at among claimed steps, sampled here from those that run.
+CREATE FUNCTION candidates_lost(p_limit integer)
+RETURNS TABLE (tenant_id uuid, run_id uuid, key text, dispatch_epoch integer, queue text, broker_epoch text,
+               overtaken boolean) LANGUAGE plpgsql AS $$
+#variable_conflict use_column
+BEGIN
+  INSERT INTO queue_watermarks AS w (queue, ready_at)
+  SELECT s.queue, max(greatest(s.ready_at, s.sent_at)) FROM run_steps s
+  WHERE s.state = 'running' AND s.ready_at IS NOT NULL AND s.sent_at IS NOT NULL GROUP BY s.queue ORDER BY s.queue
+  ON CONFLICT (queue) DO UPDATE SET ready_at = greatest(w.ready_at, excluded.ready_at);
+  RETURN QUERY
+    SELECT s.tenant_id, s.run_id, s.key, s.dispatch_epoch, s.queue, s.broker_epoch,
+           coalesce(w.ready_at > greatest(s.ready_at, s.sent_at) + interval '10 seconds', false)
+    FROM run_steps s LEFT JOIN queue_watermarks w ON w.queue = s.queue
+    WHERE s.state = 'ready' AND s.sent_at IS NOT NULL AND s.ready_at < clock_timestamp() - interval '3 seconds'
+      AND s.sent_at < clock_timestamp() - interval '3 seconds'
+    ORDER BY s.ready_at LIMIT p_limit;
+END $$;
+
+-- True for one of many who ask, at most once in p_every: a tick that is safe with two beats.
+CREATE FUNCTION claim_job(p_name text, p_every interval) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  INSERT INTO beat_jobs AS j (name, next_at, last_at)
+  VALUES (p_name, clock_timestamp() + p_every, clock_timestamp())
+  ON CONFLICT (name) DO UPDATE SET next_at = clock_timestamp() + p_every, last_at = clock_timestamp()
+    WHERE j.next_at <= clock_timestamp();
+  RETURN FOUND;
+END $$;

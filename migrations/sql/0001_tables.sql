@@ -1,0 +1,419 @@
+-- Relations of the spine. Every tenant relation's primary key begins with tenant_id; foreign keys carry the tenant,
+-- so that a row can never point into another tenant. Log-like relations (events, audit) have no foreign keys: they
+-- outlive what they tell of, and a key-share lock on one tenants row by every writer would cost multixacts.
+
+-- Time-ordered identifiers for rows the database makes itself; version 7 of RFC 9562.
+CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
+  SELECT encode(set_bit(set_bit(overlay(uuid_send(gen_random_uuid())
+           PLACING substring(int8send((extract(epoch FROM clock_timestamp()) * 1000)::bigint) FROM 3)
+           FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
+$$;
+
+CREATE TABLE tenants (
+  id uuid PRIMARY KEY,
+  slug text NOT NULL UNIQUE CHECK (slug ~ '^[a-z][a-z0-9-]{1,62}$'),
+  name text NOT NULL CHECK (length(name) BETWEEN 1 AND 200),
+  state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'suspended')),
+  settings jsonb NOT NULL DEFAULT '{}',
+  version integer NOT NULL DEFAULT 1,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE roles (
+  name text PRIMARY KEY,
+  description text NOT NULL
+);
+
+-- People and their sessions.
+CREATE TABLE users (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  id uuid NOT NULL,
+  email text NOT NULL CHECK (email = lower(email) AND length(email) <= 320),
+  password_hash text NOT NULL,
+  display_name text NOT NULL DEFAULT '',
+  state text NOT NULL DEFAULT 'active' CHECK (state IN ('active', 'disabled')),
+  version integer NOT NULL DEFAULT 1,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, id),
+  UNIQUE (tenant_id, email)
+);
+
+CREATE TABLE user_roles (
+  tenant_id uuid NOT NULL,
+  user_id uuid NOT NULL,
+  role text NOT NULL REFERENCES roles,
+  PRIMARY KEY (tenant_id, user_id, role),
+  FOREIGN KEY (tenant_id, user_id) REFERENCES users ON DELETE CASCADE
+);
+
+-- A family is one sign-in; each use of its refresh token replaces current_hash, a second use of an old one revokes it.
+CREATE TABLE refresh_families (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  user_id uuid NOT NULL,
+  current_hash text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at timestamptz NOT NULL,
+  revoked_at timestamptz,
+  PRIMARY KEY (tenant_id, id),
+  FOREIGN KEY (tenant_id, user_id) REFERENCES users ON DELETE CASCADE
+);
+CREATE INDEX refresh_families_user ON refresh_families (tenant_id, user_id);
+CREATE INDEX refresh_families_expiry ON refresh_families (expires_at);
+
+-- Counted before a tenant is known, so global; the key is a hash made by the service.
+CREATE TABLE sign_in_failures (
+  key text NOT NULL,
+  at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX sign_in_failures_key ON sign_in_failures (key, at);
+CREATE INDEX sign_in_failures_at ON sign_in_failures (at);
+
+-- What can be run: immutable definitions.
+CREATE TABLE modules (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  id uuid NOT NULL,
+  name text NOT NULL,
+  version text NOT NULL,
+  manifest jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  created_by uuid,
+  PRIMARY KEY (tenant_id, id),
+  UNIQUE (tenant_id, name, version)
+);
+
+CREATE TABLE intent_types (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  name text NOT NULL,
+  version integer NOT NULL CHECK (version > 0),
+  mode text NOT NULL CHECK (mode IN ('job', 'state')),
+  description text NOT NULL DEFAULT '',
+  spec_schema jsonb NOT NULL,
+  workflow_name text NOT NULL,
+  workflow_version integer NOT NULL,
+  module text,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, name, version)
+);
+
+CREATE TABLE workflows (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  id uuid NOT NULL,
+  name text NOT NULL,
+  version integer NOT NULL CHECK (version > 0),
+  document jsonb NOT NULL,
+  plan_hash text NOT NULL,
+  created_by uuid,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, id),
+  UNIQUE (tenant_id, name, version)
+);
+
+CREATE TABLE plans (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  hash text NOT NULL,
+  document jsonb NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, hash)
+);
+
+-- One row per base step: a run's steps are copied from here by SQL, so no payload travels at submit.
+CREATE TABLE plan_steps (
+  tenant_id uuid NOT NULL,
+  plan_hash text NOT NULL,
+  base text NOT NULL,
+  seq integer NOT NULL,
+  needs text[] NOT NULL,
+  successors text[] NOT NULL,
+  is_fan boolean NOT NULL,
+  operation text NOT NULL,
+  queue text NOT NULL,
+  soft_timeout integer NOT NULL,
+  continue_on_failure boolean NOT NULL,
+  definition jsonb NOT NULL,
+  first_carrier integer,
+  PRIMARY KEY (tenant_id, plan_hash, base),
+  FOREIGN KEY (tenant_id, plan_hash) REFERENCES plans ON DELETE CASCADE
+);
+
+-- What a tenant declared.
+CREATE TABLE intents (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  id uuid NOT NULL,
+  type_name text NOT NULL,
+  type_version integer NOT NULL,
+  name text,
+  mode text NOT NULL CHECK (mode IN ('job', 'state')),
+  generation integer NOT NULL DEFAULT 1,
+  observed_generation integer NOT NULL DEFAULT 0,
+  phase text NOT NULL DEFAULT 'pending'
+    CHECK (phase IN ('pending', 'running', 'succeeded', 'failed', 'cancelled')),
+  priority smallint NOT NULL DEFAULT 0,
+  event_seq integer NOT NULL DEFAULT 0,
+  version integer NOT NULL DEFAULT 1,
+  created_by uuid,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, id)
+) WITH (fillfactor = 80);
+-- Lists are ordered by id, which is ordered by time (UUIDv7).
+CREATE INDEX intents_phase ON intents (tenant_id, phase, id);
+CREATE INDEX intents_type ON intents (tenant_id, type_name, id);
+
+CREATE TABLE intent_generations (
+  tenant_id uuid NOT NULL,
+  intent_id uuid NOT NULL,
+  generation integer NOT NULL,
+  spec jsonb NOT NULL,
+  spec_hash text NOT NULL,
+  created_by uuid,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, intent_id, generation),
+  FOREIGN KEY (tenant_id, intent_id) REFERENCES intents ON DELETE CASCADE
+);
+
+-- Rows, not jsonb: containment is not leakproof, so under RLS its index would go unused.
+CREATE TABLE intent_labels (
+  tenant_id uuid NOT NULL,
+  intent_id uuid NOT NULL,
+  key text NOT NULL CHECK (length(key) BETWEEN 1 AND 63),
+  value text NOT NULL CHECK (length(value) <= 255),
+  PRIMARY KEY (tenant_id, intent_id, key),
+  FOREIGN KEY (tenant_id, intent_id) REFERENCES intents ON DELETE CASCADE
+);
+CREATE INDEX intent_labels_pair ON intent_labels (tenant_id, key, value, intent_id);
+
+-- The counters change with every step and stand in no index, so those updates stay within the page.
+CREATE TABLE runs (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL,
+  intent_id uuid NOT NULL,
+  generation integer NOT NULL,
+  type_name text NOT NULL,
+  plan_hash text NOT NULL,
+  workflow_name text NOT NULL,
+  workflow_version integer NOT NULL,
+  state text NOT NULL DEFAULT 'queued'
+    CHECK (state IN ('awaiting_approval', 'queued', 'running', 'pausing', 'paused', 'cancelling', 'compensating',
+                     'succeeded', 'failed', 'cancelled', 'superseded')),
+  priority smallint NOT NULL DEFAULT 0,
+  open_steps integer NOT NULL,
+  failed_steps integer NOT NULL DEFAULT 0,
+  event_seq integer NOT NULL DEFAULT 0,
+  round integer NOT NULL DEFAULT 0,
+  version integer NOT NULL DEFAULT 1,
+  error jsonb,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  PRIMARY KEY (tenant_id, id),
+  FOREIGN KEY (tenant_id, intent_id, generation) REFERENCES intent_generations
+) WITH (fillfactor = 60);
+CREATE INDEX runs_state ON runs (tenant_id, state, id);
+CREATE INDEX runs_type ON runs (tenant_id, type_name, id);
+CREATE INDEX runs_intent ON runs (tenant_id, intent_id, id);
+
+CREATE TABLE run_steps (
+  tenant_id uuid NOT NULL,
+  run_id uuid NOT NULL,
+  key text NOT NULL,
+  base text NOT NULL,
+  item integer,
+  seq integer NOT NULL,
+  state text NOT NULL
+    CHECK (state IN ('pending', 'ready', 'running', 'waiting', 'succeeded', 'failed', 'skipped', 'cancelled',
+                     'compensating', 'compensated')),
+  needs_left integer NOT NULL CHECK (needs_left >= 0),
+  successors text[] NOT NULL,
+  is_fan boolean NOT NULL,
+  operation text NOT NULL,
+  queue text NOT NULL,
+  continue_on_failure boolean NOT NULL,
+  sent_at timestamptz,
+  ready_at timestamptz,
+  dispatch_epoch integer NOT NULL DEFAULT 0,
+  carrier integer,
+  broker_epoch text,
+  attempt integer NOT NULL DEFAULT 0,
+  round integer NOT NULL DEFAULT 0,
+  tries integer NOT NULL DEFAULT 0,
+  kills integer NOT NULL DEFAULT 0,
+  lease_boot uuid,
+  lease_pid integer,
+  lease_born bigint,
+  worker text,
+  not_before timestamptz,
+  item_value jsonb,
+  input jsonb,
+  output jsonb,
+  error jsonb,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  started_at timestamptz,
+  finished_at timestamptz,
+  PRIMARY KEY (tenant_id, run_id, key),
+  FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE,
+  CHECK ((item IS NULL) = (key = base)),
+  CHECK (state <> 'running' OR lease_boot IS NOT NULL)
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
+-- An item exists once, whoever expands its fan.
+CREATE UNIQUE INDEX run_steps_item ON run_steps (tenant_id, run_id, base, item) WHERE item IS NOT NULL;
+-- The work lists of dispatcher, recovery, heartbeat: each holds only the rows that wait for it.
+CREATE INDEX run_steps_unsent ON run_steps (ready_at, tenant_id, run_id) WHERE state = 'ready' AND sent_at IS NULL;
+CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state = 'ready' AND sent_at IS NOT NULL;
+CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state = 'running';
+CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+
+-- Written when an attempt ends, lost ones included; a running attempt is in its step's row.
+CREATE TABLE step_attempts (
+  tenant_id uuid NOT NULL,
+  run_id uuid NOT NULL,
+  key text NOT NULL,
+  tries integer NOT NULL,
+  attempt integer NOT NULL,
+  round integer NOT NULL,
+  state text NOT NULL CHECK (state IN ('succeeded', 'failed', 'skipped', 'retry', 'cancelled', 'killed')),
+  boot uuid,
+  pid integer,
+  worker text,
+  error jsonb,
+  started_at timestamptz,
+  finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, run_id, key, tries),
+  FOREIGN KEY (tenant_id, run_id, key) REFERENCES run_steps ON DELETE CASCADE
+);
+
+-- The outbox. seq is taken under the aggregate's row lock; position is given later, to committed rows only.
+CREATE TABLE events (
+  tenant_id uuid NOT NULL,
+  subject text NOT NULL,
+  seq integer NOT NULL,
+  id uuid NOT NULL DEFAULT uuid_v7(),
+  type text NOT NULL,
+  data jsonb NOT NULL,
+  actor jsonb,
+  trace jsonb,
+  shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 7),
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  position bigint,
+  PRIMARY KEY (tenant_id, subject, seq)
+) WITH (fillfactor = 80);
+CREATE INDEX events_unnumbered ON events (created_at) WHERE position IS NULL;
+CREATE INDEX events_feed ON events (tenant_id, position) WHERE position IS NOT NULL;
+CREATE UNIQUE INDEX events_shard ON events (shard, position) WHERE position IS NOT NULL;
+CREATE SEQUENCE event_positions;
+
+CREATE TABLE dead_events (
+  tenant_id uuid NOT NULL,
+  sink text NOT NULL,
+  subject text NOT NULL,
+  seq integer NOT NULL,
+  event_id uuid NOT NULL,
+  position bigint NOT NULL,
+  attempts integer NOT NULL,
+  error text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, sink, subject, seq)
+);
+
+CREATE TABLE audit_records (
+  tenant_id uuid NOT NULL,
+  id uuid NOT NULL DEFAULT uuid_v7(),
+  actor jsonb NOT NULL,
+  action text NOT NULL,
+  subject text NOT NULL,
+  outcome text NOT NULL DEFAULT 'ok' CHECK (outcome IN ('ok', 'refused', 'failed')),
+  detail jsonb NOT NULL DEFAULT '{}',
+  request_id text,
+  source_ip text,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX audit_records_action ON audit_records (tenant_id, action, id);
+CREATE INDEX audit_records_subject ON audit_records (tenant_id, subject, id);
+
+CREATE TABLE idempotency_keys (
+  tenant_id uuid NOT NULL,
+  actor text NOT NULL,
+  route text NOT NULL,
+  key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+  request_hash text NOT NULL,
+  status integer NOT NULL,
+  headers jsonb NOT NULL DEFAULT '{}',
+  body text NOT NULL DEFAULT '',
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  expires_at timestamptz NOT NULL,
+  PRIMARY KEY (tenant_id, actor, route, key)
+);
+CREATE INDEX idempotency_keys_expiry ON idempotency_keys (expires_at);
+
+-- Envelope encryption: the tenant's data key, wrapped by the key-encryption key that is named.
+CREATE TABLE tenant_keys (
+  tenant_id uuid PRIMARY KEY REFERENCES tenants,
+  wrapped_key bytea NOT NULL,
+  nonce bytea NOT NULL,
+  kek_id text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+CREATE TABLE secrets (
+  tenant_id uuid NOT NULL REFERENCES tenants,
+  name text NOT NULL CHECK (name ~ '^[A-Za-z][A-Za-z0-9_]{0,62}$'),
+  version integer NOT NULL DEFAULT 1,
+  nonce bytea NOT NULL,
+  ciphertext bytea NOT NULL,
+  created_by uuid,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, name)
+);
+
+-- The platform's own bookkeeping.
+CREATE TABLE workers (
+  boot uuid PRIMARY KEY,
+  hostname text NOT NULL,
+  pid integer NOT NULL,
+  version text NOT NULL,
+  queues text[] NOT NULL,
+  children jsonb NOT NULL DEFAULT '[]',
+  state text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'left', 'dead')),
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 50);
+
+CREATE TABLE queue_watermarks (
+  queue text PRIMARY KEY,
+  ready_at timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+-- Since when the database has answered without a gap: nobody is declared dead before heartbeats could arrive.
+CREATE TABLE platform_clock (
+  name text PRIMARY KEY,
+  ticked_at timestamptz NOT NULL,
+  steady_since timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE beat_jobs (
+  name text PRIMARY KEY,
+  next_at timestamptz NOT NULL,
+  last_at timestamptz,
+  last_error text
+) WITH (fillfactor = 50);
+
+CREATE TABLE leases (
+  name text PRIMARY KEY,
+  owner text NOT NULL,
+  until timestamptz NOT NULL
+) WITH (fillfactor = 50);
+
+CREATE TABLE relay_cursors (
+  sink text NOT NULL,
+  shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 7),
+  position bigint NOT NULL DEFAULT 0,
+  epoch text NOT NULL DEFAULT '', -- the sink's memory that the position speaks of: another one has to be told again
+  owner text,
+  lease_until timestamptz,
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (sink, shard)
+) WITH (fillfactor = 50);

@@ -1,0 +1,25 @@
+"""The spine: relations, policies, transitions, the SQL functions of the hot path."""
+
+from __future__ import annotations
+
+from migrations.scripts import run_sql
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    """Apply the SQL files of this revision, in order."""
+    run_sql(
+        "0001_roles.sql",
+        "0001_tables.sql",
+        "0001_transitions.sql",
+        "0001_events.sql",
+        "0001_functions.sql",
+        "0001_control.sql",
+        "0001_recovery.sql",
+        "0001_policies.sql",
+        "0001_seed.sql",
+    )
