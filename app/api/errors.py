@@ -12,6 +12,7 @@ from marshmallow import Schema, fields
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from app.api.bodies import Malformed
+from app.api.validation import faults_of
 from app.domain import errors
 from app.observability.logging import get_log
 
@@ -129,7 +130,7 @@ def _http_error(error: HTTPException) -> Response:
         code, detail = "invalid_input", "the request does not fit its schema"
         for location, tree in messages.items():
             prefix = "" if location in ("json", "json_or_form") else f"/{location}"
-            faults.extend(_faults_in(tree, prefix))
+            faults.extend(fault(each.pointer, each.code, each.message) for each in faults_of(tree, prefix))
     return respond(problem_document(status, code, detail, faults), _kept_headers(error))
 
 
@@ -148,14 +149,3 @@ def _crash(error: Exception) -> Response:
     return respond(
         problem_document(crashed.code, "internal", "the server failed; the request id finds it in the log")
     )
-
-
-def _faults_in(tree: Any, pointer: str) -> Iterable[dict[str, str]]:
-    """Yield marshmallow's nested messages as flat faults."""
-    if isinstance(tree, dict):
-        for key, inner in tree.items():
-            step = "" if key == "_schema" else "/" + str(key).replace("~", "~0").replace("/", "~1")
-            yield from _faults_in(inner, pointer + step)
-    else:
-        for message in tree if isinstance(tree, list) else [tree]:
-            yield fault(pointer, "invalid", str(message))

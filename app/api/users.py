@@ -9,11 +9,11 @@ from flask import Response
 
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import answer_once, rendered
-from app.api.paging import PageArgs, page_document, page_request
+from app.api.paging import page_document, page_request
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
-from app.api.schemas.identity import NewUserSchema, UserPatchSchema, UserSchema
+from app.api.schemas.identity import NewUserSchema, UserArgs, UserPatchSchema, UserSchema
 from app.services import manage_users as service
 
 blueprint = Blueprint("users", "People, with the roles they hold in their tenant.")
@@ -31,11 +31,11 @@ def create_user(body: dict[str, Any]) -> Response:
     )
 
 
-@endpoint(blueprint, "GET /users", "users:read", page_of(UserSchema), query=PageArgs)
+@endpoint(blueprint, "GET /users", "users:read", page_of(UserSchema), query=UserArgs)
 def list_users(query: dict[str, Any]) -> dict[str, Any]:
     """List the users, latest first."""
     wanted = page_request("users", query)
-    return page_document("users", service.list_users(parts().database, actor(), wanted))
+    return page_document("users", service.list_users(parts().database, actor(), wanted, query.get("state")))
 
 
 @endpoint(blueprint, "GET /users/<uuid:user_id>", "users:read", UserSchema, tagged=True)

@@ -70,9 +70,7 @@ def claim(connection: Connection, tenant_id: UUID, actor: str, route: str, key: 
     return Claim(row.acquired, stored)
 
 
-def keep(
-    connection: Connection, tenant_id: UUID, actor: str, route: str, key: str, stored: Stored
-) -> bool:
+def keep(connection: Connection, tenant_id: UUID, actor: str, route: str, key: str, stored: Stored) -> bool:
     """Keep the answer for 24 hours; tells whether no other transaction kept one meanwhile."""
     values: dict[str, Any] = {
         "tenant": tenant_id,

@@ -11,9 +11,9 @@ from marshmallow import Schema, ValidationError, fields, validate
 INT32: Final = 2**31 - 1
 LONGEST_TEXT: Final = 200
 EMAIL: Final = r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}$"
-SLUG: Final = r"^[a-z][a-z0-9-]{0,62}$"
+SLUG: Final = r"^[a-z][a-z0-9-]{1,62}$"
 DOTTED: Final = r"^[a-z][a-z0-9_]{0,62}(\.[a-z][a-z0-9_]{0,62}){0,3}$"
-SECRET_NAME: Final = r"^[A-Za-z_][A-Za-z0-9_]{0,62}$"
+SECRET_NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 
 def text(pattern: str | None = None, longest: int = LONGEST_TEXT, **options: Any) -> fields.String:

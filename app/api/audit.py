@@ -1,0 +1,21 @@
+"""The audit trail of the tenant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from app.api.paging import page_document, page_request
+from app.api.request_context import actor, parts
+from app.api.routes import Blueprint, endpoint
+from app.api.schemas.common import page_of
+from app.api.schemas.trails import AuditArgs, AuditRecordSchema
+from app.services import browse
+
+blueprint = Blueprint("audit", "Who did what to what, when, from where.")
+
+
+@endpoint(blueprint, "GET /audit", "audit:read", page_of(AuditRecordSchema), query=AuditArgs)
+def list_audit(query: dict[str, Any]) -> dict[str, Any]:
+    """List the records, latest first."""
+    wanted = page_request("audit", query)
+    return page_document("audit", browse.list_audit(parts().database, actor(), wanted, **query))

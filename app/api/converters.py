@@ -1,0 +1,60 @@
+"""Path parameters with the form of our names, so that another text is simply not found."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from flask import Flask
+from werkzeug.routing import BaseConverter
+
+
+class StepKey(BaseConverter):
+    """The key of a step: its base, then the item's number."""
+
+    regex = r"[a-z][a-z0-9_]{0,62}(?:\.[0-9]{1,6})?"
+    part_isolating = True
+
+
+class Dotted(BaseConverter):
+    """Names joined by dots."""
+
+    regex = r"[a-z][a-z0-9_]{0,62}(?:\.[a-z][a-z0-9_]{0,62}){0,3}"
+    part_isolating = True
+
+
+class SecretName(BaseConverter):
+    """The name of a secret."""
+
+    regex = r"[A-Za-z][A-Za-z0-9_]{0,62}"
+    part_isolating = True
+
+
+class Version(BaseConverter):
+    """The number of an immutable version."""
+
+    regex = r"[1-9][0-9]{0,8}"
+    part_isolating = True
+
+    def to_python(self, value: str) -> int:
+        """Return the number."""
+        return int(value)
+
+
+CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
+    "step_key": StepKey,
+    "dotted": Dotted,
+    "secret_name": SecretName,
+    "version": Version,
+}
+
+
+def add_converters(app: Flask, api: Any) -> None:
+    """Teach `app` the converters, the OpenAPI document their patterns."""
+    for name, converter in CONVERTERS.items():
+        app.url_map.converters[name] = converter
+    for name, converter in CONVERTERS.items():
+        if name == "version":
+            schema: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": 999_999_999}
+        else:
+            schema = {"type": "string", "pattern": f"^{converter.regex}$"}
+        api.register_converter(converter, lambda _, schema=schema: dict(schema))

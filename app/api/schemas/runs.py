@@ -1,0 +1,162 @@
+"""Shapes of runs, steps, attempts, repairs."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields, validate
+
+from app.api.paging import PageArgs
+from app.api.schemas.common import DOTTED, JsonObject, JsonValue, text
+from app.domain.states import RUN_STATES, STEP_STATES
+
+MOST_REPAIRED = 1000
+
+
+class WorkflowRefSchema(Schema):
+    """Which definition a run follows."""
+
+    name = fields.String(required=True)
+    version = fields.Integer(required=True)
+
+
+class RunSchema(Schema):
+    """One execution of a plan."""
+
+    id = fields.UUID(required=True)
+    intent_id = fields.UUID(required=True)
+    generation = fields.Integer(required=True)
+    type = fields.String(required=True)
+    state = fields.String(required=True)
+    workflow = fields.Nested(WorkflowRefSchema, required=True)
+    priority = fields.Integer(required=True)
+    round = fields.Integer(required=True)
+    open_steps = fields.Integer(required=True)
+    failed_steps = fields.Integer(required=True)
+    error = JsonObject(required=True, allow_none=True)
+    version = fields.Integer(required=True)
+    created_at = fields.DateTime(required=True)
+    started_at = fields.DateTime(required=True, allow_none=True)
+    finished_at = fields.DateTime(required=True, allow_none=True)
+
+
+class StepSchema(Schema):
+    """One node of a run."""
+
+    key = fields.String(required=True)
+    base = fields.String(required=True)
+    item = fields.Integer(required=True, allow_none=True)
+    state = fields.String(required=True)
+    operation = fields.String(required=True, allow_none=True)
+    queue = fields.String(required=True, allow_none=True)
+    attempt = fields.Integer(required=True)
+    tries = fields.Integer(required=True)
+    round = fields.Integer(required=True)
+    kills = fields.Integer(required=True)
+    needs = fields.List(fields.String(), required=True)
+    continue_on_failure = fields.Boolean(required=True)
+    not_before = fields.DateTime(required=True, allow_none=True)
+    error = JsonObject(required=True, allow_none=True)
+    started_at = fields.DateTime(required=True, allow_none=True)
+    finished_at = fields.DateTime(required=True, allow_none=True)
+
+
+class AttemptSchema(Schema):
+    """One try of a step."""
+
+    tries = fields.Integer(required=True)
+    attempt = fields.Integer(required=True)
+    round = fields.Integer(required=True)
+    state = fields.String(required=True)
+    worker = fields.String(required=True, allow_none=True)
+    error = JsonObject(required=True, allow_none=True)
+    started_at = fields.DateTime(required=True)
+    finished_at = fields.DateTime(required=True, allow_none=True)
+
+
+class StepDetailSchema(StepSchema):
+    """A step with what went in, what came out, every try."""
+
+    input = JsonValue(required=True, allow_none=True)
+    output = JsonValue(required=True, allow_none=True)
+    attempts = fields.List(fields.Nested(AttemptSchema), required=True)
+
+
+class EdgeSchema(Schema):
+    """A need: `target` waits for `source`."""
+
+    source = fields.String(required=True)
+    target = fields.String(required=True)
+
+
+class GraphSchema(Schema):
+    """The plan's graph: its base steps with their needs."""
+
+    nodes = fields.List(fields.String(), required=True)
+    edges = fields.List(fields.Nested(EdgeSchema), required=True)
+
+
+class RunDetailSchema(RunSchema):
+    """A run with its graph and up to 1,000 steps; the others are read page by page."""
+
+    steps = fields.List(fields.Nested(StepSchema), required=True)
+    steps_total = fields.Integer(required=True)
+    graph = fields.Nested(GraphSchema, required=True)
+
+
+class RunArgs(PageArgs):
+    """Which runs to list."""
+
+    state = fields.String(validate=validate.OneOf(RUN_STATES))
+    type = text(DOTTED, 255)
+    intent_id = fields.UUID()
+    label = text(
+        r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320, metadata={"description": "`key` or `key=value`"}
+    )
+    created_after = fields.AwareDateTime(default_timezone=None)
+    created_before = fields.AwareDateTime(default_timezone=None)
+
+
+class StepArgs(PageArgs):
+    """Which steps to list."""
+
+    state = fields.String(validate=validate.OneOf(STEP_STATES))
+
+
+class CancelSchema(Schema):
+    """Why a run is cancelled."""
+
+    reason = text()
+
+
+class RunFilterSchema(Schema):
+    """Which failed runs to retry."""
+
+    state = fields.String(load_default="failed", validate=validate.Equal("failed"))
+    type = text(DOTTED, 255)
+    label = text(r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320)
+    created_after = fields.AwareDateTime(default_timezone=None)
+    created_before = fields.AwareDateTime(default_timezone=None)
+
+
+class BulkRetrySchema(Schema):
+    """A repair by filter."""
+
+    filter = fields.Nested(RunFilterSchema, required=True)
+    dry_run = fields.Boolean(load_default=False, metadata={"description": "Only count what would be retried"})
+    limit = fields.Integer(
+        strict=True, load_default=MOST_REPAIRED, validate=validate.Range(1, MOST_REPAIRED)
+    )
+
+
+class BulkRetryItemSchema(Schema):
+    """What became of one run."""
+
+    run_id = fields.UUID(required=True)
+    verdict = fields.String(required=True, validate=validate.OneOf(("retried", "skipped")))
+
+
+class BulkRetryAnswerSchema(Schema):
+    """How many runs matched, what became of them."""
+
+    matched = fields.Integer(required=True)
+    retried = fields.Integer(required=True)
+    items = fields.List(fields.Nested(BulkRetryItemSchema), required=True)

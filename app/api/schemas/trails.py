@@ -1,0 +1,73 @@
+"""Shapes of events with those of audit records."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields, validate
+
+from app.api.paging import PageArgs
+from app.api.schemas.common import JsonObject, text
+from app.domain.events import EVENT_TYPES
+from app.domain.paging import MAX_PAGE
+
+LARGEST_POSITION = 2**63 - 1
+
+
+class EventArgs(Schema):
+    """From where to read the feed."""
+
+    after = fields.Integer(
+        load_default=0,
+        validate=validate.Range(0, LARGEST_POSITION),
+        metadata={"description": "Position behind which to read: next_cursor of the answer before"},
+    )
+    limit = fields.Integer(load_default=100, validate=validate.Range(1, MAX_PAGE))
+    cursor = fields.Integer(
+        validate=validate.Range(0, LARGEST_POSITION), metadata={"description": "The same as after"}
+    )
+    type = fields.String(validate=validate.OneOf(EVENT_TYPES))
+    subject = text(r"^[a-z]+/[A-Za-z0-9._-]{1,128}$")
+
+
+class CloudEventSchema(Schema):
+    """A CloudEvents 1.0 envelope."""
+
+    specversion = fields.String(required=True)
+    id = fields.String(required=True)
+    source = fields.String(required=True)
+    type = fields.String(required=True)
+    subject = fields.String(required=True)
+    time = fields.String(required=True)
+    datacontenttype = fields.String(required=True)
+    data = fields.Raw(required=True)
+    tenantid = fields.String()
+    sequence = fields.String()
+
+
+class EventFeedSchema(Schema):
+    """Committed events in the order of their positions."""
+
+    items = fields.List(fields.Dict(), required=True, metadata={"description": "CloudEvents 1.0 envelopes"})
+    next_cursor = fields.Integer(
+        required=True, metadata={"description": "Pass as after; the same one again when nothing is new"}
+    )
+
+
+class AuditArgs(PageArgs):
+    """Which records to list."""
+
+    action = text(r"^[a-z_]+(\.[a-z_]+)*$")
+    subject = text(r"^[a-z_]+/[A-Za-z0-9._@+-]{1,128}$")
+
+
+class AuditRecordSchema(Schema):
+    """Who did what to what, when, from where."""
+
+    id = fields.UUID(required=True)
+    actor = JsonObject(required=True)
+    action = fields.String(required=True)
+    subject = fields.String(required=True)
+    outcome = fields.String(required=True)
+    detail = JsonObject(required=True, allow_none=True)
+    request_id = fields.String(required=True, allow_none=True)
+    source_ip = fields.String(required=True, allow_none=True)
+    created_at = fields.DateTime(required=True)

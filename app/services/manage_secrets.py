@@ -1,0 +1,90 @@
+"""The keeping of tenant secrets, with the reader that workers resolve them by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from app.db import secrets as store
+from app.db import trail
+from app.db.engine import Connection, Database
+from app.db.secrets import SealedSecret, SecretName, Wrapped
+from app.db.trail import Mark
+from app.domain.errors import NotFound, PreconditionFailed
+from app.domain.identity import Actor
+from app.domain.paging import Page, PageRequest
+from app.security.secret_box import Sealed, SecretBox
+from app.services.resolve_secrets import SecretReader
+
+
+def put_secret(
+    box: SecretBox, database: Database, actor: Actor, name: str, value: str, version: int | None
+) -> SecretName:
+    """Set a secret; raises PreconditionFailed when it is not at `version`, if that is given."""
+    with database.tenant(actor.tenant_id) as connection:
+        _expect(store.lock(connection, actor.tenant_id, name), version)
+        key = _tenant_key(connection, box, actor.tenant_id)
+        sealed = box.seal(actor.tenant_id, key, name, value)
+        kept = store.put(
+            connection, actor.tenant_id, name, SealedSecret(sealed.nonce, sealed.ciphertext), actor.user_id
+        )
+        _mark(connection, actor, "secret.changed", name, kept.version)
+    return kept
+
+
+def list_secrets(database: Database, actor: Actor, wanted: PageRequest) -> Page[SecretName]:
+    """Return the names of the tenant's secrets."""
+    with database.tenant(actor.tenant_id) as connection:
+        return store.page(connection, actor.tenant_id, wanted)
+
+
+def delete_secret(database: Database, actor: Actor, name: str, version: int | None) -> None:
+    """Delete a secret; raises NotFound, or PreconditionFailed."""
+    with database.tenant(actor.tenant_id) as connection:
+        present = store.lock(connection, actor.tenant_id, name)
+        if present is None:
+            raise NotFound("no such secret")
+        _expect(present, version)
+        store.delete(connection, actor.tenant_id, name)
+        _mark(connection, actor, "secret.deleted", name, present.version)
+
+
+def secret_reader(box: SecretBox, database: Database) -> SecretReader:
+    """Return the function by which a worker decrypts secrets of its tenant."""
+
+    def read(tenant_id: UUID, names: Sequence[str]) -> Mapping[str, str]:
+        with database.tenant(tenant_id) as connection:
+            key = store.tenant_key(connection, tenant_id)
+            found = store.sealed(connection, tenant_id, names)
+        if key is None:
+            return {}
+        wrapped = Sealed(key.nonce, key.wrapped_key)
+        return {
+            name: box.open(tenant_id, wrapped, name, Sealed(each.nonce, each.ciphertext))
+            for name, each in found.items()
+        }
+
+    return read
+
+
+def _tenant_key(connection: Connection, box: SecretBox, tenant_id: UUID) -> Sealed:
+    """Return the tenant's wrapped key, made at the first secret."""
+    key = store.tenant_key(connection, tenant_id)
+    if key is None:
+        fresh = box.new_tenant_key(tenant_id)
+        store.add_tenant_key(connection, tenant_id, Wrapped(box.kek_id, fresh.nonce, fresh.ciphertext))
+        # Read again: the key of a transaction that was faster is the one that stays.
+        key = store.tenant_key(connection, tenant_id)
+    if key is None:
+        raise LookupError("the tenant key that was just written cannot be read")
+    return Sealed(key.nonce, key.wrapped_key)
+
+
+def _expect(present: SecretName | None, version: int | None) -> None:
+    if version is not None and (present is None or present.version != version):
+        raise PreconditionFailed(f"the secret is at version {present.version if present else 0}")
+
+
+def _mark(connection: Connection, actor: Actor, action: str, name: str, version: int) -> None:
+    mark = Mark(action, f"secrets/{name}", "io.quantum.secret.changed", {"name": name, "version": version})
+    trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
