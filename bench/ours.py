@@ -65,6 +65,20 @@ class Platform:
         self._verify(CHAIN, ids)
         return took
 
+    def one_run(self) -> str:
+        """Do one chain of 5; return the id of its run."""
+        run_id = self._submit(CHAIN)
+        self._wait([run_id], pause_s=0.005)
+        return run_id
+
+    def settle(self) -> None:
+        """Wait until no run of the tenant is open."""
+        deadline = time.perf_counter() + WORK_WITHIN_S
+        while self._ask("SELECT count(*) FROM runs WHERE state IN ('queued', 'running')")[0]:
+            if time.perf_counter() > deadline:
+                raise TimeoutError("ours: runs stay open")
+            time.sleep(0.1)
+
     def _batch(self, type_name: str, runs: int) -> float:
         items = [{"type": type_name, "spec": {}} for _ in range(runs)]
         began = time.perf_counter()

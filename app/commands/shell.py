@@ -1,4 +1,4 @@
-"""What every tenant command shares: options, the signed-in client, output and exit codes."""
+"""What every tenant command shares: options, the signed-in client, output, exit codes."""
 
 from __future__ import annotations
 
