@@ -93,8 +93,8 @@ def segments_of(
 
     `item_counts` gives the number of items of each expanded fan. A fan itself is expanded, not carried.
     """
-    planner = _Planner(graph, fans)
     heads = [step.base for step in ready if step.item is None and step.base not in fans]
+    planner = _Planner(graph, frozenset(fans).union(heads))
     items: dict[str, list[ReadyStep]] = {}
     for step in ready:
         if step.item is not None:
@@ -142,11 +142,15 @@ def _prefix(branch: Sequence[str], keys: Container[str]) -> tuple[str, ...]:
 
 
 class _Planner:
-    """Grows segments over the graph without the edges that other paths imply."""
+    """Grows segments over the graph without the edges that other paths imply.
 
-    def __init__(self, graph: Graph, fans: AbstractSet[str]) -> None:
+    `barred` steps are never carried behind another: fans, and what is ready by itself. A ready step can stand
+    behind another one, after a retry of a step whose failure its successors had passed over.
+    """
+
+    def __init__(self, graph: Graph, barred: AbstractSet[str]) -> None:
         self._graph = graph
-        self._fans = fans
+        self._barred = barred
 
     def of_heads(self, heads: Sequence[str]) -> list[Segment]:
         """Ready steps: those that one exclusive join gathers travel as one chord."""
@@ -170,7 +174,7 @@ class _Planner:
         successor = self._sole(self._graph.reduced_successors[base])
         exclusive = (
             successor is not None
-            and successor not in self._fans
+            and successor not in self._barred
             and self._graph.reduced_needs[successor] == (base,)
         )
         if successor is None or not exclusive or len(keys) != count or count > MAX_HEADER:
@@ -187,7 +191,7 @@ class _Planner:
         seen: set[str] = set()
         for end in ends:
             join = self._sole(self._graph.reduced_successors[end])
-            if join is None or join in self._fans or join in seen:
+            if join is None or join in self._barred or join in seen:
                 continue
             seen.add(join)
             needs = self._graph.reduced_needs[join]
@@ -223,7 +227,7 @@ class _Planner:
         starts = self._graph.reduced_successors[at]
         if not 1 < len(starts) <= MAX_HEADER:
             return Fork(()), None
-        if any(start in self._fans or self._graph.reduced_needs[start] != (at,) for start in starts):
+        if any(start in self._barred or self._graph.reduced_needs[start] != (at,) for start in starts):
             return Fork(()), None
         lines = {start: self._line(start) for start in starts}
         joined = self._joins(lines)
@@ -242,7 +246,7 @@ class _Planner:
     def _follower(self, step: str) -> str | None:
         """Return the plain step that needs `step` alone, where nothing else needs `step`."""
         successor = self._sole(self._graph.reduced_successors[step])
-        if successor is None or successor in self._fans or self._graph.reduced_needs[successor] != (step,):
+        if successor is None or successor in self._barred or self._graph.reduced_needs[successor] != (step,):
             return None
         return successor
 

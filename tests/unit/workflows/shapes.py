@@ -30,7 +30,9 @@ def _do(_context: Any, **_given: Any) -> None:
     """Do nothing."""
 
 
-@_toy.operation("need", input_schema={"type": "object", "required": ["n"], "properties": {"n": {"minimum": 1}}})
+@_toy.operation(
+    "need", input_schema={"type": "object", "required": ["n"], "properties": {"n": {"minimum": 1}}}
+)
 def _need(_context: Any, **_given: Any) -> None:
     """Need a number."""
 

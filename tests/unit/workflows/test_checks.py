@@ -67,7 +67,16 @@ def test_each_fault_has_its_place(members: dict[str, Any], pointer: str, code: s
 def test_what_is_right_passes() -> None:
     flow = document(
         {"a": [], "b": ["a"], "c": ["b"]},
-        b={"foreach": "${steps.a.output.parts}", "when": "item != null", "with": {"any": "${item} of ${index}"}},
-        c={"with": {"text": "Bearer ${secrets.TOKEN} $${plain}", "any": ["${steps.a.output}", "${steps.b.output}"]}},
+        b={
+            "foreach": "${steps.a.output.parts}",
+            "when": "item != null",
+            "with": {"any": "${item} of ${index}"},
+        },
+        c={
+            "with": {
+                "text": "Bearer ${secrets.TOKEN} $${plain}",
+                "any": ["${steps.a.output}", "${steps.b.output}"],
+            }
+        },
     )
     check_definition(parse_definition(flow), REGISTRY)

@@ -10,7 +10,13 @@ from workflows.cel import ExpressionError, Scope, compile_expression
 from workflows.decisions import DecisionFailed, evaluate_foreach, evaluate_when, evaluate_with
 
 CONTEXT: dict[str, Any] = {
-    "spec": {"n": 3, "name": "Ada", "list": [1, 2], "nested": {"a.b": None}, "trap": "${secrets.TOKEN} ${spec.n}"},
+    "spec": {
+        "n": 3,
+        "name": "Ada",
+        "list": [1, 2],
+        "nested": {"a.b": None},
+        "trap": "${secrets.TOKEN} ${spec.n}",
+    },
     "steps": {"a": {"output": {"files": 7}, "state": "succeeded"}},
     "run": {"id": "r1"},
     "item": {"path": "x"},
@@ -46,9 +52,22 @@ def test_values(text: Any, value: Any) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["", "1 +", "nowhere.x", "secrets.A", "steps", "steps['a'].output", "steps.a", "[1].map(steps, 1)", ".steps.a"]
-    + ["item", "index"]
-    + ["a" * 2001, "[1].map(a, [1].map(b, [1].map(c, [1].map(d, 1))))", "[1].map(a, " + "+".join("a" * 10) + ")"],
+    [
+        "",
+        "1 +",
+        "nowhere.x",
+        "secrets.A",
+        "steps",
+        "steps['a'].output",
+        "steps.a",
+        "[1].map(steps, 1)",
+        ".steps.a",
+        "item",
+        "index",
+        "a" * 2001,
+        "[1].map(a, [1].map(b, [1].map(c, [1].map(d, 1))))",
+        "[1].map(a, " + "+".join("a" * 10) + ")",
+    ],
 )
 def test_refused_when_compiled(source: str) -> None:
     with pytest.raises(ExpressionError):
@@ -57,8 +76,19 @@ def test_refused_when_compiled(source: str) -> None:
 
 @pytest.mark.parametrize(
     "source",
-    ["spec.absent", "spec.n.x", "1 / 0", "1.0 / 0.0", "b'x'", "{1: 2}", "[spec.absent]", "spec.n + 'x'"]
-    + ["range(101).map(x, range(100))", "range(10000).map(x, range(1))", "range(200).map(x, spec.big)"],
+    [
+        "spec.absent",
+        "spec.n.x",
+        "1 / 0",
+        "1.0 / 0.0",
+        "b'x'",
+        "{1: 2}",
+        "[spec.absent]",
+        "spec.n + 'x'",
+        "range(101).map(x, range(100))",
+        "range(10000).map(x, range(1))",
+        "range(200).map(x, spec.big)",
+    ],
 )
 def test_refused_when_evaluated(source: str) -> None:
     scope = Scope({"spec": {"n": 1, "big": ["x" * 1000] * 1000}})
@@ -67,7 +97,9 @@ def test_refused_when_evaluated(source: str) -> None:
 
 
 def test_references_are_read_from_the_text() -> None:
-    found = compile_expression("steps.a.output.x + steps . b . output + 'steps.c.output' // steps.d.output", False)
+    found = compile_expression(
+        "steps.a.output.x + steps . b . output + 'steps.c.output' // steps.d.output", False
+    )
     assert found.refs == {"a", "b"}
     assert not found.uses_spec
 
@@ -94,8 +126,13 @@ def test_foreach() -> None:
 
 
 def test_secrets_are_named_in_what_is_stored_and_put_in_by_the_worker_only() -> None:
-    given = evaluate_with({"with": {"headers": {"auth": "Bearer ${secrets.TOKEN}"}, "x": "${spec.trap}"}}, CONTEXT)
+    given = evaluate_with(
+        {"with": {"headers": {"auth": "Bearer ${secrets.TOKEN}"}, "x": "${spec.trap}"}}, CONTEXT
+    )
     assert given.secrets == {"TOKEN"}
     assert given.stored == {"headers": {"auth": "Bearer ${secrets.TOKEN}"}, "x": CONTEXT["spec"]["trap"]}
-    assert given.resolve({"TOKEN": "s3cret"}) == {"headers": {"auth": "Bearer s3cret"}, "x": CONTEXT["spec"]["trap"]}
+    assert given.resolve({"TOKEN": "s3cret"}) == {
+        "headers": {"auth": "Bearer s3cret"},
+        "x": CONTEXT["spec"]["trap"],
+    }
     assert "s3cret" not in str(given.stored)
