@@ -7,27 +7,42 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from datetime import UTC, datetime
+from functools import cached_property, partial
 from importlib.metadata import version
 
+import redis
 from billiard.exceptions import SoftTimeLimitExceeded
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-
+from app.api.limits import TenantLimits
+from app.api.parts import ApiParts
 from app.db.engine import Database
 from app.db.ids import new_id
+from app.db.prune import Pruner
+from app.db.relay import PostgresOutbox
 from app.domain.modules import ModuleRegistry, Resources
 from app.messaging.amqp_probe import amqp_reader
 from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
 from app.messaging.broker_view import BlindBrokerView, RedisBrokerView
 from app.messaging.celery_app import QuantumCelery, create_celery
 from app.messaging.producer import CanvasProducer, SendThread
+from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.observability.logging import configure_logging, get_log
+from app.security.keys import signing_keys
+from app.security.secret_box import SecretBox
 from app.services.dispatch import Dispatch
 from app.services.heartbeat import Worker, forget_workers
 from app.services.load_modules import load_modules
 from app.services.lost_child import Nursing
+from app.services.manage_secrets import secret_reader
+from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
 from app.services.ports import BrokerLook, Engine, Executor
+from app.services.prune import prune
+from app.services.relay import Relay, RelayRules
+from app.services.resolve_secrets import SecretReader
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
 from app.settings import Settings
@@ -75,32 +90,21 @@ class CeleryParts:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._plans = PlanCache()
+        # Made before the pool forks: parent and children are one boot, and share what the modules hold.
         self._boot = new_id()
         self._registry = ModuleRegistry(load_modules(settings.extra_modules))
-        self._plans = PlanCache()
-        self._worker: tuple[int, WorkerParts] | None = None
 
-    @property
+    @cached_property
     def worker(self) -> WorkerParts:
-        """The parts of a worker: the boot id is one for the parent with all its children."""
-        if self._worker is None or self._worker[0] != os.getpid():
-            self._worker = (os.getpid(), self._worker_parts())
-        return self._worker[1]
-
-    def beat(self) -> BeatParts:
-        """Return the parts of beat."""
-        settings = self._settings
-        link = BrokerLink(_epoch_reader(settings), time.monotonic)
-        dispatch = self._dispatch(link)
-        return BeatParts(dispatch, _broker_look(settings, link), _chores(dispatch))
-
-    def _worker_parts(self) -> WorkerParts:
+        """The parts of a worker."""
         settings = self._settings
         dispatch = self._dispatch(BrokerLink(_epoch_reader(settings), time.monotonic))
+        database = dispatch.engine.database
         executor = Executor(
             engine=dispatch.engine,
             registry=self._registry,
-            secrets=_secret_reader(settings, dispatch.engine.database),
+            secrets=secret_reader(SecretBox(settings.secrets_key), database),
             resources=Resources(settings.allowed_http_targets, settings.data_roots),
             log=get_log("operation"),
             interruption=SoftTimeLimitExceeded,
@@ -108,13 +112,22 @@ class CeleryParts:
             clock=time.monotonic,
             wait=time.sleep,
         )
-        worker = Worker(self._boot, "worker", os.getpid(), version("quantum-platform"), settings.worker_queues)
+        release = version("quantum-platform")
+        worker = Worker(self._boot, "worker", os.getpid(), release, settings.worker_queues)
         return WorkerParts(executor, Nursing(dispatch, random.random), worker)
+
+    @cached_property
+    def beat(self) -> BeatParts:
+        """The parts of beat."""
+        settings = self._settings
+        link = BrokerLink(_epoch_reader(settings), time.monotonic)
+        dispatch = self._dispatch(link)
+        return BeatParts(dispatch, _broker_look(settings, link), _chores(dispatch.system))
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
         engine = Engine(Database(settings.database_url), self._plans, CanvasProducer(link))
-        return Dispatch(engine, Database(settings.database_system_url))
+        return Dispatch(engine, Database(settings.database_system_url, "system"))
 
 
 def build_submit(settings: Settings, database: Database) -> SubmitDeps:
@@ -125,6 +138,36 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     engine = Engine(database, plans, CanvasProducer(link))
     registry = ModuleRegistry(load_modules(settings.extra_modules))
     return SubmitDeps(engine, TypeBook(load_catalogue(), registry, plans), SendThread(link), new_id)
+
+
+def build_api(settings: Settings) -> ApiParts:
+    """Return what the HTTP application is wired with."""
+    configure_logging(settings.log_level, settings.log_format, process="api")
+    database = Database(settings.database_url)
+    look = redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=PROBE_TIMEOUT_S,
+        socket_connect_timeout=PROBE_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return ApiParts(
+        database=database,
+        platform=build_platform(settings),
+        keys=signing_keys(settings.jwt_private_key),
+        box=SecretBox(settings.secrets_key),
+        installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
+        submit=build_submit(settings, database),
+        limits=TenantLimits(settings.redis_url, settings.api_requests_per_minute),
+        probes={
+            "database": lambda: database.call("SELECT 1"),
+            "redis": look.ping,
+            "broker": _epoch_reader(settings),
+        },
+    )
+
+
+def _secret_reader(settings: Settings, database: Database) -> SecretReader:
+    return secret_reader(SecretBox(settings.secrets_key), database)
 
 
 def _epoch_reader(settings: Settings) -> EpochReader:
@@ -139,5 +182,16 @@ def _broker_look(settings: Settings, link: BrokerLink) -> BrokerLook:
     return BlindBrokerView(link)
 
 
-def _chores(dispatch: Dispatch) -> tuple[Chore, ...]:
-    return (("forget_workers", 60.0, partial(forget_workers, dispatch.system)),)
+def _chores(system: Database) -> tuple[Chore, ...]:
+    return (
+        ("prune", 60.0, partial(prune, Pruner(system))),
+        ("forget_workers", 60.0, partial(forget_workers, system)),
+    )
+
+
+def build_relay(settings: Settings) -> Relay:
+    """Return one relay process, which delivers the outbox to Redis Streams as the system role."""
+    outbox = PostgresOutbox(Database(settings.database_system_url, "system"))
+    sink = RedisStreams(connect_streams(settings.redis_url), StreamLimits())
+    owner = f"relay-{new_id()}"
+    return Relay(outbox, sink, owner, RelayRules(), time.monotonic, lambda: datetime.now(UTC))

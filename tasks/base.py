@@ -22,7 +22,7 @@ OK = "ok"
 """The one result of a step task: a chord counts results by equality, so none may differ from run to run."""
 
 
-class StepFailed(Exception):  # noqa: N818 - the name that Flower shows
+class StepFailed(Exception):
     """The step failed for good; raised so that Flower shows the task as failed."""
 
 
@@ -34,7 +34,7 @@ class StepRequest(Request):  # type: ignore[misc]  # Celery ships no types
         super().on_accepted(pid, time_accepted)
         heart = self.app.heart
         if heart is not None:
-            heart.note(pid, self.id, self.args)
+            heart.note(pid, self.args)
 
     def on_timeout(self, soft: bool, timeout: float) -> None:
         """Settle the step by its retry policy before the pool kills the process."""
@@ -66,8 +66,8 @@ class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
     def execute(self, message: StepMessage) -> str:
         """Execute the step inside the middleware.
 
-        Returns `OK` for a step that succeeded or was skipped, raises StepFailed for one that failed for good, and
-        Ignore for everything else: a lost claim, a retry, a cancellation end this canvas.
+        Returns `OK` for a step that succeeded or was skipped, raises StepFailed for one that failed for
+        good, and Ignore for everything else: a lost claim, a retry, a cancellation end this canvas.
         """
         parts: WorkerParts = self.app.container.worker
         lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))

@@ -23,16 +23,14 @@ class PostgresScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no typ
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._jobs: dict[str, Job] = {}
-        self._parts: BeatParts | None = None
 
     def setup_schedule(self) -> None:
         """Take the jobs from the table instead of a schedule of tasks."""
 
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
         """Run the jobs that are due, in the order of the table; return the seconds until the next look."""
-        parts = self._parts
-        if parts is None:
-            parts = self._parts = self.app.container.beat()
+        parts: BeatParts = self.app.container.beat
+        if not self._jobs:
             self._jobs = {job.name: job for job in beat_table(parts)}
         try:
             due = claim_due(parts.dispatch.system, {name: job.every_s for name, job in self._jobs.items()})

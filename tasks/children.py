@@ -36,7 +36,7 @@ class KnownChildren:
         self._known: dict[int, Child] = {}
 
     def see(self, pid: int) -> Child | None:
-        """Return the process as first seen; a pid is looked up once, for it may be dead when it is asked for."""
+        """Return the process as first seen: looked up once, as it may be dead when it is asked for."""
         child = self._known.get(pid)
         if child is None:
             birth = born(pid)

@@ -50,7 +50,7 @@ class Heart:
         """Start beating."""
         self._thread.start()
 
-    def note(self, pid: int, task_id: str, args: Sequence[Any]) -> None:
+    def note(self, pid: int, args: Sequence[Any]) -> None:
         """Note that the process took a message."""
         self._children.see(pid)
         self._running[pid] = f"{args[1]}:{args[2]}"

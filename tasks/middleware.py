@@ -23,7 +23,7 @@ class Middleware(Protocol):
     def __call__(self, message: StepMessage, call: Call) -> StepResult: ...
 
 
-def measured(message: StepMessage, call: Call) -> StepResult:
+def measured(_message: StepMessage, call: Call) -> StepResult:
     """Count and time the attempts by operation; a refused claim is no attempt."""
     started = time.monotonic()
     result = call()

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
+from kombu import Exchange, Queue
 
 from app.settings import Settings
 
 STEP_TASK = "quantum.step"
 TASK_MODULES = ("tasks.steps",)
 WORKER_STEP = "tasks.heartbeat:HeartStep"
+EXCHANGE = Exchange("quantum", type="direct")
 COUNTER = "app.messaging.chord_counter:ChordCounter"
 # Running steps are guarded by leases in PostgreSQL, so a redelivery after an hour only meets a refused claim.
 VISIBILITY_TIMEOUT_S = 3600
@@ -34,6 +36,8 @@ def create_celery(settings: Settings, *, socket_timeout_s: float = 5.0) -> Quant
         broker_url=settings.broker_url,
         result_backend=f"{COUNTER}+{settings.result_url}",
         include=TASK_MODULES,
+        worker_concurrency=settings.worker_concurrency,
+        task_queues=[Queue(name, EXCHANGE, routing_key=name) for name in settings.worker_queues],
         **_transport(settings.broker_url, socket_timeout_s),
         **MESSAGES,
         **WORKER,

@@ -11,11 +11,11 @@ from celery.backends.redis import RedisBackend
 class ChordCounter(RedisBackend):  # type: ignore[misc]  # Celery ships no types
     """Counts chord headers; nobody waits on results, so no producer ever subscribes to a channel."""
 
-    def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
+    def on_task_call(self, *_call: Any) -> dict[str, Any]:
         """Do not subscribe: completion is read from PostgreSQL."""
         return {}
 
-    def add_pending_result(self, result: Any, weak: bool = False, start_drainer: bool = True) -> Any:
+    def add_pending_result(self, result: Any, **_how: Any) -> Any:
         """Do not start the thread that drains results."""
         return result
 

@@ -35,8 +35,8 @@ class Marked:
 def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
     """Expand what fans out and send what is ready, until nothing is left to do.
 
-    Harmless to call at any time, by many at once: the run's row lock serialises the marking. When the broker is
-    away the steps stay unsent. Raises Unavailable when the database is away.
+    Harmless to call at any time, by many at once: the run's row lock serialises the marking. When the
+    broker is away the steps stay unsent. Raises Unavailable when the database is away.
     """
     for _ in range(ROUNDS):
         with engine.database.tenant(tenant_id) as connection:

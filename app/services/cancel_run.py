@@ -27,9 +27,7 @@ def cancel_run(
     """
     with deps.engine.database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        verdict, run = runs.cancel_run(
-            connection, actor.tenant_id, run_id, actor.as_json(), version, reason
-        )
+        verdict, run = runs.cancel_run(connection, actor.tenant_id, run_id, actor.as_json(), version, reason)
         checked = run_of(verdict, run, "cancelled")
         receipt.close(connection, checked)
     return checked

@@ -121,7 +121,9 @@ class _Attempt:
         faults = validate_spec(operation.input_schema, values)
         if faults:
             first = faults[0]
-            raise OperationFailed("invalid_input", f"{first.pointer or '/'}: {first.message}", retryable=False)
+            raise OperationFailed(
+                "invalid_input", f"{first.pointer or '/'}: {first.message}", retryable=False
+            )
         with secrets_in_use(self.secrets.values.values()):
             output = operation.function(self._context(), **values)
         return Outcome("succeeded", given.stored, self.secrets.mask(output))
@@ -144,7 +146,9 @@ class _Attempt:
         known = isinstance(fault, QuantumError)
         message = str(fault) if known else f"{type(fault).__name__}: {fault}"
         detail = fault.detail if isinstance(fault, OperationFailed) else {}
-        decision = decide_retry(policy_of(self.claim.definition), self.claim.attempt, fault, self.executor.random)
+        decision = decide_retry(
+            policy_of(self.claim.definition), self.claim.attempt, fault, self.executor.random
+        )
         if not decision.retry:
             return self._failed("failed", code, message, detail=detail)
         asked = float(detail.get("retry_after_s") or 0.0)

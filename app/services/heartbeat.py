@@ -24,9 +24,7 @@ class Worker:
 
 def beat(system: Database, worker: Worker, children: Sequence[Child]) -> list[HeldStep]:
     """Write the heartbeat and return the steps these children hold whose run is being cancelled."""
-    return workers.beat(
-        system, worker.boot, worker.name, worker.pid, worker.version, worker.queues, children
-    )
+    return workers.beat(system, worker.boot, worker.name, worker.pid, worker.version, worker.queues, children)
 
 
 def forget_workers(system: Database) -> int:

@@ -28,6 +28,11 @@ class Recent(Generic[K, V]):
         self._kept: OrderedDict[K, V] = OrderedDict()
         self._lock = Lock()
 
+    def peek(self, key: K) -> V | None:
+        """Return the value if it is kept."""
+        with self._lock:
+            return self._kept.get(key)
+
     def get(self, key: K, make: Callable[[], V]) -> V:
         """Return the value of `key`; `make` is called outside the lock when it is not kept."""
         with self._lock:
@@ -61,4 +66,4 @@ def _read(connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:
     document = plan_store.document(connection, tenant_id, plan_hash)
     if document is None:
         raise NotFound(f"no plan {plan_hash}")
-    return load_plan(document)
+    return load_plan(document, plan_hash)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection
 
-from app.db import workflows as store
+from app.db import definitions as store
 from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
 from app.services.plans import PlanCache, Recent
@@ -28,7 +28,7 @@ class PlannedType:
 
 
 class TypeBook:
-    """Built-in types from the catalogue, the tenant's own from its rows; versions never change, so they are kept."""
+    """Built-in types from the catalogue, the tenant's own from its rows; kept, as versions never change."""
 
     def __init__(self, catalogue: Catalogue, registry: ModuleRegistry, plans: PlanCache) -> None:
         self._registry = registry
@@ -48,25 +48,34 @@ class TypeBook:
             if kind is None:
                 raise _unknown(name, version)
             return self._kept.get((None, name, wanted), lambda: self._built_in(kind))
-        if version is None:
-            version = store.newest_type_version(connection, tenant_id, name)
-            if version is None:
-                raise _unknown(name, None)
-        number = version
-        return self._kept.get((tenant_id, name, number), lambda: self._own(connection, tenant_id, name, number))
+        if version is not None and (kept := self._kept.peek((tenant_id, name, version))) is not None:
+            return kept
+        row = store.find_type(connection, tenant_id, name, version)
+        if row is None:
+            raise _unknown(name, version)
+        kind = IntentType(
+            row.name,
+            row.version,
+            row.mode,
+            row.description,
+            dict(row.spec_schema),
+            row.workflow_name,
+            row.workflow_version,
+        )
+        key = (tenant_id, name, kind.version)
+        return self._kept.get(key, lambda: self._own(connection, tenant_id, kind))
 
     def _built_in(self, kind: IntentType) -> PlannedType:
         definition = self._definitions[kind.workflow_name, kind.workflow_version]
         return self._planned(kind, compile_plan(definition, self._registry))
 
-    def _own(self, connection: Connection, tenant_id: UUID, name: str, version: int) -> PlannedType:
-        kind = store.find_type(connection, tenant_id, name, version)
-        if kind is None:
-            raise _unknown(name, version)
-        built_in = self._definitions.get((kind.workflow_name, kind.workflow_version))
-        definition = built_in or parse_definition(
-            store.document(connection, tenant_id, kind.workflow_name, kind.workflow_version)
-        )
+    def _own(self, connection: Connection, tenant_id: UUID, kind: IntentType) -> PlannedType:
+        definition = self._definitions.get((kind.workflow_name, kind.workflow_version))
+        if definition is None:
+            row = store.find_workflow(connection, tenant_id, kind.workflow_name, kind.workflow_version)
+            if row is None:
+                raise _unknown(kind.name, kind.version)
+            definition = parse_definition(row.document)
         return self._planned(kind, compile_plan(definition, self._registry))
 
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:

@@ -1,0 +1,275 @@
+"""The whole platform as real processes, driven by a test: submit, watch rows, kill, look into the broker."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+import redis
+from celery.canvas import Signature
+from psycopg2.extras import RealDictCursor, register_uuid
+
+from app.bootstrap import build_submit
+from app.db.engine import Database
+from app.domain.identity import Actor
+from app.domain.modules import ModuleRegistry
+from app.services.load_modules import load_modules
+from app.services.submit import Submission, SubmitDeps, submit_intents
+from app.services.type_book import TypeBook
+from app.settings import Settings, load_settings
+from tests.support.ledger import Ledger, StepRow, as_row, check
+from tests.support.processes import OsProcess
+from tests.support.testkit import LEDGER
+from tests.support.waiting import eventually
+from workflows.canvas import STEP_TASK
+from workflows.catalog import Catalogue, IntentType
+from workflows.parsing import parse_definition
+
+TESTKIT = "tests.support.testkit:module"
+WORKER = ("celery", "-A", "app.worker", "worker", "--without-gossip", "--without-mingle")
+BEAT = ("celery", "-A", "app.worker", "beat", "-S", "tasks.beat:PostgresScheduler")
+ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+register_uuid()
+
+
+class Inline:
+    """Sends at once, in the caller: tests of the API's thread start a real API."""
+
+    def __init__(self, epoch: Callable[[], str | None]) -> None:
+        self._epoch = epoch
+
+    def epoch(self) -> str | None:
+        return self._epoch()
+
+    def later(self, job: Callable[[], None]) -> None:
+        job()
+
+
+class Rig:
+    """One database plus one broker with whatever processes a test starts on them."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, stack: ExitStack) -> None:
+        self.environ = {**environ, "QUANTUM_DATA_ROOTS": str(folder), "QUANTUM_MODULES": TESTKIT}
+        self.folder = folder
+        self.stack = stack
+        self.actor = self.tenant()
+
+    @cached_property
+    def settings(self) -> Settings:
+        return load_settings(self.environ)
+
+    @property
+    def ledger(self) -> Ledger:
+        return Ledger(self.folder / LEDGER)
+
+    # -- rows -----------------------------------------------------------------------------------------------
+
+    def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
+        """Run one statement as the system role."""
+        with closing(psycopg2.connect(self.settings.database_system_url)) as connection:
+            connection.autocommit = True
+            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                cursor.execute(statement, values)
+                return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+
+    def tenant(self) -> Actor:
+        """Make a tenant and return an actor of it."""
+        tenant_id, slug = uuid4(), f"t{uuid4().hex[:12]}"
+        self.rows("INSERT INTO tenants (id, slug, name) VALUES (%s, %s, %s)", tenant_id, slug, slug)
+        return Actor(tenant_id, slug, None, "tester@example.org", frozenset({"tenant_admin"}), "test")
+
+    def run(self, run_id: UUID) -> dict[str, Any]:
+        return self.rows("SELECT * FROM runs WHERE id = %s", run_id)[0]
+
+    def state(self, run_id: UUID) -> str:
+        return str(self.run(run_id)["state"])
+
+    def steps(self, run_id: UUID) -> dict[str, dict[str, Any]]:
+        found = self.rows("SELECT * FROM run_steps WHERE run_id = %s ORDER BY seq, item", run_id)
+        return {row["key"]: row for row in found}
+
+    def step(self, run_id: UUID, key: str) -> dict[str, Any]:
+        return self.steps(run_id)[key]
+
+    def count(self, run_id: UUID, state: str) -> int:
+        return sum(row["state"] == state for row in self.steps(run_id).values())
+
+    def ends(self, run_id: UUID, state: str = "succeeded", *, within: float = 45.0) -> None:
+        """Wait until the run has ended, in this state."""
+        last: dict[str, Any] = {}
+
+        def ended() -> bool:
+            last.update(self.run(run_id))
+            return last["state"] in ENDED
+
+        try:
+            eventually(ended, within=within, what=f"the run ends {state}")
+        except AssertionError as fault:
+            raise AssertionError(f"{fault}\n{self.told(run_id)}") from None
+        assert last["state"] == state, self.told(run_id)
+
+    def told(self, run_id: UUID) -> str:
+        """Return what somebody who debugs wants to see."""
+        shown = ("state", "needs_left", "sent_at", "ready_at", "dispatch_epoch", "tries", "kills", "error")
+        lines = [f"{key}: {[row[name] for name in shown]}" for key, row in self.steps(run_id).items()]
+        logs = [f"--- {path.name}\n{path.read_text()[-3000:]}" for path in self.folder.glob("*.log")]
+        return "\n".join([f"run {run_id}: {self.state(run_id)}", *lines[:60], *logs])
+
+    def checks(self, run_id: UUID, *, kills: int = 0) -> None:
+        """Assert the invariants of the ledger against the rows of a run that ended."""
+        rows = self.rows(
+            "SELECT key, base, state, round, tries, extract(epoch FROM finished_at)::float AS finished_at"
+            " FROM run_steps WHERE run_id = %s",
+            run_id,
+        )
+        attempts: dict[str, dict[str, int]] = {}
+        for row in self.rows(
+            "SELECT key, state, count(*) AS n FROM step_attempts WHERE run_id = %s GROUP BY 1, 2", run_id
+        ):
+            attempts.setdefault(row["key"], {})[row["state"]] = row["n"]
+        found: list[StepRow] = [as_row({**row, "attempts": attempts.get(row["key"], {})}) for row in rows]
+        plan = self.rows(
+            "SELECT base, needs FROM plan_steps WHERE plan_hash = %s AND tenant_id = %s",
+            self.run(run_id)["plan_hash"],
+            self.run(run_id)["tenant_id"],
+        )
+        check(self.ledger, str(run_id), found, {row["base"]: row["needs"] for row in plan}, kills=kills)
+
+    # -- work -----------------------------------------------------------------------------------------------
+
+    def submit(
+        self, steps: Sequence[Mapping[str, Any]], spec: Any = None, *, actor: Actor | None = None
+    ) -> UUID:
+        """Submit one intent whose workflow has these steps; return its run."""
+        name = f"test.w{uuid4().hex[:8]}"
+        return self.submit_definition({"name": name, "version": 1, "steps": list(steps)}, spec, actor=actor)
+
+    def submit_definition(
+        self, document: Mapping[str, Any], spec: Any = None, *, actor: Actor | None = None
+    ) -> UUID:
+        """Submit one intent of a workflow document; return its run."""
+        deps = self.deps(document)
+        submission = Submission(type=document["name"], spec={} if spec is None else spec)
+        outcome = submit_intents(deps, actor or self.actor, [submission])[0]
+        if outcome.error is not None:
+            raise outcome.error
+        assert outcome.run_id is not None
+        return outcome.run_id
+
+    def deps(self, document: Mapping[str, Any]) -> SubmitDeps:
+        """Return the acceptance of intents with one more type, whose workflow is the document."""
+        definition = parse_definition(dict(document))
+        kind = IntentType(definition.name, 1, "job", "", {}, definition.name, definition.version)
+        catalogue = Catalogue((definition,), (kind,), {})
+        base = self.base
+        return replace(base, types=TypeBook(catalogue, self.registry, base.engine.plans))
+
+    @cached_property
+    def registry(self) -> ModuleRegistry:
+        return ModuleRegistry(load_modules((TESTKIT,)))
+
+    @cached_property
+    def base(self) -> SubmitDeps:
+        """The wiring of an API, except that it sends before it answers."""
+        database = Database(self.settings.database_url)
+        deps = build_submit(self.settings, database)
+        return replace(deps, outbox=Inline(deps.engine.sender.epoch))
+
+    def open_gate(self, name: str) -> None:
+        """Let the operations that hold at this gate go on."""
+        (self.folder / name).touch()
+
+    # -- processes ------------------------------------------------------------------------------------------
+
+    def start(self, name: str, command: Sequence[str], **environ: str) -> OsProcess:
+        """Start a process of the platform; it ends with the rig."""
+        process = OsProcess(command, log=self.folder / f"{name}.log", environ={**self.environ, **environ})
+        self.stack.callback(process.stop, patience=3.0)
+        return process.start()
+
+    def worker(self, name: str = "worker", *, concurrency: int = 2, queues: str = "default") -> OsProcess:
+        """Start a worker and wait for its first heartbeat."""
+        process = self.start(
+            name,
+            (*WORKER, "-n", f"{name}@%h"),
+            WORKER_CONCURRENCY=str(concurrency),
+            WORKER_QUEUES=queues,
+        )
+        self.beats(process, children=concurrency)
+        return process
+
+    def beats(self, process: OsProcess, *, children: int) -> None:
+        """Wait until the worker's row lists so many live children."""
+
+        def listed() -> bool:
+            assert process.exit_code is None, process.output[-3000:]
+            found = self.rows(
+                "SELECT jsonb_array_length(children) AS n FROM workers WHERE pid = %s ORDER BY started_at DESC",
+                process.pid,
+            )
+            return bool(found) and found[0]["n"] >= children
+
+        eventually(listed, within=30.0, what=f"{process.log.name} beats\n{process.output[-2000:]}")
+
+    def beat(self, name: str = "beat") -> OsProcess:
+        """Start beat."""
+        return self.start(name, (*BEAT, "--pidfile=", "-s", str(self.folder / f"{name}.db")))
+
+    # -- the broker -----------------------------------------------------------------------------------------
+
+    @cached_property
+    def redis(self) -> redis.Redis:
+        return redis.Redis.from_url(self.settings.redis_url)
+
+    def messages(self, queue: str = "default") -> list[dict[str, Any]]:
+        """Return the messages that wait in the broker, each with its embedded chain and chord."""
+        return [_message(raw) for raw in self.redis.lrange(queue, 0, -1)]
+
+    def delivered(self) -> list[dict[str, Any]]:
+        """Return the messages that a worker has but has not confirmed."""
+        return [_message(json.dumps(json.loads(raw)[0])) for raw in self.redis.hvals("unacked")]
+
+    def resend(self, run_id: UUID, key: str, epoch: int, queue: str = "default") -> None:
+        """Put a copy of a step's message into the broker, as a redelivery would."""
+        tenant = self.run(run_id)["tenant_id"]
+        Signature(
+            STEP_TASK,
+            args=(str(tenant), str(run_id), key, epoch),
+            options={"task_id": f"{run_id}:{key}:{epoch}", "queue": queue},
+            immutable=True,
+        ).apply_async()
+
+
+def _message(raw: Any) -> dict[str, Any]:
+    message = json.loads(raw)
+    args, _, embed = json.loads(base64.b64decode(message["body"]))
+    return {
+        "id": message["headers"]["id"],
+        "task": message["headers"]["task"],
+        "args": args,
+        "chain": embed["chain"],
+        "chord": embed["chord"],
+    }
+
+
+@contextmanager
+def rig_on(environ: Mapping[str, str], folder: Path) -> Iterator[Rig]:
+    """Yield a rig on running servers; ends every process it started."""
+    with ExitStack() as stack:
+        yield Rig(dict(environ), folder, stack)
+
+
+def kill(pid: int) -> None:
+    """Kill a process with -9, as the kernel would."""
+    os.kill(pid, signal.SIGKILL)

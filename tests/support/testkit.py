@@ -1,0 +1,92 @@
+"""A third-party module for tests: operations that write the ledger, wait for gates, die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import Any
+
+from app.domain.errors import OperationFailed
+from app.domain.modules import Module, OperationContext
+from tests.support.ledger import Ledger
+
+LEDGER = "ledger.jsonl"
+LOOK_EVERY_S = 0.02
+
+module = Module("testkit", "1.0.0", "Operations that leave traces")
+
+
+def _write(context: OperationContext, event: str) -> None:
+    Ledger(context.resources.data_roots[0] / LEDGER).write(
+        event, str(context.run_id), context.step, context.idempotency_key, context.attempt
+    )
+
+
+def _pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
+@module.operation("note", timeout_s=60)
+def note(context: OperationContext, *, seconds: float = 0.0, value: Any = None) -> dict[str, Any]:
+    """Leave a trace before and after working for some seconds."""
+    _write(context, "begin")
+    if seconds:
+        _pause(seconds)
+    _write(context, "end")
+    return {"value": value, "step": context.step}
+
+
+@module.operation("hold", timeout_s=60)
+def hold(context: OperationContext, *, gate: str, deaf: bool = False) -> dict[str, Any]:
+    """Work until the file of the gate exists; heed a cancellation unless `deaf`."""
+    _write(context, "begin")
+    while not (context.resources.data_roots[0] / gate).exists():
+        if not deaf and context.cancelled():
+            raise OperationFailed("cancelled", "cancelled while holding", retryable=False)
+        try:
+            _pause(LOOK_EVERY_S)
+        except Exception:
+            if not deaf:
+                raise
+    _write(context, "end")
+    return {"gate": gate}
+
+
+@module.operation("fail_first", timeout_s=60)
+def fail_first(context: OperationContext, *, attempts: int, retryable: bool = True) -> dict[str, Any]:
+    """Fail the first attempts, then succeed."""
+    _write(context, "begin")
+    if context.attempt <= attempts:
+        raise OperationFailed("not_yet", f"attempt {context.attempt} fails", retryable=retryable)
+    _write(context, "end")
+    return {"attempt": context.attempt}
+
+
+@module.operation("fail_without", timeout_s=60)
+def fail_without(context: OperationContext, *, gate: str) -> dict[str, Any]:
+    """Fail as long as the file of the gate is missing."""
+    _write(context, "begin")
+    if not (context.resources.data_roots[0] / gate).exists():
+        raise OperationFailed("gate_closed", f"{gate} is closed", retryable=False)
+    _write(context, "end")
+    return {"gate": gate}
+
+
+@module.operation("die", timeout_s=60)
+def die(context: OperationContext) -> dict[str, Any]:
+    """Kill the process that executes it, each time: a poison step."""
+    _write(context, "begin")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+@module.operation("sleep_through", timeout_s=1)
+def sleep_through(context: OperationContext) -> dict[str, Any]:
+    """Ignore the soft time limit."""
+    _write(context, "begin")
+    while True:
+        try:
+            _pause(60)
+        except Exception:
+            continue
