@@ -15,8 +15,7 @@ from typing import Protocol
 from bench.api_load import burst, read_request, submit_request
 from bench.bare import bare_celery
 from bench.figures import OURS, Measure, figures, load_now, percentile, table, write_latest
-from bench.manifest import CHAIN
-from bench.ours import NotVerified, Platform
+from bench.ours import CHAIN, NotVerified, Platform
 from bench.stage import Stage, raised
 
 LATEST = Path(__file__).resolve().parent / "out" / "latest.json"

@@ -20,7 +20,6 @@ from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.services.manage_tenants import create_platform_tenant
 from app.settings import Settings, inherited_environment, load_settings, state_directory, wants_embedded
-from bench.manifest import MANIFEST
 
 LEFT_OUT = frozenset({"flower"})
 """Not measured: a console that watches is the reader's choice; its events are sent all the same."""
@@ -59,7 +58,7 @@ def raised() -> Iterator[Stage]:
     state = state_directory(environ)
     with ExitStack() as stack:
         served = dict(stack.enter_context(servers_of(environ)))
-        served |= {"API_PORT": str(free_port()), "API_RATE_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}
+        served |= {"API_PORT": str(free_port()), "API_REQUESTS_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}
         settings = load_settings(served)
         migrate(settings.database_owner_url)
         _check_durability(settings)
@@ -87,7 +86,6 @@ def _tenant(settings: Settings, api_url: str) -> str:
         "/tenants", {"slug": TENANT, "name": "Benchmark", "admin": admin}
     )
     token: str = sign_in(api_url, TENANT, "admin@bench.example", password)["access_token"]
-    ApiClient(api_url, token).post("/modules", MANIFEST)
     return token
 
 

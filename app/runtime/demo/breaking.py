@@ -13,9 +13,9 @@ from app.client.watching import Sight, watch
 from app.runtime.demo.broker import watching
 from app.runtime.demo.chapters import RUN_WITHIN_S, follow, submit
 from app.runtime.demo.claims import Report
-from app.runtime.demo.manifest import LEGS
 from app.runtime.demo.stage import Stage
 
+LEGS = 16
 LEG_S = 0.3
 BREAK_AFTER = 5
 
@@ -23,7 +23,7 @@ BREAK_AFTER = 5
 def kill_worker(stage: Stage, report: Report, client: ApiClient) -> str:
     """Kill the worker with -9 in the middle of a run; returns the run's id."""
     with watching(stage.settings.broker_url, stage.settings.worker_queues) as broker:
-        run_id = submit(client, "demo.race", {"leg_s": LEG_S})
+        run_id = submit(client, "demo.fan", {"width": LEGS, "seconds": LEG_S})
         middle = until_middle(client, run_id)
         flight = broker.flight
     worker = stage.supervisor.pids()["worker"]
@@ -44,7 +44,7 @@ def kill_worker(stage: Stage, report: Report, client: ApiClient) -> str:
 def flush_broker(stage: Stage, report: Report, client: ApiClient) -> None:
     """Empty Redis while a chord is in flight: every message, the chord's counter, the streams."""
     with watching(stage.settings.broker_url, stage.settings.worker_queues) as broker:
-        run_id = submit(client, "demo.race", {"leg_s": LEG_S})
+        run_id = submit(client, "demo.fan", {"width": LEGS, "seconds": LEG_S})
         until_middle(client, run_id)
         report.claim("a chord was in flight", broker.flight.chords)
         redis.Redis.from_url(stage.settings.broker_url).flushall()
@@ -55,7 +55,7 @@ def flush_broker(stage: Stage, report: Report, client: ApiClient) -> None:
 def until_middle(client: ApiClient, run_id: str) -> Sight:
     """Watch a run until some of its legs have ended while others run."""
     for sight in watch(client, run_id, RUN_WITHIN_S):
-        legs = [step for step in sight.steps if step["base"] == "leg" and step["item"] is not None]
+        legs = [step for step in sight.steps if step["base"] == "wait" and step["item"] is not None]
         done = sum(step["state"] == "succeeded" for step in legs)
         if done >= BREAK_AFTER and any(step["state"] == "running" for step in legs):
             break
@@ -67,8 +67,8 @@ def _ends_right(report: Report, client: ApiClient, run_id: str) -> None:
     states = {step["state"] for step in sight.steps}
     report.claim("the run still ended succeeded", sight.run["state"] == "succeeded")
     report.claim("every step of it did", states == {"succeeded"})
-    join = client.get(f"/runs/{run_id}/steps/join")
+    join = client.get(f"/runs/{run_id}/steps/gather")
     report.claim(f"its join saw all {LEGS} legs", join["output"]["message"] == LEGS)
-    legs = [step for step in sight.steps if step["base"] == "leg" and step["item"] is not None]
+    legs = [step for step in sight.steps if step["base"] == "wait" and step["item"] is not None]
     latest = max(step["finished_at"] for step in legs)
     report.claim("the join began after the last leg had ended", join["started_at"] >= latest)

@@ -18,7 +18,6 @@ from app.client.http import ApiClient, ApiProblem, sign_in
 from app.db.migrate import migrate
 from app.domain.identity import PLATFORM_SLUG
 from app.runtime.demo.claims import Report
-from app.runtime.demo.manifest import MANIFEST
 from app.runtime.embedded import running_urls, servers_of
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import LOOPBACK, free_port
@@ -140,7 +139,7 @@ def _credentials(state: Path) -> Credentials:
 
 
 def settle_tenants(stage: Stage, report: Report) -> tuple[ApiClient, ApiClient]:
-    """The two tenants, made at the first demo, signed in at every one; each has the demo's module."""
+    """The two tenants, made at the first demo, signed in at every one."""
     made = stage.credentials
     try:
         root = stage.client(PLATFORM_SLUG)
@@ -162,7 +161,6 @@ def settle_tenants(stage: Stage, report: Report) -> tuple[ApiClient, ApiClient]:
             },
         )
         client = stage.client(slug)
-        _ensure(client, "/modules", MANIFEST)
         clients.append(client)
         me = client.get("/me")
         report.claim(f"tenant {slug} has its administrator signed in", me["tenant"] == slug)

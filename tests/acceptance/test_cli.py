@@ -1,0 +1,158 @@
+"""The operator's CLI against the running platform, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.runtime.ports import free_port
+from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
+from tests.support.waiting import eventually
+
+PASSWORD = "correct horse battery"
+STEPS = ("api", "worker", "beat", "relay")
+
+
+@dataclass(frozen=True)
+class Quantum:
+    """Runs `quantum` in this module's environment."""
+
+    environ: dict[str, str]
+    token_file: Path
+
+    def __call__(self, *arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            [str(Path(sys.executable).parent / "quantum"), *arguments],
+            input=typed,
+            env=self.environ | {"QUANTUM_TOKEN_FILE": str(self.token_file)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def json(self, *arguments: str, typed: str = "", code: int = 0) -> Any:
+        return json.loads(self(*arguments, "--json", typed=typed, code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def quantum(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quantum]:
+    folder = tmp_path_factory.mktemp("cli")
+    state = Path(environ["QUANTUM_STATE_DIR"])
+    served = child_environment({**environ, "API_PORT": str(free_port())}, state)
+    log = (folder / "platform.log").open("w")
+    specs = tuple(spec for spec in read_procfile() if spec.name in STEPS)
+    supervisor = Supervisor(specs, served, lambda name, line: print(name, line, file=log, flush=True))
+    with log, supervisor.running():
+        wait_until_healthy(f"http://127.0.0.1:{served['API_PORT']}")
+        quantum = Quantum(served, folder / "token.json")
+        root = ("--email", "root@platform.example", "--password-stdin")
+        quantum("tenant", "create", "--first", *root, typed=PASSWORD)
+        quantum("login", "--tenant", "platform", *root, typed=PASSWORD)
+        ann = ("--email", "ann@acme.example", "--password-stdin")
+        quantum("tenant", "create", "acme", *ann, typed=PASSWORD)
+        quantum("login", "--tenant", "acme", *ann, typed=PASSWORD)
+        yield quantum
+
+
+@pytest.fixture
+def intent(tmp_path: Path) -> Path:
+    path = tmp_path / "intent.yaml"
+    path.write_text("type: core.echo\nspec: {message: hello}\n")
+    return path
+
+
+def test_the_token_is_kept_for_its_owner_alone(quantum: Quantum) -> None:
+    assert stat.S_IMODE(quantum.token_file.stat().st_mode) == 0o600
+
+
+def test_the_first_tenant_is_made_once(quantum: Quantum) -> None:
+    arguments = ("tenant", "create", "--first", "--email", "x@y.example", "--password-stdin")
+    assert "exists already" in quantum(*arguments, typed=PASSWORD, code=7).stderr
+
+
+def test_submit_and_wait_draws_the_steps(quantum: Quantum, intent: Path) -> None:
+    drawn = quantum("intent", "submit", "-f", str(intent), "--wait").stdout
+    assert "succeeded" in drawn
+    assert "core.echo" in drawn
+
+
+def test_a_run_is_listed_and_shown_as_json(quantum: Quantum, intent: Path) -> None:
+    run = quantum.json("intent", "submit", "-f", str(intent), "--wait")
+    assert run["state"] == "succeeded"
+    assert run["id"] in {listed["id"] for listed in quantum.json("runs", "list")}
+    assert {step["state"] for step in quantum.json("runs", "show", run["id"])["steps"]} == {"succeeded"}
+    assert quantum.json("intent", "list")
+
+
+def test_the_same_idempotency_key_submits_once(quantum: Quantum, intent: Path) -> None:
+    arguments = ("intent", "submit", "-f", str(intent), "--idempotency-key", "only-once")
+    assert quantum.json(*arguments)["run"]["id"] == quantum.json(*arguments)["run"]["id"]
+
+
+def test_a_failed_run_is_retried_from_its_failed_step(quantum: Quantum, tmp_path: Path) -> None:
+    definition = tmp_path / "flow.yaml"
+    definition.write_text(
+        "name: cli.gate\nversion: 1\nsteps:\n"
+        "  - {id: first, uses: core.echo, with: {message: 1}}\n"
+        "  - {id: gate, uses: core.fail_until, needs: [first], with: {attempt: 99}}\n"
+    )
+    assert quantum.json("workflow", "register", "-f", str(definition))["name"] == "cli.gate"
+    assert "cli.gate" in {listed["name"] for listed in quantum.json("workflow", "list")}
+
+
+def test_faults_are_named_by_pointer(quantum: Quantum, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("type: core.echo\nspec: {}\n")
+    assert "/spec" in quantum("intent", "submit", "-f", str(wrong), code=6).stderr
+
+
+def test_exit_codes_tell_what_went_wrong(quantum: Quantum, tmp_path: Path) -> None:
+    nobody = ("--token", "not-a-token")
+    assert quantum("runs", "list", *nobody, code=3)
+    assert quantum("runs", "show", "00000000-0000-7000-8000-000000000000", code=4)
+    assert quantum("runs", "list", "--url", "http://127.0.0.1:9", code=5)
+    assert quantum("intent", "submit", "-f", str(tmp_path / "none.yaml"), code=2)
+    bad = ("login", "--tenant", "acme", "--email", "ann@acme.example", "--password-stdin")
+    assert quantum(*bad, "--token-file", str(tmp_path / "t"), typed="wrong password", code=3)
+
+
+def test_events_come_in_the_order_of_the_feed(quantum: Quantum, intent: Path) -> None:
+    run = quantum.json("intent", "submit", "-f", str(intent), "--wait")
+
+    def told() -> list[str]:
+        lines = quantum("events", "tail", "--json", "--subject", f"runs/{run['id']}").stdout.splitlines()
+        types = [json.loads(line)["type"] for line in lines]
+        return types if len(types) > 1 else []
+
+    assert eventually(told) == ["io.quantum.run.started", "io.quantum.run.succeeded"]
+
+
+def test_secrets_go_in_and_never_come_out(quantum: Quantum) -> None:
+    quantum("secrets", "set", "TOKEN", "--value-stdin", typed="s3cr3t-value")
+    listed = quantum("secrets", "list", "--json").stdout
+    assert "TOKEN" in listed
+    assert "s3cr3t-value" not in listed
+
+
+def test_a_user_is_created_with_a_role(quantum: Quantum) -> None:
+    quantum("user", "create", "bob@acme.example", "--role", "viewer", "--password-stdin", typed=PASSWORD)
+    users = {user["email"]: user["roles"] for user in quantum.json("user", "list")}
+    assert users["bob@acme.example"] == ["viewer"]
+
+
+def test_cancel_ends_a_run(quantum: Quantum, tmp_path: Path) -> None:
+    path = tmp_path / "wait.yaml"
+    path.write_text("type: core.sleep_chain\nspec: {seconds: 60}\n")
+    run = quantum.json("intent", "submit", "-f", str(path))["run"]
+    assert quantum.json("runs", "cancel", run["id"], "--reason", "a test", "--wait")["state"] == "cancelled"
