@@ -1,1 +1,1 @@
-"""The platform: everything but the Celery doors, the pure planner and the migrations."""
+"""The platform: intents become plans, plans become runs of durable steps."""
