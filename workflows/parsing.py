@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -10,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from app.domain.errors import Fault, InvalidInput
+from app.domain.errors import InvalidInput
 from app.domain.retry import RetryPolicy
 from workflows.definition import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, Definition, StepDefinition
 from workflows.specs import pointer, validate_spec
@@ -36,11 +37,11 @@ def parse_definition(document: Any) -> Definition:
 def parse_text(text: str) -> Any:
     """Return the document in a YAML or JSON text; raises InvalidInput when it is neither or too large."""
     if len(text) > MAX_CHARACTERS:
-        raise InvalidInput((Fault("", "too_large", f"more than {MAX_CHARACTERS} characters"),))
+        raise InvalidInput.at("", "too_large", f"more than {MAX_CHARACTERS} characters")
     try:
         return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
     except (yaml.YAMLError, RecursionError, ValueError) as error:
-        raise InvalidInput((Fault("", "syntax", str(error)[:500]),)) from error
+        raise InvalidInput.at("", "syntax", str(error)[:500]) from error
 
 
 @cache
@@ -53,29 +54,42 @@ def definition_schema() -> dict[str, Any]:
 
 
 def check_bounds(document: Any) -> None:
-    """Raise InvalidInput unless `document` is JSON within the limits of depth, values and characters."""
+    """Raise InvalidInput unless `document` is JSON that PostgreSQL can keep, within the limits of size and depth."""
     values = characters = 0
     pending: list[tuple[Any, str, int]] = [(document, "", 1)]
     while pending:
         value, at, depth = pending.pop()
         values += 1
         if depth > MAX_DEPTH:
-            raise InvalidInput((Fault(at, "too_deep", f"nested deeper than {MAX_DEPTH} levels"),))
+            raise InvalidInput.at(at, "too_deep", f"nested deeper than {MAX_DEPTH} levels")
         if isinstance(value, str):
             characters += len(value)
+            _check_text(value, at)
         elif isinstance(value, Mapping):
             for key, member in value.items():
                 if not isinstance(key, str):
-                    raise InvalidInput((Fault(at, "syntax", f"the key {key!r} is not a string"),))
+                    raise InvalidInput.at(at, "syntax", f"the key {key!r} is not a string")
                 characters += len(key)
+                _check_text(key, at)
                 pending.append((member, pointer(at, key), depth + 1))
         elif isinstance(value, list):
             pending.extend((member, pointer(at, index), depth + 1) for index, member in enumerate(value))
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise InvalidInput.at(at, "syntax", f"{value} is not a JSON number")
         elif value is not None and not isinstance(value, (bool, int, float)):
-            raise InvalidInput((Fault(at, "syntax", f"{type(value).__name__} is not a JSON type"),))
+            raise InvalidInput.at(at, "syntax", f"{type(value).__name__} is not a JSON type")
         if values > MAX_NODES or characters > MAX_CHARACTERS:
             limits = f"{MAX_NODES} values or {MAX_CHARACTERS} characters"
-            raise InvalidInput((Fault("", "too_large", f"more than {limits}"),))
+            raise InvalidInput.at("", "too_large", f"more than {limits}")
+
+
+def _check_text(text: str, at: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput.at(at, "syntax", "a lone surrogate is not text") from error
+    if "\0" in text:
+        raise InvalidInput.at(at, "syntax", "the character U+0000 cannot be kept")
 
 
 def _step(step: Mapping[str, Any]) -> StepDefinition:

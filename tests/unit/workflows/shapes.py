@@ -1,4 +1,4 @@
-"""Small graphs and plans for the tests of the planner."""
+"""Small plans for the tests of the planner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The serialised canvas equals a golden file, and what Celery's own operators build."""
+"""The serialised canvas equals a golden file, which Celery's own operators would write."""
 
 from __future__ import annotations
 

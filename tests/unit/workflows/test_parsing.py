@@ -46,7 +46,8 @@ def test_size_depth_and_types_are_bounded() -> None:
     assert _faults(document({"a": []}, a={"with": {"any": deep}}))[0][1] == "too_deep"
     assert _faults({**OK, "description": "x" * 1_000_001})[0][1] == "too_large"
     assert _faults({**OK, "steps": [None] * 200_001})[0][1] == "too_large"
-    assert _faults({**OK, 1: 2})[0][1] == "syntax"
+    for unkept in ({1: 2}, {"description": "\0"}, {"description": "\ud800"}, {"version": float("nan")}):
+        assert _faults({**OK, **unkept})[0][1] == "syntax"
     assert _faults(document({f"s{n}": [] for n in range(2001)})) == [("/steps", "schema")]
 
 

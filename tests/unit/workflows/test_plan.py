@@ -1,4 +1,4 @@
-"""Plans are deterministic, survive their storage, and are compiled quickly."""
+"""Plans are deterministic, survive their storage, take little time."""
 
 from __future__ import annotations
 
