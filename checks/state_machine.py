@@ -1,4 +1,4 @@
-"""Draws docs/state-machine.md from the tables of states: `python -m checks.state_machine [--write]`."""
+"""Drawing of docs/state-machine.md from the tables of states (`python -m checks.state_machine [--write]`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "state-machine.md"
 TITLES = {"runs": "Run", "run_steps": "Step", "intents": "Intent (phase)"}
 HEADER = """# State machines
 
-Drawn from `app/domain/states.py` by `python -m checks.state_machine --write`; `make check` fails when this page is stale.
+Drawn from `app/domain/states.py` by `python -m checks.state_machine --write`; `make check` fails when this
+page is stale.
 The database enforces the same tables: a trigger's `WHEN` clause on each relation holds them
 (`migrations/sql/0001_transitions.sql`), and a test tries every pair.
 """
@@ -54,7 +55,8 @@ def transition_sql() -> str:
             f"  WHEN (NEW.{column} <> ALL (ARRAY[{', '.join(repr(state) for state in initial)}]))",
             f"  EXECUTE FUNCTION refuse_transition('{column}');",
             f"CREATE TRIGGER legal_transition BEFORE UPDATE ON {relation} FOR EACH ROW",
-            f"  WHEN (OLD.{column} IS DISTINCT FROM NEW.{column} AND (OLD.{column} || '>' || NEW.{column}) <> ALL (ARRAY[",
+            f"  WHEN (OLD.{column} IS DISTINCT FROM NEW.{column}"
+            f" AND (OLD.{column} || '>' || NEW.{column}) <> ALL (ARRAY[",
             "    " + ",\n    ".join(rows) + "]))",
             f"  EXECUTE FUNCTION refuse_transition('{column}');",
         ]

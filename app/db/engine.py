@@ -26,15 +26,15 @@ IDLE_IN_TRANSACTION_MS = 60_000
 CONNECT_TIMEOUT_S = 5
 ILLEGAL_TRANSITION = "QP001"
 
-# Plans of the SQL functions are made while a table may still be small; a sequential scan kept in a cached plan
-# would be slow for as long as the connection lives, and no statement of ours wants one.
+# Plans of the SQL functions are made while a table may still be small; a sequential scan kept in a cached
+# plan would be slow for as long as the connection lives, and no statement of ours wants one.
 _OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
     f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
     " -c enable_seqscan=off -c jit=off -c timezone=UTC"
 )
 
-psycopg2.extras.register_uuid()
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its types are missing
 psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 
 Row = tuple[Any, ...]
@@ -54,7 +54,7 @@ class _Pooled(NamedTuple):
 
 
 class Database:
-    """The database as one role sees it. Connections are made when needed; a forked child starts its own pool."""
+    """The database as one role sees it; a forked child starts a pool of its own."""
 
     def __init__(self, url: str, role: str = "app", *, pool_size: int = 4, overflow: int = 12) -> None:
         self.role = role
@@ -96,9 +96,12 @@ class Database:
 
     @contextlib.contextmanager
     def system(self) -> Iterator[Connection]:
-        """One transaction across tenants, or before the tenant is known. Raises as `tenant` does."""
+        """One transaction across tenants. Raises as `tenant` does."""
         with self._transaction() as connection:
             yield connection
+
+    anonymous = system
+    """One transaction before the tenant is known: as the app role it sees no tenant's rows."""
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -110,7 +113,7 @@ class Database:
             connection.close()
 
     def _connect(self) -> Connection:
-        """A connection that answers: one that went stale in the pool is replaced, before anything was sent."""
+        """A connection that answers: a stale one of the pool is replaced before anything was sent."""
         with translated():
             connection = self._engine.connect()
             if not _stale(connection.connection.dbapi_connection):
@@ -122,9 +125,9 @@ class Database:
     def call(self, statement: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> list[Row]:
         """Execute one statement in a transaction of its own: one round trip, committed when this returns.
 
-        Placeholders are psycopg2's (%s). A connection that went stale in the pool is replaced before the statement
-        is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be reached: then
-        the statement may have been committed, or not.
+        Placeholders are psycopg2's (%s). A connection that went stale in the pool is replaced before the
+        statement is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be
+        reached: then the statement may have been committed, or not.
         """
         with translated():
             pooled = self._pooled()

@@ -22,7 +22,7 @@ OWNER_ROLE = "quantum_owner"
 def migrate(owner_url: str) -> None:
     """Apply the revisions that are missing; safe to call twice and from two machines at once.
 
-    The URL must lead to the server directly, not through a pooler: the migrators' lock belongs to the session.
+    The URL must lead to the server itself, not to a pooler: the migrators' lock belongs to the session.
     Raises SQLAlchemy's DBAPIError when a revision cannot be applied; it is then rolled back as a whole.
     """
     engine = create_engine(driver_url(owner_url), poolclass=NullPool)
@@ -45,6 +45,14 @@ def latest_revision() -> str:
     if head is None:
         raise RuntimeError("the release has no migrations")
     return head
+
+
+def difference(url: str) -> str:
+    """What keeps a database from this release's schema, in words; empty when nothing does."""
+    current, newest = current_revision(url), latest_revision()
+    if current == newest:
+        return ""
+    return f"at revision {current}, newest is {newest}" if current else "not migrated"
 
 
 def _config() -> Config:

@@ -108,7 +108,7 @@ class Unavailable(QuantumError):
 
 
 class OperationFailed(QuantumError):
-    """An operation failed; `retryable` says whether another attempt may help, `detail` is shown to the tenant."""
+    """An operation failed; `retryable`: another attempt may help, `detail` is shown to the tenant."""
 
     default_code = "operation_failed"
 

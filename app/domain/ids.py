@@ -12,7 +12,7 @@ _RAND_B = (1 << 62) - 1
 
 
 def uuid7(unix_ms: int, random_bytes: bytes) -> UUID:
-    """The UUIDv7 of `unix_ms` (milliseconds since 1970) with ten random bytes; ValueError when either is out of range."""
+    """The UUIDv7 of `unix_ms` (milliseconds since 1970) with ten random bytes, else ValueError."""
     if not 0 <= unix_ms < 1 << 48:
         raise ValueError(f"unix_ms out of range: {unix_ms}")
     if len(random_bytes) != RANDOM_BYTES:

@@ -223,3 +223,10 @@ BEGIN
   PERFORM audit(p_tenant, p_actor, 'run.cancel', 'runs/' || p_run, why);
   RETURN QUERY SELECT 'ok', final, r.version;
 END $$;
+
+-- What a worker asks while it executes a step.
+CREATE FUNCTION run_state(p_tenant uuid, p_run uuid) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  RETURN (SELECT state FROM runs WHERE tenant_id = p_tenant AND id = p_run);
+END $$;

@@ -58,11 +58,11 @@ GRANT SELECT, INSERT, UPDATE ON tenants TO quantum_system;
 GRANT SELECT ON roles, plan_steps, intent_generations TO quantum_system;
 GRANT SELECT, UPDATE ON intents, runs, run_steps TO quantum_system;
 GRANT SELECT, INSERT ON step_attempts, audit_records TO quantum_system;
-GRANT INSERT ON users, user_roles TO quantum_system;
-GRANT SELECT ON users TO quantum_system;
+GRANT SELECT, INSERT ON users, user_roles TO quantum_system;
 GRANT SELECT, INSERT, DELETE, UPDATE (position) ON events TO quantum_system;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dead_events TO quantum_system;
-GRANT SELECT, DELETE ON idempotency_keys, refresh_families, sign_in_failures TO quantum_system;
+GRANT SELECT, INSERT, UPDATE, DELETE ON idempotency_keys TO quantum_system;
+GRANT SELECT, DELETE ON refresh_families, sign_in_failures TO quantum_system;
 GRANT SELECT, INSERT, UPDATE, DELETE ON workers, queue_watermarks, platform_clock, beat_jobs, leases,
   relay_cursors TO quantum_system;
 GRANT USAGE, SELECT ON SEQUENCE event_positions TO quantum_system;

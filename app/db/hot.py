@@ -1,0 +1,254 @@
+"""The hot path: declare, claim, finish, mark as sent; each call is one SQL function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.db.engine import Database
+from app.domain.documents import dump, printable
+from app.domain.leases import Lease, StepMessage
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`claimed` with all an attempt needs; `done` when the step ended well in this epoch; else `lost`."""
+
+    verdict: str
+    tries: int
+    attempt: int
+    round: int
+    operation: str
+    definition: Any
+    context: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """`finished` or `lost`; `needs_advance` when a step became ready that no message carries."""
+
+    verdict: str
+    run_state: str | None
+    needs_advance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A step that a pool process holds."""
+
+    tries: int
+    attempt: int
+    definition: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyRow:
+    """A ready step that no message carries; definition with context only for fans."""
+
+    key: str
+    base: str
+    item: int | None
+    queue: str
+    is_fan: bool
+    definition: Any
+    context: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What can be sent of one run; `item_counts` tells how many items each fan of these items has."""
+
+    plan_hash: str
+    steps: tuple[ReadyRow, ...]
+    item_counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What became of item `n`."""
+
+    n: int
+    intent_id: UUID
+    generation: int
+    run_id: UUID
+
+
+def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
+    """Claim the step for the lease; raises Unavailable."""
+    row = database.call(
+        "SELECT * FROM claim_step(%s, %s, %s, %s, %s, %s, %s, %s)",
+        (
+            message.tenant_id,
+            message.run_id,
+            message.key,
+            message.epoch,
+            lease.boot,
+            lease.child.pid,
+            lease.child.born,
+            lease.worker,
+        ),
+    )[0]
+    return Claim(*row)
+
+
+def finish_step(
+    database: Database,
+    message: StepMessage,
+    tries: int,
+    outcome: str,
+    *,
+    input: Any = None,
+    output: Any = None,
+    error: Any = None,
+    retry_in_s: float | None = None,
+) -> Finish:
+    """Settle the claim `tries` of a step; `retry_in_s` counts seconds. Raises Unavailable.
+
+    An output that the database cannot keep fails the step: a step that cannot be settled would hang.
+    """
+    try:
+        stored = None if output is None else dump(output)
+    except (ValueError, TypeError, RecursionError) as fault:
+        outcome, stored = "failed", None
+        error = {"code": "output_invalid", "message": f"the output is not a JSON document: {fault}"}
+    row = database.call(
+        "SELECT * FROM finish_step(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s)",
+        (
+            message.tenant_id,
+            message.run_id,
+            message.key,
+            tries,
+            outcome,
+            None if input is None else dump(printable(input)),
+            stored,
+            None if error is None else dump(printable(error)),
+            None if retry_in_s is None else timedelta(seconds=retry_in_s),
+        ),
+    )[0]
+    return Finish(*row)
+
+
+def run_state(database: Database, tenant_id: UUID, run_id: UUID) -> str | None:
+    """The state of a run, None when this tenant has no such run; raises Unavailable."""
+    rows = database.call("SELECT run_state(%s, %s)", (tenant_id, run_id))
+    return rows[0][0]  # type: ignore[no-any-return]  # a column of text
+
+
+def held_step(database: Database, message: StepMessage, lease: Lease) -> Held | None:
+    """The step if the lease holds it now; raises Unavailable."""
+    rows = database.call(
+        "SELECT * FROM held_step(%s, %s, %s, %s, %s, %s)",
+        (message.tenant_id, message.run_id, message.key, lease.boot, lease.child.pid, lease.child.born),
+    )
+    return Held(*rows[0]) if rows else None
+
+
+def unmark_sent(database: Database, tenant_id: UUID, run_id: UUID, epochs: Mapping[str, int]) -> int:
+    """Take back the marks of unsent steps; return how many were still ours. Raises Unavailable."""
+    rows = database.call(
+        "SELECT unmark_sent(%s, %s, %s::text[], %s::integer[])",
+        (tenant_id, run_id, list(epochs), list(epochs.values())),
+    )
+    return int(rows[0][0])
+
+
+def declare_intents(
+    connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
+) -> list[Declared]:
+    """Write intents with spec, labels, run, steps, event, audit record; one outcome an item, in order."""
+    rows = connection.execute(
+        text(
+            "SELECT n, intent_id, generation, run_id"
+            " FROM declare_intents(:tenant, CAST(:actor AS jsonb), CAST(:items AS jsonb))"
+        ),
+        {"tenant": tenant_id, "actor": dump(dict(actor)), "items": dump([dict(item) for item in items])},
+    )
+    return [Declared(*row) for row in rows]
+
+
+def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: int) -> Ready | None:
+    """The first `limit` ready steps that no message carries; None when the run has none or is not under way.
+
+    Locks the run until the transaction ends.
+    """
+    rows = connection.execute(
+        text(
+            "SELECT key, base, item, queue, is_fan, definition, context, plan_hash"
+            " FROM ready_steps(:tenant, :run, :limit)"
+        ),
+        {"tenant": tenant_id, "run": run_id, "limit": limit},
+    ).all()
+    if not rows:
+        return None
+    steps = tuple(ReadyRow(*row[:7]) for row in rows)
+    fans = sorted({step.base for step in steps if step.item is not None})
+    return Ready(rows[0].plan_hash, steps, _item_counts(connection, tenant_id, run_id, fans))
+
+
+def _item_counts(
+    connection: Connection, tenant_id: UUID, run_id: UUID, fans: Sequence[str]
+) -> dict[str, int]:
+    if not fans:
+        return {}
+    rows = connection.execute(
+        text(
+            "SELECT base, count(*) FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
+            " AND base = ANY(CAST(:fans AS text[])) AND item IS NOT NULL GROUP BY base"
+        ),
+        {"tenant": tenant_id, "run": run_id, "fans": list(fans)},
+    )
+    return {row[0]: row[1] for row in rows}
+
+
+def expand_step(
+    connection: Connection, tenant_id: UUID, run_id: UUID, base: str, items: Sequence[Any]
+) -> bool:
+    """Write the items of a ready fan, once; tell whether that left a ready step without a message."""
+    return bool(
+        connection.execute(
+            text("SELECT expand_step(:tenant, :run, :base, CAST(:items AS jsonb))"),
+            {"tenant": tenant_id, "run": run_id, "base": base, "items": dump(list(items))},
+        ).scalar()
+    )
+
+
+def fail_decision(
+    connection: Connection, tenant_id: UUID, run_id: UUID, key: str, error: Mapping[str, Any]
+) -> bool:
+    """Fail a ready step whose expression failed; tell whether that left a ready step without a message."""
+    return bool(
+        connection.execute(
+            text("SELECT fail_decision(:tenant, :run, :key, CAST(:error AS jsonb))"),
+            {"tenant": tenant_id, "run": run_id, "key": key, "error": dump(printable(dict(error)))},
+        ).scalar()
+    )
+
+
+def mark_sent(
+    connection: Connection,
+    tenant_id: UUID,
+    run_id: UUID,
+    keys: Sequence[str],
+    carriers: Sequence[int],
+    broker_epoch: str,
+) -> dict[str, int]:
+    """Mark steps as sent, before they are; only the keys returned may go, each under its dispatch epoch."""
+    rows = connection.execute(
+        text(
+            "SELECT key, dispatch_epoch FROM mark_sent(:tenant, :run, CAST(:keys AS text[]),"
+            " CAST(:carriers AS integer[]), :epoch)"
+        ),
+        {
+            "tenant": tenant_id,
+            "run": run_id,
+            "keys": list(keys),
+            "carriers": list(carriers),
+            "epoch": broker_epoch,
+        },
+    )
+    return {row[0]: row[1] for row in rows}

@@ -1,0 +1,53 @@
+"""JSON documents that the database can keep."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from app.domain.errors import OperationFailed
+
+MAX_OUTPUT_CHARACTERS = 1024 * 1024
+NUL = "\\u0000"
+
+
+def dump(value: Any) -> str:
+    """The compact JSON text of a value; ValueError or TypeError when it has none or PostgreSQL refuses it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    if NUL in text and _has_nul(value):
+        raise ValueError("the character U+0000 cannot be stored")
+    return text
+
+
+def check_output(value: Any) -> None:
+    """Raise OperationFailed (not retryable) when an operation's output cannot be stored or is over 1 MiB."""
+    try:
+        size = len(dump(value))
+    except (ValueError, TypeError, RecursionError) as fault:
+        message = f"the output is not a JSON document: {fault}"
+        raise OperationFailed("output_invalid", message, retryable=False) from fault
+    if size > MAX_OUTPUT_CHARACTERS:
+        raise OperationFailed(
+            "output_too_large",
+            f"the output has {size} characters, {MAX_OUTPUT_CHARACTERS} are allowed",
+            retryable=False,
+        )
+
+
+def printable(value: Any) -> Any:
+    """The value with U+0000 shown as U+FFFD, so that a message about bad data can itself be stored."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [printable(item) for item in value]
+    return value
+
+
+def _has_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_has_nul(part) for pair in value.items() for part in pair)
+    return isinstance(value, list | tuple) and any(map(_has_nul, value))
