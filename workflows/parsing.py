@@ -54,7 +54,7 @@ def definition_schema() -> dict[str, Any]:
 
 
 def check_bounds(document: Any) -> None:
-    """Raise InvalidInput unless `document` is JSON that PostgreSQL can keep, within the limits of size and depth."""
+    """Raise InvalidInput unless `document` is JSON that PostgreSQL can keep, within the limits."""
     values = characters = 0
     pending: list[tuple[Any, str, int]] = [(document, "", 1)]
     while pending:
