@@ -157,7 +157,7 @@ def build_api(settings: Settings) -> ApiParts:
         box=SecretBox(settings.secrets_key),
         installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
         submit=build_submit(settings, database),
-        limits=TenantLimits(settings.redis_url, settings.api_requests_per_minute),
+        limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         probes={
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,

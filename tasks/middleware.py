@@ -20,7 +20,7 @@ FINAL = frozenset({"succeeded", "failed", "cancelled"})
 class Middleware(Protocol):
     """Wraps one execution: does its own, and calls the rest once."""
 
-    def __call__(self, message: StepMessage, call: Call) -> StepResult: ...
+    def __call__(self, message: StepMessage, call: Call, /) -> StepResult: ...
 
 
 def measured(_message: StepMessage, call: Call) -> StepResult:

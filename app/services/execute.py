@@ -165,7 +165,8 @@ class _Attempt:
 
     def _cancelling(self) -> bool:
         database = self.executor.engine.database
-        return hot.run_state(database, self.message.tenant_id, self.message.run_id) == "cancelling"
+        state = hot.run_state(database, self.message.tenant_id, self.message.run_id)
+        return state == "cancelling"
 
     def _context(self) -> OperationContext:
         message, claim, executor = self.message, self.claim, self.executor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import send_segments
 from app.services.type_book import PlannedType, TypeBook
+from workflows.plan import Plan
 from workflows.specs import canonical_json, validate_spec
 
 MAX_ITEMS = 1000
@@ -171,7 +173,7 @@ def _declare(
     connection: Connection, actor: Actor, prepared: Sequence[_Prepared], outcomes: list[Outcome]
 ) -> None:
     for plan in {item.planned.plan.hash: item.planned.plan for item in prepared}.values():
-        plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, plan.step_rows)
+        plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, partial(_step_rows, plan))
     rows = [item.row for item in prepared]
     for item, made in zip(
         prepared, hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows), strict=True
@@ -179,6 +181,10 @@ def _declare(
         outcomes[item.index] = replace(
             outcomes[item.index], intent_id=made.intent_id, run_id=made.run_id, generation=made.generation
         )
+
+
+def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:
+    return plan.step_rows
 
 
 def _start(

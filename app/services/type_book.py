@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from sqlalchemy import Connection
@@ -44,10 +45,10 @@ class TypeBook:
         """Return the type, the newest when `version` is None; raises InvalidInput when there is none."""
         if name in self._newest:
             wanted = version or self._newest[name]
-            kind = self._types.get((name, wanted))
-            if kind is None:
+            built_in = self._types.get((name, wanted))
+            if built_in is None:
                 raise _unknown(name, version)
-            return self._kept.get((None, name, wanted), lambda: self._built_in(kind))
+            return self._kept.get((None, name, wanted), partial(self._built_in, built_in))
         if version is not None and (kept := self._kept.peek((tenant_id, name, version))) is not None:
             return kept
         row = store.find_type(connection, tenant_id, name, version)
