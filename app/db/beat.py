@@ -9,7 +9,7 @@ from app.db.engine import Database
 
 
 def claim_due(system: Database, every_s: Mapping[str, float]) -> list[str]:
-    """Claim the named jobs that are due; each is due again after its seconds in `every_s`, by database time."""
+    """Claim the named jobs that are due by database time; each is due again after its seconds."""
     rows = system.call(
         "SELECT name FROM unnest(%s::text[], %s::interval[]) AS j (name, every) WHERE claim_job(name, every)",
         (list(every_s), [timedelta(seconds=seconds) for seconds in every_s.values()]),

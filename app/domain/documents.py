@@ -8,14 +8,14 @@ from typing import Any
 from app.domain.errors import OperationFailed
 
 MAX_OUTPUT_CHARACTERS = 1024 * 1024
-NUL = "\\u0000"
+SUSPECT = ("\\u0000", "\\ud")  # as JSON escapes U+0000 or one half of a surrogate pair
 
 
 def dump(value: Any) -> str:
     """The compact JSON text of a value; ValueError or TypeError when it has none or PostgreSQL refuses it."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    if NUL in text and _has_nul(value):
-        raise ValueError("the character U+0000 cannot be stored")
+    if any(mark in text for mark in SUSPECT) and not _storable(value):
+        raise ValueError("U+0000 or a lone surrogate cannot be stored")
     return text
 
 
@@ -35,9 +35,9 @@ def check_output(value: Any) -> None:
 
 
 def printable(value: Any) -> Any:
-    """The value with U+0000 shown as U+FFFD, so that a message about bad data can itself be stored."""
+    """The value with what cannot be stored shown as U+FFFD, so that a message about bad data can itself be."""
     if isinstance(value, str):
-        return value.replace("\0", "\ufffd")
+        return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):
         return {printable(key): printable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -45,9 +45,9 @@ def printable(value: Any) -> Any:
     return value
 
 
-def _has_nul(value: Any) -> bool:
+def _storable(value: Any) -> bool:
     if isinstance(value, str):
-        return "\0" in value
+        return "\0" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
     if isinstance(value, dict):
-        return any(_has_nul(part) for pair in value.items() for part in pair)
-    return isinstance(value, list | tuple) and any(map(_has_nul, value))
+        return all(_storable(part) for pair in value.items() for part in pair)
+    return not isinstance(value, list | tuple) or all(map(_storable, value))

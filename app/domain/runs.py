@@ -1,0 +1,36 @@
+"""Runs as the services see them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution of a plan; `version` counts its changes, `round` the operator's retries."""
+
+    id: UUID
+    intent_id: UUID
+    generation: int
+    type: str
+    state: str
+    workflow_name: str
+    workflow_version: int
+    plan_hash: str
+    priority: int
+    round: int
+    open_steps: int
+    failed_steps: int
+    error: Any
+    version: int
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+
+    @property
+    def workflow(self) -> dict[str, Any]:
+        """Which definition the run follows."""
+        return {"name": self.workflow_name, "version": self.workflow_version}
