@@ -58,7 +58,7 @@ def raised() -> Iterator[Stage]:
     state = state_directory(environ)
     with ExitStack() as stack:
         served = dict(stack.enter_context(servers_of(environ)))
-        served |= {"API_PORT": str(free_port()), "API_REQUESTS_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}
+        served |= {"API_PORT": str(free_port()), "API_RATE_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}
         settings = load_settings(served)
         migrate(settings.database_owner_url)
         _check_durability(settings)

@@ -50,9 +50,3 @@ def watch(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Iterator
             raise TimeoutError(f"run {run_id} did not end within {timeout_s:.0f} s")
         time.sleep(pause)
         pause = min(pause * 1.3, SLOWEST_POLL_S)
-
-
-def ended(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Sight:
-    """Wait for the end of a run; raises TimeoutError after `timeout_s`."""
-    *_, last = watch(client, run_id, timeout_s)
-    return last

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from app.client.drawing import run_tree
 from app.client.http import ApiClient, ApiProblem
-from app.client.watching import Sight, ended, watch
+from app.client.progress import step_lines, totals
+from app.client.watching import Sight, watch
 from app.runtime.demo.broker import watching
 from app.runtime.demo.claims import Report
 from app.runtime.demo.counting import Count, count_files
@@ -34,9 +35,15 @@ def submit(client: ApiClient, type_name: str, spec: dict[str, Any]) -> str:
 
 
 def follow(report: Report, client: ApiClient, run_id: str) -> Sight:
-    """Draw a run until it ends: live on a terminal, else once at its end."""
+    """Draw a run until it ends: live on a terminal, else a line for each change with the tree at its end."""
     if not report.console.is_terminal:
-        sight = ended(client, run_id, RUN_WITHIN_S)
+        told = ""
+        for sight in watch(client, run_id, RUN_WITHIN_S):
+            ended, total = totals(step_lines(sight.steps))
+            line = f"{sight.run['state']}: {ended} of {total} steps"
+            if line != told:
+                report.say(line)
+            told = line
         report.console.print(run_tree(sight))
         return sight
     with Live(console=report.console, refresh_per_second=8) as live:

@@ -42,7 +42,8 @@ def play(environ: Mapping[str, str], console: Console, full: bool = False) -> in
         left = eventually(lambda: all(process_status(pid)[0] in ("", "Z") for pid in pids.values()))
         report.claim("nothing is left running", left)
     report.close()
-    _invite(console)
+    if report.exit_code == 0:
+        _invite(console)
     return report.exit_code
 
 
