@@ -24,11 +24,12 @@ from app.api import (
     users,
     workflows,
 )
+from app.api.converters import add_converters
 from app.api.errors import register_error_handlers
 from app.api.measure import measure
 from app.api.parts import ApiParts
 from app.api.request_context import surround
-from app.api.routes import PREFIX, SMALL_BODY
+from app.api.routes import PREFIX, SMALL_BODY, problem_responses
 from app.api.schemas.common import json_object_schema
 from app.security.tokens import ACCESS_LIFETIME
 
@@ -74,7 +75,10 @@ def create_app(parts: ApiParts) -> Flask:
     surround(app)
     measure(app)
     api = Api(app)
+    add_converters(app, api)
     api.ma_plugin.converter.add_attribute_function(json_object_schema)
+    for name, answer in problem_responses().items():
+        api.spec.components.response(name, answer)
     for resource in RESOURCES:
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(health.blueprint)

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 from app.api.limits import TenantLimits
 from app.db.engine import Database
-from app.domain.modules import ModuleRegistry
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
+from app.services.manage_workflows import Installed
 from app.services.submit import SubmitDeps
 
-Probe = Callable[[], None]
+Probe = Callable[[], object]
 """Raises when the part it looks at is down."""
 
 
@@ -23,10 +23,10 @@ class ApiParts:
     database: Database
     """Sessions of the app role."""
     platform: Database
-    """Sessions of the system role: sign-in of the platform's administrators aside, the tenants routes only."""
+    """Sessions of the system role, for the tenants routes only."""
     keys: SigningKeys
     box: SecretBox
-    registry: ModuleRegistry
+    installed: Installed
     submit: SubmitDeps
     limits: TenantLimits
     probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import http
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +23,8 @@ PREFIX: Final = "/api/v1"
 SMALL_BODY: Final = 1024 * 1024
 """Bytes of a request body, where a route does not say otherwise."""
 
+PROBLEM_STATUSES: Final = (400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 429, 500, 503)
+
 View = Callable[..., Any]
 
 
@@ -32,6 +35,18 @@ def _header(description: str) -> dict[str, Any]:
 _REQUEST_ID_HEADER: Final = {"X-Request-ID": _header("Names this request in logs, events and audit records")}
 _ETAG_HEADER: Final = {"ETag": _header("For If-Match of a change")}
 _LOCATION_HEADER: Final = {"Location": _header("Where the new resource is")}
+
+
+def problem_responses() -> dict[str, dict[str, Any]]:
+    """Return the answers that `endpoint` refers to, by the name each has in the OpenAPI document."""
+    return {
+        f"Problem{code}": {
+            "description": http.HTTPStatus(code).phrase,
+            "headers": _REQUEST_ID_HEADER,
+            "content": {PROBLEM_TYPE: {"schema": ProblemSchema}},
+        }
+        for code in PROBLEM_STATUSES
+    }
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -105,9 +120,7 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
     def register(view: View) -> View:
         wrapped = blueprint.response(status, answer, headers=headers)(view)
         for code in sorted(statuses):
-            wrapped = blueprint.alt_response(
-                code, schema=ProblemSchema, content_type=PROBLEM_TYPE, headers=_REQUEST_ID_HEADER
-            )(wrapped)
+            wrapped = blueprint.alt_response(code, response=f"Problem{code}")(wrapped)
         if query is not None:
             wrapped = blueprint.arguments(query, location="query")(wrapped)
         if body is not None:

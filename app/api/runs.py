@@ -69,7 +69,7 @@ def retry_run(run_id: UUID) -> Response:
     """Run again what failed or never ran; finished steps keep their results."""
     version = expected_version(required=False)
     return answer_once(
-        lambda receipt: retry(parts().engine, actor(), run_id, version, receipt=receipt), _repaired
+        lambda receipt: retry(parts().submit, actor(), run_id, version, receipt=receipt), _repaired
     )
 
 
@@ -88,16 +88,14 @@ def cancel_run(run_id: UUID) -> Response:
     version = expected_version(required=False)
     reason = _reason()
     return answer_once(
-        lambda receipt: cancel(parts().engine, actor(), run_id, version, reason, receipt=receipt), _repaired
+        lambda receipt: cancel(parts().submit, actor(), run_id, version, reason, receipt=receipt), _repaired
     )
 
 
 @endpoint(blueprint, "POST /runs:retry", "runs:repair", BulkRetryAnswerSchema, body=BulkRetrySchema)
 def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     """Retry the runs that a filter matches; with `dry_run` only count them."""
-    return retry_many(
-        parts().database, parts().engine, actor(), body["filter"], body["limit"], dry_run=body["dry_run"]
-    )
+    return retry_many(parts().submit, actor(), body["filter"], body["limit"], dry_run=body["dry_run"])
 
 
 def _reason() -> str | None:

@@ -41,7 +41,7 @@ def register_module(
         for index, kind in enumerate(manifest["intent_types"]):
             _add_type(installed, connection, actor, name, kind, f"/intent_types/{index}")
         detail = {"name": name, "version": version}
-        mark = Mark("module.registered", f"modules/{name}", "io.quantum.module.registered", detail)
+        mark = Mark("module.registered", f"modules/{name}", "module.registered", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         made = _shown(_known(store.newest_module(connection, actor.tenant_id, name)))
         receipt.close(connection, made)
@@ -101,9 +101,7 @@ def show_intent_type(
     return _type(found)
 
 
-def _add_workflow(
-    installed: Installed, connection: Connection, actor: Actor, document: Any, at: str
-) -> None:
+def _add_workflow(installed: Installed, connection: Connection, actor: Actor, document: Any, at: str) -> None:
     try:
         add_workflow(installed, connection, actor, document)
     except InvalidInput as wrong:

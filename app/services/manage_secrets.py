@@ -86,5 +86,5 @@ def _expect(present: SecretName | None, version: int | None) -> None:
 
 
 def _mark(connection: Connection, actor: Actor, action: str, name: str, version: int) -> None:
-    mark = Mark(action, f"secrets/{name}", "io.quantum.secret.changed", {"name": name, "version": version})
+    mark = Mark(action, f"secrets/{name}", "secret.changed", {"name": name, "version": version})
     trail.leave(connection, actor.tenant_id, actor.as_json(), mark)

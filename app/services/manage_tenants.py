@@ -102,7 +102,7 @@ def _create(
         )
         users.add_roles(connection, tenant_id, user_id, roles)
         detail = {"slug": wanted.slug, "name": wanted.name}
-        mark = Mark("tenant.created", f"tenants/{tenant_id}", "io.quantum.tenant.created", detail)
+        mark = Mark("tenant.created", f"tenants/{tenant_id}", "tenant.created", detail)
         trail.leave(connection, tenant_id, actor.as_json(), mark)
         if actor.user_id is not None:
             audited = Mark("tenant.created", f"tenants/{tenant_id}", detail=detail)

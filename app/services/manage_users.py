@@ -31,9 +31,7 @@ class NewUser:
     roles: frozenset[str]
 
 
-def create_user(
-    database: Database, actor: Actor, wanted: NewUser, receipt: Receipt = NO_RECEIPT
-) -> User:
+def create_user(database: Database, actor: Actor, wanted: NewUser, receipt: Receipt = NO_RECEIPT) -> User:
     """Create a user of the actor's tenant; raises Conflict when the address is taken."""
     _grantable(actor, wanted.roles)
     password_hash, user_id = hash_password(wanted.password), new_id()
@@ -44,7 +42,7 @@ def create_user(
         )
         users.set_roles(connection, actor.tenant_id, user_id, wanted.roles)
         detail = {"email": wanted.email.lower(), "roles": sorted(wanted.roles)}
-        mark = Mark("user.created", f"users/{user_id}", "io.quantum.user.created", detail)
+        mark = Mark("user.created", f"users/{user_id}", "user.created", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         made = _found(users.find(connection, actor.tenant_id, user_id))
         receipt.close(connection, made)
@@ -96,7 +94,9 @@ def change_user(
 def _grantable(actor: Actor, roles: frozenset[str]) -> None:
     """Raise InvalidInput for a role of the platform outside of the platform's tenant."""
     if actor.tenant_slug != PLATFORM_SLUG and roles & PLATFORM_ROLES:
-        raise InvalidInput.at("/roles", "not_grantable", "platform_admin exists in the platform's tenant only")
+        raise InvalidInput.at(
+            "/roles", "not_grantable", "platform_admin exists in the platform's tenant only"
+        )
 
 
 def _keep_an_admin(

@@ -43,9 +43,9 @@ def sign_in(database: Database, slug: str, email: str, password: str, source_ip:
     """
     email = email.lower()
     user_key, address_key = _key("user", slug, email), _key("address", source_ip)
-    with database.anonymous() as connection:
+    with database.system() as connection:
         sessions.note_attempts(connection, [user_key, address_key])
-    with database.anonymous() as connection:
+    with database.system() as connection:
         counts = sessions.count_attempts(connection, [user_key, address_key])
         tenant = tenants.resolve(connection, slug)
     if counts.get(user_key, 0) > FAILURES_PER_USER or counts.get(address_key, 0) > FAILURES_PER_ADDRESS:
@@ -90,7 +90,9 @@ def refresh(database: Database, text: str) -> SignedIn:
         user = users.find(connection, token.tenant_id, family.user_id)
         tenant = tenants.find(connection, token.tenant_id)
         genuine = token.matches(family.current_hash)
-        usable = user is not None and user.state == "active" and tenant is not None and tenant.state == "active"
+        usable = (
+            user is not None and user.state == "active" and tenant is not None and tenant.state == "active"
+        )
         if genuine and usable:
             sessions.rotate_family(connection, token.tenant_id, token.family_id, following.digest)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any, Final
 
@@ -13,6 +14,8 @@ LONGEST_TEXT: Final = 200
 EMAIL: Final = r"^[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}$"
 SLUG: Final = r"^[a-z][a-z0-9-]{1,62}$"
 DOTTED: Final = r"^[a-z][a-z0-9_]{0,62}(\.[a-z][a-z0-9_]{0,62}){0,3}$"
+_EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
 SECRET_NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 
@@ -27,6 +30,11 @@ def text(pattern: str | None = None, longest: int = LONGEST_TEXT, **options: Any
 def number(low: int = 0, high: int = INT32, **options: Any) -> fields.Integer:
     """Return a whole number that is one in JSON too: no text, no fraction."""
     return fields.Integer(strict=True, validate=validate.Range(low, high), **options)
+
+
+def moment(**options: Any) -> fields.AwareDateTime:
+    """Return a point in time with its offset from UTC, within the range that identifiers can tell."""
+    return fields.AwareDateTime(format="iso", validate=validate.Range(_EARLIEST, _LATEST), **options)
 
 
 class _Pattern(validate.Regexp):

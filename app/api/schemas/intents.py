@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from app.api.paging import PageArgs
-from app.api.schemas.common import DOTTED, JsonObject, ProblemRef, number, text
+from app.api.schemas.common import DOTTED, JsonObject, ProblemRef, moment, number, text
 from app.domain.states import INTENT_PHASES
 
 LARGEST_BATCH = 1000
@@ -64,7 +64,7 @@ class IntentSchema(Schema):
     priority = fields.Integer(required=True)
     labels = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     version = fields.Integer(required=True)
-    created_by = JsonObject(allow_none=True)
+    created_by = fields.UUID(required=True, allow_none=True)
     created_at = fields.DateTime(required=True)
     updated_at = fields.DateTime(required=True)
 
@@ -118,8 +118,8 @@ class IntentArgs(PageArgs):
     label = text(
         r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320, metadata={"description": "`key` or `key=value`"}
     )
-    created_after = fields.AwareDateTime(default_timezone=None)
-    created_before = fields.AwareDateTime(default_timezone=None)
+    created_after = moment()
+    created_before = moment()
 
 
 class GenerationSchema(Schema):
@@ -128,5 +128,5 @@ class GenerationSchema(Schema):
     generation = fields.Integer(required=True)
     spec = JsonObject(required=True)
     spec_hash = fields.String(required=True)
-    created_by = JsonObject(allow_none=True)
+    created_by = fields.UUID(required=True, allow_none=True)
     created_at = fields.DateTime(required=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from app.api.paging import PageArgs
-from app.api.schemas.common import DOTTED, JsonObject, JsonValue, text
+from app.api.schemas.common import DOTTED, JsonObject, JsonValue, moment, text
 from app.domain.states import RUN_STATES, STEP_STATES
 
 MOST_REPAIRED = 1000
@@ -111,8 +111,8 @@ class RunArgs(PageArgs):
     label = text(
         r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320, metadata={"description": "`key` or `key=value`"}
     )
-    created_after = fields.AwareDateTime(default_timezone=None)
-    created_before = fields.AwareDateTime(default_timezone=None)
+    created_after = moment()
+    created_before = moment()
 
 
 class StepArgs(PageArgs):
@@ -133,8 +133,8 @@ class RunFilterSchema(Schema):
     state = fields.String(load_default="failed", validate=validate.Equal("failed"))
     type = text(DOTTED, 255)
     label = text(r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320)
-    created_after = fields.AwareDateTime(default_timezone=None)
-    created_before = fields.AwareDateTime(default_timezone=None)
+    created_after = moment()
+    created_before = moment()
 
 
 class BulkRetrySchema(Schema):
@@ -151,7 +151,9 @@ class BulkRetryItemSchema(Schema):
     """What became of one run."""
 
     run_id = fields.UUID(required=True)
-    verdict = fields.String(required=True, validate=validate.OneOf(("retried", "skipped")))
+    error = fields.String(
+        required=True, allow_none=True, metadata={"description": "Why it was not retried; null when it was"}
+    )
 
 
 class BulkRetryAnswerSchema(Schema):

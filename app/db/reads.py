@@ -1,0 +1,227 @@
+"""What the API shows of intents, runs, steps, events, audit records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.domain.ids import uuid7
+from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
+
+Document = Mapping[str, Any]
+Filters = Mapping[str, Any]
+
+SHOWN_STEPS: Final = 1000
+# An identifier is made by an API process shortly before its row: clocks may differ by this much.
+SKEW: Final = timedelta(minutes=5)
+
+_INTENT: Final = """
+    SELECT i.id, i.type_name AS type, i.type_version, i.name, i.mode, i.phase, i.generation,
+           NULLIF(i.observed_generation, 0) AS observed_generation, i.priority, i.version,
+           i.created_by, i.created_at, i.updated_at,
+           COALESCE((SELECT jsonb_object_agg(l.key, l.value) FROM intent_labels l
+                      WHERE l.tenant_id = i.tenant_id AND l.intent_id = i.id), '{}') AS labels
+    FROM intents i WHERE i.tenant_id = :tenant
+"""
+_RUN: Final = """
+    SELECT r.id, r.intent_id, r.generation, r.type_name AS type, r.state,
+           jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
+           r.priority, r.round, r.open_steps, r.failed_steps, r.error, r.version, r.plan_hash,
+           r.created_at, r.started_at, r.finished_at
+    FROM runs r WHERE r.tenant_id = :tenant
+"""
+_STEP: Final = """
+    SELECT s.key, s.base, s.item, s.seq, s.state, s.operation, s.queue, s.attempt, s.tries, s.round, s.kills,
+           p.needs, s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at
+    FROM run_steps s
+    JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
+    JOIN plan_steps p ON p.tenant_id = s.tenant_id AND p.plan_hash = r.plan_hash AND p.base = s.base
+    WHERE s.tenant_id = :tenant AND s.run_id = :run
+"""
+_STEP_ORDER: Final = " ORDER BY s.seq, COALESCE(s.item, -1) LIMIT :limit"
+
+
+def page_intents(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+    """Return intents, latest first, that fit `phase`, `type`, `label`, `created_after`, `created_before`."""
+    conditions = {
+        "phase": " AND i.phase = :phase",
+        "type": " AND i.type_name = :type",
+    }
+    return _by_time(connection, _INTENT, "i", "i.id", conditions, tenant_id, wanted, filters)
+
+
+def page_runs(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+    """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, `created_after`, `created_before`."""
+    conditions = {
+        "state": " AND r.state = :state",
+        "type": " AND r.type_name = :type",
+        "intent_id": " AND r.intent_id = :intent_id",
+    }
+    return _by_time(connection, _RUN, "r", "r.intent_id", conditions, tenant_id, wanted, filters)
+
+
+def find_intent(connection: Connection, tenant_id: UUID, intent_id: UUID) -> Document | None:
+    """Return the intent with the spec of its present generation."""
+    intent = _one(connection, _INTENT + " AND i.id = :id", {"tenant": tenant_id, "id": intent_id})
+    if intent is None:
+        return None
+    query = (
+        "SELECT spec FROM intent_generations"
+        " WHERE tenant_id = :tenant AND intent_id = :id AND generation = :generation"
+    )
+    values = {"tenant": tenant_id, "id": intent_id, "generation": intent["generation"]}
+    return {**intent, "spec": connection.execute(text(query), values).scalar_one()}
+
+
+def page_generations(
+    connection: Connection, tenant_id: UUID, intent_id: UUID, wanted: PageRequest
+) -> Page[Document]:
+    """Return the generations of an intent, latest first."""
+    values: dict[str, Any] = {"tenant": tenant_id, "id": intent_id, "limit": wanted.limit + 1}
+    query = (
+        "SELECT generation, spec, spec_hash, created_by, created_at FROM intent_generations"
+        " WHERE tenant_id = :tenant AND intent_id = :id"
+    )
+    if wanted.after is not None:
+        query, values["after"] = query + " AND generation < :after", decode_cursor(wanted.after)[0]
+    rows = _all(connection, query + " ORDER BY generation DESC LIMIT :limit", values)
+    return _cut(rows, wanted, lambda row: (row["generation"],))
+
+
+def find_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> Document | None:
+    """Return the run."""
+    return _one(connection, _RUN + " AND r.id = :id", {"tenant": tenant_id, "id": run_id})
+
+
+def first_steps(connection: Connection, tenant_id: UUID, run_id: UUID) -> list[Document]:
+    """Return up to `SHOWN_STEPS` steps of a run in the plan's order."""
+    values = {"tenant": tenant_id, "run": run_id, "limit": SHOWN_STEPS}
+    return _all(connection, _STEP + _STEP_ORDER, values)
+
+
+def count_steps(connection: Connection, tenant_id: UUID, run_id: UUID) -> int:
+    """Return how many steps a run has, items of fans included."""
+    query = "SELECT count(*) FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
+    return int(connection.execute(text(query), {"tenant": tenant_id, "run": run_id}).scalar_one())
+
+
+def graph(connection: Connection, tenant_id: UUID, plan_hash: str) -> Document:
+    """Return the base steps of a plan with an edge for each need."""
+    query = "SELECT base, needs FROM plan_steps WHERE tenant_id = :tenant AND plan_hash = :hash ORDER BY seq"
+    rows = connection.execute(text(query), {"tenant": tenant_id, "hash": plan_hash}).all()
+    return {
+        "nodes": [row.base for row in rows],
+        "edges": [{"source": need, "target": row.base} for row in rows for need in row.needs],
+    }
+
+
+def page_steps(
+    connection: Connection, tenant_id: UUID, run_id: UUID, wanted: PageRequest, state: str | None
+) -> Page[Document]:
+    """Return the steps of a run in the plan's order, items of a fan behind it."""
+    values: dict[str, Any] = {"tenant": tenant_id, "run": run_id, "limit": wanted.limit + 1}
+    query = _STEP
+    if state is not None:
+        query, values["state"] = query + " AND s.state = :state", state
+    if wanted.after is not None:
+        query += " AND (s.seq, COALESCE(s.item, -1)) > (:seq, :item)"
+        values["seq"], values["item"] = decode_cursor(wanted.after, 2)
+    rows = _all(connection, query + _STEP_ORDER, values)
+    return _cut(rows, wanted, lambda row: (row["seq"], -1 if row["item"] is None else row["item"]))
+
+
+def find_step(connection: Connection, tenant_id: UUID, run_id: UUID, key: str) -> Document | None:
+    """Return the step with its input, output, attempts."""
+    query = _STEP.replace("s.key,", "s.key, s.input, s.output,", 1) + " AND s.key = :key"
+    values = {"tenant": tenant_id, "run": run_id, "key": key}
+    step = _one(connection, query, values)
+    if step is None:
+        return None
+    attempts = _all(
+        connection,
+        "SELECT tries, attempt, round, state, worker, error, started_at, finished_at FROM step_attempts"
+        " WHERE tenant_id = :tenant AND run_id = :run AND key = :key ORDER BY tries LIMIT 1000",
+        values,
+    )
+    return {**step, "attempts": attempts}
+
+
+def events_after(
+    connection: Connection, tenant_id: UUID, after: int, limit: int, kind: str | None, subject: str | None
+) -> list[Document]:
+    """Return events behind a position, in its order."""
+    query = (
+        "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, created_at AS time, position FROM events"
+        " WHERE tenant_id = :tenant AND position > :after"
+    )
+    query += " AND type = :type" if kind is not None else ""
+    query += " AND subject = :subject" if subject is not None else ""
+    values = {"tenant": tenant_id, "after": after, "limit": limit, "type": kind, "subject": subject}
+    return _all(connection, query + " ORDER BY position LIMIT :limit", values)
+
+
+def page_audit(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+    """Return audit records, latest first, that fit `action`, `subject`."""
+    query = (
+        "SELECT id, actor, action, subject, outcome, detail, request_id, source_ip, created_at"
+        " FROM audit_records a WHERE a.tenant_id = :tenant"
+    )
+    conditions = {"action": " AND a.action = :action", "subject": " AND a.subject = :subject"}
+    return _by_time(connection, query, "a", "a.id", conditions, tenant_id, wanted, filters)
+
+
+def _by_time(
+    connection: Connection,
+    query: str,
+    alias: str,
+    labelled: str,
+    conditions: Mapping[str, str],
+    tenant_id: UUID,
+    wanted: PageRequest,
+    filters: Filters,
+) -> Page[Document]:
+    """Return a page ordered by id, which is ordered by time; time bounds become bounds of the id for the index."""
+    values: dict[str, Any] = {"tenant": tenant_id, "limit": wanted.limit + 1}
+    for name, condition in conditions.items():
+        if filters.get(name) is not None:
+            query, values[name] = query + condition, filters[name]
+    if filters.get("label") is not None:
+        key, separator, value = filters["label"].partition("=")
+        query += (
+            f" AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = {alias}.tenant_id"
+            f" AND l.intent_id = {labelled} AND l.key = :label_key"
+            f"{' AND l.value = :label_value' if separator else ''})"
+        )
+        values |= {"label_key": key, "label_value": value}
+    for name, sign, skew, rest in (("created_after", ">", -SKEW, 0), ("created_before", "<", SKEW, 0xFF)):
+        moment = filters.get(name)
+        if moment is not None:
+            query += f" AND {alias}.created_at {sign} :{name} AND {alias}.id {sign} :{name}_id"
+            values |= {name: moment, f"{name}_id": _id_at(moment + skew, rest)}
+    if wanted.after is not None:
+        query, values["after"] = query + f" AND {alias}.id < :after", decode_cursor(wanted.after)[0]
+    rows = _all(connection, f"{query} ORDER BY {alias}.id DESC LIMIT :limit", values)
+    return _cut(rows, wanted, lambda row: (row["id"],))
+
+
+def _id_at(moment: datetime, rest: int) -> UUID:
+    """Return the first (`rest` 0) or last (255) identifier of a millisecond."""
+    return uuid7(max(0, int(moment.timestamp() * 1000)), bytes([rest]) * 10)
+
+
+def _cut(rows: list[Document], wanted: PageRequest, key: Callable[[Document], tuple[Any, ...]]) -> Page[Document]:
+    found = tuple(rows[: wanted.limit])
+    return Page(found, encode_cursor(*key(found[-1])) if len(rows) > wanted.limit else None)
+
+
+def _all(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Document]:
+    return [dict(row) for row in connection.execute(text(query), dict(values)).mappings()]
+
+
+def _one(connection: Connection, query: str, values: Mapping[str, Any]) -> Document | None:
+    row = connection.execute(text(query), dict(values)).mappings().first()
+    return dict(row) if row is not None else None
