@@ -130,6 +130,11 @@ class CeleryParts:
         return Dispatch(engine, Database(settings.database_system_url, "system"))
 
 
+def build_platform(settings: Settings) -> Database:
+    """Return the database as the system role sees it: for the administration of tenants."""
+    return Database(settings.database_system_url)
+
+
 def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     """Return the acceptance of intents for an API process, whose sending runs in a thread of its own."""
     create_celery(settings, socket_timeout_s=API_SOCKET_TIMEOUT_S)
