@@ -12,8 +12,8 @@ INSIDE = [
     "192.0.0.1", "192.0.2.1", "198.18.0.1", "203.0.113.9", "224.0.0.1", "240.0.0.1", "255.255.255.255",
     "::1", "::", "fe80::1", "fe80::1%eth0", "fec0::1", "fc00::1",
     "fd00:ec2::254", "ff02::1", "2001:db8::1",
-    "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::a00:1", "2002:7f00:1::",
-    "2001:0:7f00:1::", "not an address",
+    "::ffff:127.0.0.1", "::ffff:8.8.8.8", "::127.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::a00:1",
+    "2002:7f00:1::", "2001:0:7f00:1::", "not an address",
 ]  # fmt: skip
 
 
@@ -47,7 +47,8 @@ def test_a_public_address_is_pinned(address):
         "ftp://name/",
         "//name/", "name", "", "http://", "http:///path", "http://user:pass@name/", "http://name@127.0.0.1/",
         "http://name:0/", "http://name:99999/", "http://name:x/", "http://na me/", "http://name\\@127.0.0.1/",
-        "http://name/\r\nHost: inside", "http://[fe80::1%25eth0]/", "http://[::1/", "http://name/" + "a" * 9000,
+        "http://name/\r\nHost: inside", "http://[fe80::1%25eth0]/", "http://[::1/",
+        "http://name/" + "a" * 9000,
     ],
 )  # fmt: skip
 def test_a_malformed_or_foreign_url_is_refused(url):

@@ -1,0 +1,25 @@
+"""The relay process."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from app.bootstrap import build_relay
+from app.commands.platform import told
+from app.observability.logging import configure_logging
+from app.settings import inherited_environment, load_settings
+
+
+@click.command()
+@told
+def relay() -> None:
+    """Deliver events to Redis Streams until SIGTERM; any number of relays may run."""
+    settings = load_settings(inherited_environment())
+    configure_logging(settings.log_level, settings.log_format, process="relay")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    build_relay(settings).run(stop.wait)

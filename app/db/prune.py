@@ -1,0 +1,57 @@
+"""The deletion of rows that have served their time, a bounded number at once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import text
+
+from app.db.engine import Database
+
+# An event goes when every sink has passed it. The look starts at the oldest positions and is bounded,
+# so that a pass with nothing to delete does not read the whole outbox.
+_EVENTS = """
+  DELETE FROM events WHERE (tenant_id, subject, seq) IN (
+    SELECT e.tenant_id, e.subject, e.seq
+    FROM (SELECT shard, min(position) AS passed FROM relay_cursors GROUP BY shard) AS s
+    CROSS JOIN LATERAL (
+      SELECT tenant_id, subject, seq, created_at FROM events
+      WHERE shard = s.shard AND position <= s.passed ORDER BY position LIMIT :limit
+    ) AS e
+    WHERE e.created_at < clock_timestamp() - CAST(:keep AS interval))
+"""
+_DELETIONS: Final = {
+    "events": _EVENTS,
+    "dead_events": """
+      DELETE FROM dead_events WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead_events
+        WHERE created_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "idempotency_keys": """
+      DELETE FROM idempotency_keys WHERE ctid = ANY (ARRAY(SELECT ctid FROM idempotency_keys
+        WHERE expires_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "sign_in_failures": """
+      DELETE FROM sign_in_failures WHERE ctid = ANY (ARRAY(SELECT ctid FROM sign_in_failures
+        WHERE at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "refresh_families": """
+      DELETE FROM refresh_families WHERE ctid = ANY (ARRAY(SELECT ctid FROM refresh_families
+        WHERE expires_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "leases": """
+      DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT ctid FROM leases
+        WHERE until < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+}
+RELATIONS: Final = tuple(_DELETIONS)
+
+
+class Pruner:
+    """Deletes as the system role."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def delete(self, relation: str, keep_s: float, limit: int) -> int:
+        """Delete at most about `limit` rows older than `keep_s` seconds; return how many went.
+
+        Raises Unavailable; KeyError for a relation that is not one of RELATIONS.
+        """
+        with self._database.system() as connection:
+            values = {"keep": f"{keep_s} seconds", "limit": limit}
+            return connection.execute(text(_DELETIONS[relation]), values).rowcount

@@ -1,0 +1,187 @@
+"""The relay's side of the outbox: positions, shards held by lease, cursors, dead events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from sqlalchemy import text
+
+from app.db.engine import Database
+from app.domain.events import SHARDS, Event
+from app.domain.relay import Outgoing, Shard
+
+_PRESENT = text("""
+  INSERT INTO leases (name, owner, until)
+  VALUES (:name, :owner, clock_timestamp() + CAST(:lease AS interval))
+  ON CONFLICT (name) DO UPDATE SET until = excluded.until
+""")
+_CURSORS = text("""
+  INSERT INTO relay_cursors (sink, shard) SELECT :sink, generate_series(0, :last)
+  ON CONFLICT DO NOTHING
+""")
+_LIVING = text("SELECT count(*) FROM leases WHERE starts_with(name, :prefix) AND until > clock_timestamp()")
+# Mine come first, so that a relay keeps what it has; what exceeds its share is given up, for a newcomer.
+_CLAIM = text("""
+  UPDATE relay_cursors c
+  SET owner = CASE WHEN r.place <= :share THEN :owner END,
+      lease_until = CASE WHEN r.place <= :share THEN clock_timestamp() + CAST(:lease AS interval) END
+  FROM (
+    SELECT shard, mine, row_number() OVER (ORDER BY mine DESC, shard) AS place
+    FROM (
+      SELECT shard, owner IS NOT DISTINCT FROM :owner AS mine
+      FROM relay_cursors
+      WHERE sink = :sink AND (owner = :owner OR owner IS NULL OR lease_until < clock_timestamp())
+      ORDER BY shard FOR UPDATE SKIP LOCKED
+    ) AS free
+  ) AS r
+  WHERE c.sink = :sink AND c.shard = r.shard AND (r.mine OR r.place <= :share)
+""")
+_HELD = text("""
+  SELECT shard, position, epoch FROM relay_cursors
+  WHERE sink = :sink AND owner = :owner AND lease_until > clock_timestamp() ORDER BY shard
+""")
+_READ = text("""
+  SELECT e.*, d.event_id IS NOT NULL AS dead
+  FROM unnest(CAST(:shards AS smallint[]), CAST(:positions AS bigint[])) AS s(number, after)
+  CROSS JOIN LATERAL (
+    SELECT tenant_id, subject, seq, id, type, data, actor, created_at, shard, position FROM events
+    WHERE shard = s.number AND position > s.after ORDER BY position LIMIT :limit
+  ) AS e
+  LEFT JOIN dead_events d
+    ON d.tenant_id = e.tenant_id AND d.sink = :sink AND d.subject = e.subject AND d.seq = e.seq
+  ORDER BY e.position
+""")
+_ADVANCE = text("""
+  UPDATE relay_cursors c SET position = m.target, updated_at = clock_timestamp()
+  FROM unnest(CAST(:shards AS smallint[]), CAST(:origins AS bigint[]), CAST(:targets AS bigint[]))
+    AS m(shard, origin, target)
+  WHERE c.sink = :sink AND c.owner = :owner AND c.shard = m.shard AND c.position = m.origin
+""")
+_REWIND = text("""
+  UPDATE relay_cursors SET epoch = :epoch, updated_at = clock_timestamp(),
+    position = LEAST(position, COALESCE(:target,
+      (SELECT min(e.position) - 1 FROM events e
+       WHERE e.shard = :shard AND e.position IS NOT NULL
+         AND e.created_at >= clock_timestamp() - CAST(:back AS interval))))
+  WHERE sink = :sink AND shard = :shard AND owner = :owner RETURNING position
+""")
+_BURY = text("""
+  INSERT INTO dead_events (tenant_id, sink, subject, seq, event_id, position, attempts, error)
+  VALUES (:tenant, :sink, :subject, :seq, :id, :position, :attempts, :error) ON CONFLICT DO NOTHING
+""")
+_RELEASE = text(
+    "UPDATE relay_cursors SET owner = NULL, lease_until = NULL WHERE sink = :sink AND owner = :owner"
+)
+
+
+class PostgresOutbox:
+    """The outbox as the system role sees it; every call is one transaction and raises Unavailable."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def number(self, limit: int) -> int:
+        """Give the next positions to at most `limit` committed events; return how many."""
+        with self._database.system() as connection:
+            return int(
+                connection.execute(text("SELECT sequence_events(:limit)"), {"limit": limit}).scalar_one()
+            )
+
+    def claim(self, sink: str, owner: str, lease_s: float) -> None:
+        """Renew the owner's leases, take free shards up to its fair share, give up what exceeds it."""
+        lease = timedelta(seconds=lease_s)
+        prefix = f"relay/{sink}/"
+        with self._database.system() as connection:
+            connection.execute(_PRESENT, {"name": prefix + owner, "owner": owner, "lease": lease})
+            connection.execute(_CURSORS, {"sink": sink, "last": SHARDS - 1})
+            living = int(connection.execute(_LIVING, {"prefix": prefix}).scalar_one())
+            share = -(-SHARDS // max(living, 1))
+            connection.execute(_CLAIM, {"sink": sink, "owner": owner, "lease": lease, "share": share})
+
+    def held(self, sink: str, owner: str) -> tuple[Shard, ...]:
+        """Return the shards whose lease the owner has now."""
+        with self._database.system() as connection:
+            rows = connection.execute(_HELD, {"sink": sink, "owner": owner})
+            return tuple(Shard(row.shard, row.position, row.epoch) for row in rows)
+
+    def read(self, sink: str, shards: Sequence[Shard], limit: int) -> tuple[Outgoing, ...]:
+        """Return the next events of the shards in the order of positions, at most `limit` of each shard."""
+        wanted = {
+            "shards": [shard.number for shard in shards],
+            "positions": [shard.position for shard in shards],
+            "sink": sink,
+            "limit": limit,
+        }
+        with self._database.system() as connection:
+            return tuple(
+                Outgoing(
+                    Event(
+                        id=row.id,
+                        tenant_id=row.tenant_id,
+                        subject=row.subject,
+                        sequence=row.seq,
+                        type=row.type,
+                        data=row.data,
+                        actor=row.actor,
+                        time=row.created_at,
+                        position=row.position,
+                    ),
+                    row.shard,
+                    row.dead,
+                )
+                for row in connection.execute(_READ, wanted)
+            )
+
+    def advance(self, sink: str, owner: str, moves: Mapping[int, tuple[int, int]]) -> None:
+        """Move each shard's cursor (from, to), where the owner still holds it and nobody moved it."""
+        values = {
+            "sink": sink,
+            "owner": owner,
+            "shards": list(moves),
+            "origins": [origin for origin, _ in moves.values()],
+            "targets": [target for _, target in moves.values()],
+        }
+        with self._database.system() as connection:
+            connection.execute(_ADVANCE, values)
+
+    def rewind(self, sink: str, owner: str, shard: Shard, epoch: str, to: int | None, back_s: float) -> Shard:
+        """Note the epoch, set the cursor back to `to`, or before the events of the last `back_s` seconds.
+
+        The cursor never moves forward; a shard that the owner lost comes back as it was.
+        """
+        values = {
+            "sink": sink,
+            "owner": owner,
+            "shard": shard.number,
+            "epoch": epoch,
+            "target": to,
+            "back": timedelta(seconds=back_s),
+        }
+        with self._database.system() as connection:
+            position = connection.execute(_REWIND, values).scalar_one_or_none()
+        return shard if position is None else replace(shard, position=position, epoch=epoch)
+
+    def bury(self, sink: str, event: Event, attempts: int, reason: str) -> None:
+        """Record that the sink will not get the event; harmless when repeated."""
+        values = {
+            "tenant": event.tenant_id,
+            "sink": sink,
+            "subject": event.subject,
+            "seq": event.sequence,
+            "id": event.id,
+            "position": event.position,
+            "attempts": attempts,
+            "error": reason,
+        }
+        with self._database.system() as connection:
+            connection.execute(_BURY, values)
+
+    def release(self, sink: str, owner: str) -> None:
+        """Give up all shards of the owner, and its presence."""
+        with self._database.system() as connection:
+            connection.execute(_RELEASE, {"sink": sink, "owner": owner})
+            connection.execute(
+                text("DELETE FROM leases WHERE name = :name"), {"name": f"relay/{sink}/{owner}"}
+            )

@@ -1,0 +1,245 @@
+"""The relay: the outbox delivered to a sink, at least once, in order per subject."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from app.domain.errors import Unavailable
+from app.domain.events import Event
+from app.domain.relay import BatchResult, Memory, Outgoing, Receipt, Shard
+from app.observability.logging import get_log
+from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
+
+log = get_log(__name__)
+
+
+class Outbox(Protocol):
+    """The committed events and the sink's cursors; every call is one transaction of the system role."""
+
+    def number(self, limit: int) -> int:
+        """Give the next positions to committed events without one; return how many."""
+
+    def claim(self, sink: str, owner: str, lease_s: float) -> None:
+        """Renew the owner's leases, take free shards up to its fair share, give up what exceeds it."""
+
+    def held(self, sink: str, owner: str) -> tuple[Shard, ...]:
+        """Return the shards whose lease the owner has now."""
+
+    def read(self, sink: str, shards: Sequence[Shard], limit: int) -> tuple[Outgoing, ...]:
+        """Return the next events of the shards in the order of positions, at most `limit` of each shard."""
+
+    def advance(self, sink: str, owner: str, moves: Mapping[int, tuple[int, int]]) -> None:
+        """Move cursors from one position to another where the owner still holds the shard."""
+
+    def rewind(self, sink: str, owner: str, shard: Shard, epoch: str, to: int | None, back_s: float) -> Shard:
+        """Note the epoch, set the cursor back to `to`, or before the events of the last `back_s` seconds."""
+
+    def bury(self, sink: str, event: Event, attempts: int, reason: str) -> None:
+        """Record that the sink will not get the event; harmless when repeated."""
+
+    def release(self, sink: str, owner: str) -> None:
+        """Give up all shards of the owner."""
+
+
+class Sink(Protocol):
+    """Where events go."""
+
+    name: str
+
+    def look(self) -> Memory:
+        """Return what the sink remembers; raises Unavailable."""
+
+    def publish(self, epoch: str, batches: Mapping[UUID, Sequence[Outgoing]]) -> Receipt:
+        """Deliver each tenant's events in order up to the first fault; raises Unavailable."""
+
+    def confirm(self, epoch: str, positions: Mapping[int, int]) -> None:
+        """Let the sink remember how far each shard is delivered; raises Unavailable."""
+
+    def bury(self, event: Event, reason: str, attempts: int) -> None:
+        """Deliver the event to the dead letters; raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayRules:
+    """How the relay works, in seconds but for `batch` events of a shard and `attempts`.
+
+    After a flush it repeats the events of `memory_s`, what the sink would have kept. An event is given up
+    after `attempts` refusals.
+    """
+
+    batch: int = 500
+    lease_s: float = 6.0
+    poll_least_s: float = 0.02
+    poll_most_s: float = 0.5
+    backoff_least_s: float = 0.1
+    backoff_most_s: float = 10.0
+    attempts: int = 5
+    memory_s: float = 24 * 3600
+
+
+@dataclass(slots=True)
+class Relay:
+    """One relay process; any number may run.
+
+    `owner` names it, `clock` counts seconds, `now` tells the time for the metric of the lag.
+    """
+
+    outbox: Outbox
+    sink: Sink
+    owner: str
+    rules: RelayRules
+    clock: Callable[[], float]
+    now: Callable[[], datetime]
+    _claim_at: float = float("-inf")
+    _refusals: dict[UUID, int] = field(default_factory=dict)
+    _broken: set[UUID] = field(default_factory=set)
+    _ahead: dict[Shard, set[UUID]] = field(default_factory=dict)
+    """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another tenant."""
+
+    def run(self, stopped: Callable[[float], bool]) -> None:
+        """Deliver until `stopped(seconds)`, which waits at most so long, returns true."""
+        pause = 0.0
+        failures = 0
+        while not stopped(pause):
+            try:
+                moved, refused = self.turn()
+            except Unavailable as error:
+                moved, refused = 0, True
+                RELAY_FAILURES.labels(self.sink.name).inc()
+                log.warning("relay_waits", part=error.part, failures=failures + 1)
+            failures = failures + 1 if refused else 0
+            if failures:
+                pause = min(
+                    self.rules.backoff_least_s * 2 ** min(failures - 1, 30), self.rules.backoff_most_s
+                )
+            elif moved:
+                pause = 0.0
+            else:
+                pause = min(max(pause * 2, self.rules.poll_least_s), self.rules.poll_most_s)
+        self._leave()
+
+    def turn(self) -> tuple[int, bool]:
+        """Deliver one batch of each held shard; return how many events went, and whether any was refused.
+
+        Raises Unavailable when the database or the sink is away.
+        """
+        self.outbox.number(self.rules.batch * 4)
+        if self.clock() >= self._claim_at:
+            self.outbox.claim(self.sink.name, self.owner, self.rules.lease_s)
+            self._claim_at = self.clock() + self.rules.lease_s / 4
+        held = self.outbox.held(self.sink.name, self.owner)
+        if not held:
+            return 0, False
+        memory = self.sink.look()
+        shards = {shard.number: self._remembered(shard, memory) for shard in held}
+        events = self.outbox.read(self.sink.name, tuple(shards.values()), self.rules.batch)
+        self._show_lag(events)
+        batches: dict[UUID, list[Outgoing]] = defaultdict(list)
+        for one in events:
+            if one.event.id not in self._ahead.get(shards[one.shard], ()):
+                batches[one.event.tenant_id].append(one)
+        if not batches:
+            return 0, False
+        receipt = self.sink.publish(memory.epoch, batches)
+        if receipt.epoch_lost:
+            return 0, False  # the next turn sees the new epoch, and starts over from what was lost
+        still_open = self._settle(batches, receipt.batches)
+        self._advance(memory.epoch, shards, events, still_open)
+        return sum(result.sent for result in receipt.batches.values()), bool(still_open)
+
+    def _remembered(self, shard: Shard, memory: Memory) -> Shard:
+        """Return the shard as the sink remembers it, set back when the sink forgot."""
+        if shard.epoch == memory.epoch:
+            return shard
+        restarted = shard.epoch.startswith(memory.marker + ":")
+        to = memory.positions.get(shard.number) if restarted else None
+        moved = self.outbox.rewind(self.sink.name, self.owner, shard, memory.epoch, to, self.rules.memory_s)
+        if shard.epoch:
+            log.warning("relay_repeats", shard=shard.number, position=moved.position, was=shard.position)
+        return moved
+
+    def _settle(
+        self, batches: Mapping[UUID, Sequence[Outgoing]], results: Mapping[UUID, BatchResult]
+    ) -> set[UUID]:
+        """Count what was sent, bury what is given up; return the ids of the events still to be delivered."""
+        still_open: set[UUID] = set()
+        for tenant, batch in batches.items():
+            result = results[tenant]
+            EVENTS_PUBLISHED.labels(self.sink.name).inc(result.sent)
+            for one in batch[: result.sent]:
+                self._refusals.pop(one.event.id, None)
+            if result.fault is None:
+                self._broken.discard(tenant)
+                continue
+            left = batch[result.sent :]
+            given_up = self._given_up(tenant, left, result)
+            # A buried event stays open until its gap marker went out; a marker that is given up does not.
+            still_open.update(one.event.id for one in left if not (one.dead and one in given_up))
+        return still_open
+
+    def _given_up(self, tenant: UUID, left: Sequence[Outgoing], result: BatchResult) -> Sequence[Outgoing]:
+        """Bury the refused event once it was tried often enough; return those that are given up now.
+
+        A buried event is tried once more, as its gap marker; a refused marker shows that the whole stream is
+        broken: then all that waits for it is buried at once, not each after its own attempts.
+        """
+        head = left[0]
+        attempts = self._refusals.get(head.event.id, 0) + 1
+        self._refusals[head.event.id] = attempts
+        RELAY_FAILURES.labels(self.sink.name).inc()
+        if tenant in self._broken:
+            given_up = left
+        elif head.dead or result.permanent or attempts >= self.rules.attempts:
+            given_up = left[:1]
+            if head.dead:
+                self._broken.add(tenant)
+        else:
+            return ()
+        for one in given_up:
+            self._refusals.pop(one.event.id, None)
+            if not one.dead:
+                self._bury(one.event, attempts, result.fault or "refused")
+        return given_up
+
+    def _bury(self, event: Event, attempts: int, reason: str) -> None:
+        self.sink.bury(event, reason, attempts)
+        self.outbox.bury(self.sink.name, event, attempts, reason)
+        EVENTS_DEAD.labels(self.sink.name).inc()
+        log.error("event_dead", event_id=str(event.id), tenant_id=str(event.tenant_id), reason=reason)
+
+    def _advance(
+        self, epoch: str, shards: Mapping[int, Shard], events: Sequence[Outgoing], still_open: set[UUID]
+    ) -> None:
+        """Move each shard's cursor up to its first event that is still to be delivered."""
+        mine: dict[int, list[Event]] = {number: [] for number in shards}
+        for one in events:
+            mine[one.shard].append(one.event)
+        moves: dict[int, tuple[int, int]] = {}
+        self._ahead = {}
+        for number, found in mine.items():
+            first_open = next((at for at, event in enumerate(found) if event.id in still_open), len(found))
+            shard = shards[number]
+            if first_open:
+                shard = replace(shard, position=found[first_open - 1].position)
+                moves[number] = (shards[number].position, shard.position)
+            self._ahead[shard] = {event.id for event in found[first_open:] if event.id not in still_open}
+        if moves:
+            self.outbox.advance(self.sink.name, self.owner, moves)
+            self.sink.confirm(epoch, {number: move[1] for number, move in moves.items()})
+
+    def _show_lag(self, events: Sequence[Outgoing]) -> None:
+        oldest = min((one.event.time for one in events), default=None)
+        lag = (self.now() - oldest).total_seconds() if oldest else 0.0
+        RELAY_LAG.labels(self.sink.name).set(max(lag, 0.0))
+
+    def _leave(self) -> None:
+        try:
+            self.outbox.release(self.sink.name, self.owner)
+        except Unavailable:
+            # The leases run out by themselves, only a little later.
+            log.warning("relay_left_leases", owner=self.owner)
