@@ -1,0 +1,37 @@
+"""Mutants of the settings, of the embedded servers, of the supervisor."""
+
+from tests.mutants.mutant import Mutant
+
+EMBEDDED = "tests/integration/runtime/test_embedded.py"
+SUPERVISOR = "tests/integration/runtime/test_supervisor.py"
+
+MUTANTS = [
+    Mutant(
+        "production takes generated keys",
+        "app/settings.py",
+        "        if not named and served:\n",
+        "        if not named and served and False:\n",
+        "tests/unit/settings/test_settings.py::test_what_serves_people_refuses_generated_keys_debug_and_embedded_servers",
+    ),
+    Mutant(
+        "no lock on the state directory",
+        "app/runtime/embedded.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "fcntl.flock(handle, fcntl.LOCK_UN)",
+        f"{EMBEDDED}::test_a_second_supervisor_is_refused_by_the_lock",
+    ),
+    Mutant(
+        "no guard over the servers",
+        "app/runtime/server.py",
+        "        self._guard.watch(self._process.pid, self._stop_signal)\n",
+        "",
+        f"{EMBEDDED}::test_a_supervisor_killed_with_9_leaves_nothing_and_the_next_one_recovers",
+    ),
+    Mutant(
+        "children of a killed process stay",
+        "app/runtime/supervisor.py",
+        "end_groups({child.process.pid: int(signal.SIGKILL)}, 0.0)",
+        "pass",
+        f"{SUPERVISOR}::test_a_killed_process_takes_its_children_along_and_starts_again",
+    ),
+]
