@@ -78,6 +78,12 @@ def test_python_builds_what_yaml_says() -> None:
     assert flow.definition() == parse_definition(parse_text(text))
 
 
+def test_the_example_of_the_documents_is_right() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "workflows.md").read_text("utf-8")
+    example = page.partition("```yaml\n")[2].partition("```")[0]
+    check_definition(parse_definition(parse_text(example)), BUILT_IN)
+
+
 def test_a_recorded_workflow_keeps_its_dependencies_and_scales_its_seconds() -> None:
     recorded = {
         "workflow": {
