@@ -48,7 +48,7 @@ def submit_intent(body: dict[str, Any]) -> Response:
     """Declare an intent; the answer comes after the commit, the run starts behind it."""
 
     def perform(receipt: Receipt) -> list[Outcome]:
-        return submit_intents(parts().submit, actor(), [_submission(body)], receipt=_Refusing(receipt))
+        return submit_intents(parts().submit, actor(), [_submission(body)], receipt=receipt)
 
     return answer_once(perform, lambda outcomes: _accepted_answer(outcomes[0]))
 

@@ -111,7 +111,11 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
         **(_ETAG_HEADER if tagged or changes else {}),
         **(_LOCATION_HEADER if creates and status in (201, 202) else {}),
     }
-    described: dict[str, Any] = {"security": [] if guard.public else [{"bearer": []}]}
+    described: dict[str, Any] = {
+        "security": [] if guard.public else [{"bearer": []}],
+        # Written here once: each `alt_response` of flask-smorest would be one more call on every request.
+        "responses": {code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)},
+    }
     if creates or changes:
         described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
     if document is not None:
@@ -119,8 +123,6 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
 
     def register(view: View) -> View:
         wrapped = blueprint.response(status, answer, headers=headers)(view)
-        for code in sorted(statuses):
-            wrapped = blueprint.alt_response(code, response=f"Problem{code}")(wrapped)
         if query is not None:
             wrapped = blueprint.arguments(query, location="query")(wrapped)
         if body is not None:

@@ -25,6 +25,7 @@ from app.api.schemas.runs import (
 )
 from app.api.validation import faults_of
 from app.domain.errors import InvalidInput
+from app.domain.runs import Run
 from app.services import browse
 from app.services.cancel_run import cancel_run as cancel
 from app.services.retry_run import retry_run as retry
@@ -108,6 +109,6 @@ def _reason() -> str | None:
         raise InvalidInput(tuple(faults_of(wrong.normalized_messages()))) from wrong
 
 
-def _repaired(run: Any) -> Rendered:
+def _repaired(run: Run) -> Rendered:
     headers = {"Location": f"{PREFIX}/runs/{run.id}", "ETag": etag_of(run.version)}
-    return rendered(202, _RUN, run_document(run), headers)
+    return rendered(202, _RUN, run, headers)

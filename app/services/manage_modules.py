@@ -41,7 +41,7 @@ def register_module(
         for index, kind in enumerate(manifest["intent_types"]):
             _add_type(installed, connection, actor, name, kind, f"/intent_types/{index}")
         detail = {"name": name, "version": version}
-        mark = Mark("module.registered", f"modules/{name}", "module.registered", detail)
+        mark = Mark("module.register", f"modules/{name}", "module.registered", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         made = _shown(_known(store.newest_module(connection, actor.tenant_id, name)))
         receipt.close(connection, made)

@@ -28,7 +28,7 @@ def put_secret(
         kept = store.put(
             connection, actor.tenant_id, name, SealedSecret(sealed.nonce, sealed.ciphertext), actor.user_id
         )
-        _mark(connection, actor, "secret.changed", name, kept.version)
+        _mark(connection, actor, "secret.put", name, kept.version)
     return kept
 
 
@@ -46,7 +46,7 @@ def delete_secret(database: Database, actor: Actor, name: str, version: int | No
             raise NotFound("no such secret")
         _expect(present, version)
         store.delete(connection, actor.tenant_id, name)
-        _mark(connection, actor, "secret.deleted", name, present.version)
+        _mark(connection, actor, "secret.delete", name, present.version)
 
 
 def secret_reader(box: SecretBox, database: Database) -> SecretReader:

@@ -84,7 +84,7 @@ def change_tenant(
             changes.get("state", present.state),
             changes.get("settings", present.settings),
         )
-        mark = Mark("tenant.changed", f"tenants/{tenant_id}", detail={"changed": sorted(changes)})
+        mark = Mark("tenant.change", f"tenants/{tenant_id}", detail={"changed": sorted(changes)})
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         return _found(tenants.find(connection, tenant_id))
 
@@ -102,10 +102,10 @@ def _create(
         )
         users.add_roles(connection, tenant_id, user_id, roles)
         detail = {"slug": wanted.slug, "name": wanted.name}
-        mark = Mark("tenant.created", f"tenants/{tenant_id}", "tenant.created", detail)
+        mark = Mark("tenant.create", f"tenants/{tenant_id}", "tenant.created", detail)
         trail.leave(connection, tenant_id, actor.as_json(), mark)
         if actor.user_id is not None:
-            audited = Mark("tenant.created", f"tenants/{tenant_id}", detail=detail)
+            audited = Mark("tenant.create", f"tenants/{tenant_id}", detail=detail)
             trail.leave(connection, actor.tenant_id, actor.as_json(), audited)
         made = _found(tenants.find(connection, tenant_id))
         receipt.close(connection, made)

@@ -42,7 +42,7 @@ def create_user(database: Database, actor: Actor, wanted: NewUser, receipt: Rece
         )
         users.set_roles(connection, actor.tenant_id, user_id, wanted.roles)
         detail = {"email": wanted.email.lower(), "roles": sorted(wanted.roles)}
-        mark = Mark("user.created", f"users/{user_id}", "user.created", detail)
+        mark = Mark("user.create", f"users/{user_id}", "user.created", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         made = _found(users.find(connection, actor.tenant_id, user_id))
         receipt.close(connection, made)
@@ -86,7 +86,7 @@ def change_user(
         detail: dict[str, Any] = {"changed": sorted(changes)}
         if roles is not None:
             detail["roles"] = sorted(roles)
-        mark = Mark("user.changed", f"users/{user_id}", detail=detail)
+        mark = Mark("user.change", f"users/{user_id}", detail=detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         return _found(users.find(connection, actor.tenant_id, user_id))
 

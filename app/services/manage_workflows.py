@@ -77,7 +77,7 @@ def add_workflow(installed: Installed, connection: Connection, actor: Actor, doc
     plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, lambda: plan.step_rows)
     subject = f"workflows/{definition.name}"
     detail = {"name": definition.name, "version": definition.version, "plan_hash": plan.hash}
-    mark = Mark("workflow.registered", subject, "workflow.registered", detail)
+    mark = Mark("workflow.register", subject, "workflow.registered", detail)
     trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
     kept = store.find_workflow(connection, actor.tenant_id, definition.name, definition.version)
     return _shown(_found(kept))

@@ -43,9 +43,9 @@ def sign_in(database: Database, slug: str, email: str, password: str, source_ip:
     """
     email = email.lower()
     user_key, address_key = _key("user", slug, email), _key("address", source_ip)
-    with database.system() as connection:
+    with database.anonymous() as connection:
         sessions.note_attempts(connection, [user_key, address_key])
-    with database.system() as connection:
+    with database.anonymous() as connection:
         counts = sessions.count_attempts(connection, [user_key, address_key])
         tenant = tenants.resolve(connection, slug)
     if counts.get(user_key, 0) > FAILURES_PER_USER or counts.get(address_key, 0) > FAILURES_PER_ADDRESS:
@@ -67,7 +67,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, source_ip:
             connection,
             tenant.id,
             {"user_id": str(user.id), "email": user.email, "source_ip": source_ip},
-            Mark("session.opened", f"users/{user.id}"),
+            Mark("session.open", f"users/{user.id}"),
         )
         sessions.forgive(connection, user_key)
         sessions.forgive_one(connection, address_key)
@@ -98,7 +98,7 @@ def refresh(database: Database, text: str) -> SignedIn:
         else:
             sessions.revoke_family(connection, token.tenant_id, token.family_id)
             actor = {"user_id": str(family.user_id)}
-            action = "session.revoked" if genuine else "session.reuse_detected"
+            action = "session.revoke" if genuine else "session.reuse"
             trail.leave(connection, token.tenant_id, actor, Mark(action, f"users/{family.user_id}"))
     # Raised behind the commit: the end of the family must stay.
     if not genuine or user is None or tenant is None or not usable:
