@@ -1,4 +1,4 @@
-"""What the relay and its sinks say to each other."""
+"""What the relay says to its sinks, or hears from them."""
 
 from __future__ import annotations
 

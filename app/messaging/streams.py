@@ -21,7 +21,7 @@ EPOCH_KEY = PREFIX + "epoch"
 POSITIONS_KEY = PREFIX + "positions"
 DEAD_STREAM = PREFIX + "dead"
 PATIENCE_S = 5.0
-# The server as a whole refuses for now: no event is to blame.
+# The server as a whole refuses: no event is to blame.
 SERVER_FAULTS = ("OOM", "MISCONF", "READONLY", "LOADING", "NOREPLICAS", "BUSY", "MASTERDOWN", "CLUSTERDOWN")
 
 # Both scripts act only while the server still is of the epoch that the relay saw: a flush or restart between

@@ -1,4 +1,4 @@
-"""A local HTTP server whose answers a test chooses, and which remembers what it was asked."""
+"""A local HTTP server whose answers a test chooses, which remembers what it was asked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events in a real outbox, relays over them, and what arrived in the streams."""
+"""Events in a real outbox, relays over them, what arrived in the streams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An event that its sink refuses again and again is given up, and seen to be missing."""
+"""An event that its sink refuses each time is given up, seen to be missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The outbox forgets what is old, and nothing that a sink has not got."""
+"""The outbox forgets what is old, but nothing that a sink has not got."""
 
 from __future__ import annotations
 
