@@ -12,8 +12,8 @@ from app.domain.documents import dump, printable
 from app.domain.runs import Run
 
 _RUN: Final = text(
-    "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash, priority,"
-    " round, open_steps, failed_steps, error, version, created_at, started_at, finished_at"
+    "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash,"
+    " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at"
     " FROM runs WHERE tenant_id = :tenant AND id = :run"
 )
 _RETRY: Final = text("SELECT verdict FROM retry_run(:tenant, :run, CAST(:actor AS jsonb), :version)")
@@ -57,7 +57,7 @@ def cancel_run(
     version: int | None,
     reason: str | None,
 ) -> tuple[str, Run | None]:
-    """Cancel a run that is under way; verdicts as `retry_run`. A run that is cancelling already stays so: ok."""
+    """Cancel a run that is under way; verdicts as `retry_run`, and ok when it is cancelling already."""
     values = {
         "tenant": tenant_id,
         "run": run_id,
@@ -72,7 +72,10 @@ def cancel_run(
 def failed_runs(
     connection: Connection, tenant_id: UUID, wanted: Mapping[str, Any], limit: int
 ) -> tuple[int, list[UUID]]:
-    """Return how many failed runs fit `type`, `label`, `created_after`, `created_before`, with the oldest ids."""
+    """Return how many failed runs fit `wanted`, with the oldest ids.
+
+    `wanted` may hold type, label (key or key=value), created_after, created_before.
+    """
     where = "r.tenant_id = :tenant AND r.state = 'failed'"
     values: dict[str, Any] = {"tenant": tenant_id}
     for name, condition in _CONDITIONS.items():

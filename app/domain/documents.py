@@ -35,7 +35,7 @@ def check_output(value: Any) -> None:
 
 
 def printable(value: Any) -> Any:
-    """The value with what cannot be stored shown as U+FFFD, so that a message about bad data can itself be."""
+    """The value with U+FFFD for what cannot be stored, so that a message about bad data can be."""
     if isinstance(value, str):
         return value.replace("\0", "\ufffd").encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     if isinstance(value, dict):

@@ -1,0 +1,1 @@
+"""Tests of the SQL functions over a real PostgreSQL."""

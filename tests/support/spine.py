@@ -1,0 +1,205 @@
+"""Tenants, plans, runs written through the stores, with sessions to race in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+from uuid import UUID, uuid4
+
+import psycopg2
+from psycopg2.extensions import connection as Session
+
+from app.db import hot, plans
+from app.db.engine import Database
+from app.db.ids import new_id
+from app.domain.leases import Child, Lease, StepMessage
+from tests.support.servers import DatabaseUrls
+from tests.support.waiting import eventually
+
+ACTOR = {"user_id": None, "email": "dev@example.org", "request_id": "req-1", "source_ip": "127.0.0.1"}
+LEASE = Lease(UUID(int=1), Child(100, 1), "worker-1")
+BROKER = "broker-1"
+Graph = Mapping[str, Sequence[str]]
+
+
+class Race:
+    """A call that runs in a thread of its own, so that a test can watch it wait for a lock."""
+
+    def __init__(self, session: Session, call: Callable[[], Any]) -> None:
+        self.pid = session.info.backend_pid
+        self._answer: list[Any] = []
+        self._thread = threading.Thread(target=lambda: self._answer.append(call()), daemon=True)
+        self._thread.start()
+
+    def result(self) -> Any:
+        """Return what the call returned; fails when it does not end within ten seconds."""
+        self._thread.join(10)
+        assert self._answer, "the call has not ended"
+        return self._answer[0]
+
+
+class Spine:
+    """One database with what a test needs to drive the SQL functions."""
+
+    def __init__(self, urls: DatabaseUrls) -> None:
+        self.urls = urls
+        self.app = Database(urls.app)
+        self.system = Database(urls.system, "system")
+        self.admin = Database(urls.admin, "admin")
+        self.tenant = self.new_tenant()
+
+    def new_tenant(self) -> UUID:
+        tenant = new_id()
+        self.system.call(
+            "INSERT INTO tenants (id, slug, name) VALUES (%s, %s, 'T')", (tenant, f"t-{uuid4().hex[:20]}")
+        )
+        return tenant
+
+    def plan(
+        self,
+        graph: Graph,
+        *,
+        fans: Sequence[str] = (),
+        lenient: Sequence[str] = (),
+        carriers: Mapping[str, int] | None = None,
+        tenant: UUID | None = None,
+    ) -> str:
+        """Register a plan of steps with their needs; `lenient` ones continue on failure."""
+        carriers, plan_hash = carriers or {}, uuid4().hex
+        rows = [
+            {
+                "base": base,
+                "seq": seq,
+                "needs": list(needs),
+                "successors": [other for other in graph if base in graph[other]],
+                "is_fan": base in fans,
+                "operation": "core.echo",
+                "queue": "default",
+                "soft_timeout": 300,
+                "definition": {
+                    "continue_on_failure": base in lenient,
+                    "refs": list(needs),
+                    "uses_spec": True,
+                    "foreach_refs": list(needs),
+                    "foreach_uses_spec": True,
+                },
+                "first_carrier": carriers.get(base),
+            }
+            for seq, (base, needs) in enumerate(graph.items())
+        ]
+        with self.app.tenant(tenant or self.tenant) as connection:
+            plans.register(connection, tenant or self.tenant, plan_hash, {"steps": rows}, rows)
+        return plan_hash
+
+    def declare(
+        self,
+        plan_hash: str,
+        *,
+        broker: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        tenant: UUID | None = None,
+    ) -> UUID:
+        """Declare one intent; return its run."""
+        tenant = tenant or self.tenant
+        item = {
+            "intent_id": str(new_id()),
+            "run_id": str(new_id()),
+            "type": "core.echo",
+            "type_version": 1,
+            "name": "n",
+            "mode": "job",
+            "spec": {"x": 1},
+            "spec_hash": "h",
+            "labels": dict(labels or {}),
+            "priority": 0,
+            "workflow": "w",
+            "workflow_version": 1,
+            "plan_hash": plan_hash,
+            "broker_epoch": broker,
+        }
+        with self.app.tenant(tenant) as connection:
+            return hot.declare_intents(connection, tenant, ACTOR, [item])[0].run_id
+
+    def start(self, graph: Graph, **options: Any) -> UUID:
+        """Declare a run of the graph whose every step can be claimed under epoch 1 once it is ready."""
+        carriers = {base: seq for seq, base in enumerate(graph) if base not in options.get("fans", ())}
+        return self.declare(self.plan(graph, carriers=carriers, **options), broker=BROKER)
+
+    def message(self, run: UUID, key: str, epoch: int | None = None) -> StepMessage:
+        return StepMessage(
+            self.tenant, run, key, self.step(run, key)["dispatch_epoch"] if epoch is None else epoch
+        )
+
+    def claim(self, run: UUID, key: str, epoch: int | None = None, lease: Lease = LEASE) -> hot.Claim:
+        return hot.claim_step(self.app, self.message(run, key, epoch), lease)
+
+    def finish(
+        self, run: UUID, key: str, tries: int, outcome: str = "succeeded", **values: Any
+    ) -> hot.Finish:
+        return hot.finish_step(self.app, self.message(run, key), tries, outcome, **values)
+
+    def perform(self, run: UUID, key: str, outcome: str = "succeeded", **values: Any) -> hot.Finish:
+        """Claim the step, finish it."""
+        claim = self.claim(run, key)
+        assert claim.verdict == "claimed", (key, claim)
+        return self.finish(run, key, claim.tries, outcome, **values)
+
+    def send(self, run: UUID) -> dict[str, int]:
+        """Mark all that is ready as sent, each step with a carrier of its own; fans are left out."""
+        with self.app.tenant(self.tenant) as connection:
+            ready = hot.ready_steps(connection, self.tenant, run, 1000)
+            keys = [step.key for step in ready.steps if not step.is_fan] if ready else []
+            return hot.mark_sent(
+                connection, self.tenant, run, keys, list(range(100, 100 + len(keys))), BROKER
+            )
+
+    def expand(self, run: UUID, base: str, items: Sequence[Any]) -> bool:
+        with self.app.tenant(self.tenant) as connection:
+            return hot.expand_step(connection, self.tenant, run, base, items)
+
+    def step(self, run: UUID, key: str) -> dict[str, Any]:
+        rows = self.admin.call(
+            "SELECT to_jsonb(s) FROM run_steps s WHERE run_id = %s AND key = %s", (run, key)
+        )
+        return dict(rows[0][0])
+
+    def states(self, run: UUID) -> dict[str, str]:
+        return dict(
+            self.admin.call("SELECT key, state FROM run_steps WHERE run_id = %s ORDER BY key", (run,))
+        )
+
+    def run(self, run: UUID) -> dict[str, Any]:
+        return dict(self.admin.call("SELECT to_jsonb(r) FROM runs r WHERE id = %s", (run,))[0][0])
+
+    def events(self, run: UUID) -> list[str]:
+        rows = self.admin.call("SELECT type FROM events WHERE subject = %s ORDER BY seq", (f"runs/{run}",))
+        return [row[0].removeprefix("io.quantum.") for row in rows]
+
+    @contextmanager
+    def session(self, url: str | None = None) -> Iterator[Session]:
+        """A connection of the app role with an open transaction as this tenant, rolled back at the end."""
+        session = psycopg2.connect(url or self.urls.app)
+        try:
+            with session.cursor() as cursor:
+                cursor.execute("SELECT set_config('app.tenant_id', %s, true)", (str(self.tenant),))
+            yield session
+        finally:
+            session.close()
+
+    def wait_blocked(self, race: Race) -> None:
+        """Wait until the racing call waits for a lock that somebody holds."""
+        eventually(
+            lambda: self.admin.call("SELECT cardinality(pg_blocking_pids(%s)) > 0", (race.pid,))[0][0],
+            within=5,
+        )
+
+
+def ask(session: Session, statement: str, *values: Any) -> tuple[Any, ...]:
+    """Return the first row of a statement, within the session's open transaction."""
+    with session.cursor() as cursor:
+        cursor.execute(statement, values)
+        row = cursor.fetchone()
+    assert row is not None
+    return row
