@@ -9,15 +9,18 @@ from pathlib import Path
 
 from app.domain.leases import Child
 
+ZOMBIE = "Z"
+"""State of a process that is dead; its parent has not asked for its end yet."""
 START_FIELD = 19
 """Place of `starttime` in /proc/PID/stat, counted after the name in brackets."""
 
 
 def born(pid: int) -> int | None:
-    """Return a number that is this process's own among all of equal pid, or None when it is gone."""
+    """Return a number that is this process's own among all of equal pid, or None when it is dead."""
     stat = Path(f"/proc/{pid}/stat")
     try:
-        return int(stat.read_text().rpartition(")")[2].split()[START_FIELD])
+        fields = stat.read_text().rpartition(")")[2].split()
+        return None if fields[0] == ZOMBIE else int(fields[START_FIELD])
     except FileNotFoundError:
         if Path("/proc/self/stat").exists():
             return None

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,6 +23,7 @@ from tasks.children import KnownChildren
 
 log = logging.getLogger(__name__)
 
+LOOK_S = 0.5
 GRACE_BEATS = 3
 """Beats between the soft signal to a cancelled step and the kill of its process."""
 
@@ -29,7 +31,7 @@ Care = Callable[[], None]
 
 
 class Heart:
-    """Beats every `BEAT_S` seconds, and at once when a child is lost, as long as the process lives.
+    """Looks at its children every `LOOK_S` seconds, beats every `BEAT_S`, as long as the process lives.
 
     A warm shutdown waits for running steps, whose leases need the beat to the end: so nothing stops it.
     """
@@ -42,6 +44,7 @@ class Heart:
         self._running: dict[int, str] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
         self._cares: list[Care] = []
+        self._beat_at = 0.0
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -83,21 +86,23 @@ class Heart:
         while True:
             self._wake.clear()
             try:
-                self._beat()
+                self._look()
             except QuantumError:
                 log.warning("heartbeat_failed", exc_info=True)
             except Exception:
                 # A heartbeat that ends would have this worker declared dead: tell it and go on.
                 log.exception("heartbeat_raised")
-            self._wake.wait(BEAT_S)
+            self._wake.wait(LOOK_S)
 
-    def _beat(self) -> None:
+    def _look(self) -> None:
         self._do_cares()
         live = self._children.live(self._pids())
         for child in self._children.vanished(live):
             self._release(child)
-        held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
-        self._cancel(held)
+        if time.monotonic() >= self._beat_at:
+            held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
+            self._beat_at = time.monotonic() + BEAT_S
+            self._cancel(held)
 
     def _do_cares(self) -> None:
         """Do what was asked for; what fails stays for the next beat."""

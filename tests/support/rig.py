@@ -215,7 +215,8 @@ class Rig:
         def listed() -> bool:
             assert process.exit_code is None, process.output[-3000:]
             found = self.rows(
-                "SELECT jsonb_array_length(children) AS n FROM workers WHERE pid = %s ORDER BY started_at DESC",
+                "SELECT jsonb_array_length(children) AS n FROM workers WHERE pid = %s"
+                " ORDER BY started_at DESC",
                 process.pid,
             )
             return bool(found) and found[0]["n"] >= children
@@ -239,6 +240,15 @@ class Rig:
     def delivered(self) -> list[dict[str, Any]]:
         """Return the messages that a worker has but has not confirmed."""
         return [_message(json.dumps(json.loads(raw)[0])) for raw in self.redis.hvals("unacked")]
+
+    def quiet(self, run_id: UUID) -> None:
+        """Wait until the broker holds no message of the run."""
+
+        def gone() -> bool:
+            held = [*self.messages(), *self.delivered()]
+            return not any(message["id"].startswith(str(run_id)) for message in held)
+
+        eventually(gone, within=20.0, what="the broker holds no message of the run")
 
     def resend(self, run_id: UUID, key: str, epoch: int, queue: str = "default") -> None:
         """Put a copy of a step's message into the broker, as a redelivery would."""
@@ -273,3 +283,13 @@ def rig_on(environ: Mapping[str, str], folder: Path) -> Iterator[Rig]:
 def kill(pid: int) -> None:
     """Kill a process with -9, as the kernel would."""
     os.kill(pid, signal.SIGKILL)
+
+
+def note(step: str, *needs: str, **more: object) -> dict[str, object]:
+    """Return a step that leaves its trace in the ledger."""
+    return {"id": step, "uses": "testkit.note", "needs": list(needs), **more}
+
+
+def held(step: str, gate: str, *needs: str, **more: object) -> dict[str, object]:
+    """Return a step that holds until the test opens its gate."""
+    return {"id": step, "uses": "testkit.hold", "with": {"gate": gate}, "needs": list(needs), **more}

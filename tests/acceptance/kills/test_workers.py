@@ -7,34 +7,24 @@ import signal
 
 import pytest
 
-from app.services.cancel_run import cancel_run
-from app.services.retry_run import retry_run
-from tests.support.rig import Rig, kill
+from tests.support.rig import Rig, held, kill, note
 from tests.support.waiting import eventually
 
 RETRY = {"attempts": 3, "backoff": 0.3, "jitter": 0}
-
-
-def held(gate: str, **more: object) -> dict[str, object]:
-    return {"uses": "testkit.hold", "with": {"gate": gate}, **more}
-
-
-def note(step: str, *needs: str, **more: object) -> dict[str, object]:
-    return {"id": step, "uses": "testkit.note", "needs": list(needs), **more}
 
 
 @pytest.mark.parametrize("moment", ["first of a chain", "header of a chord", "body of a chord"])
 def test_a_pool_process_killed_in_a_step_costs_one_attempt(busy: Rig, moment: str) -> None:
     gate = f"child.{moment[:6].replace(' ', '')}{len(moment)}"
     steps = {
-        "first of a chain": [held(gate, id="victim"), note("after", "victim")],
+        "first of a chain": [held("victim", gate), note("after", "victim")],
         "header of a chord": [
             note("start"),
-            held(gate, id="victim", needs=["start"]),
+            held("victim", gate, "start"),
             note("other", "start"),
             note("join", "victim", "other"),
         ],
-        "body of a chord": [note("a"), note("b"), held(gate, id="victim", needs=["a", "b"]), note("end", "victim")],
+        "body of a chord": [note("a"), note("b"), held("victim", gate, "a", "b"), note("end", "victim")],
     }[moment]
     run = busy.submit(steps)
     eventually(lambda: busy.ledger.begun(str(run), "victim"), within=20)
@@ -60,8 +50,8 @@ def test_a_step_that_kills_its_process_is_parked_after_three_deaths(busy: Rig) -
 def test_a_worker_killed_whole_is_noticed_and_its_steps_run_elsewhere(busy: Rig) -> None:
     worker = busy.worker("doomed", queues="doomed")
     steps = [
-        held("doomed", id="victim", queue="doomed"),
-        held("doomed", id="second", queue="doomed"),
+        held("victim", "doomed", queue="doomed"),
+        held("second", "doomed", queue="doomed"),
         note("join", "victim", "second"),
     ]
     run = busy.submit(steps)
@@ -80,16 +70,6 @@ def test_a_step_past_its_hard_limit_is_killed_and_fails(busy: Rig) -> None:
     assert busy.step(run, "stuck")["error"]["code"] == "timeout"
     assert busy.step(run, "after")["state"] == "cancelled"
     assert len(busy.ledger.begun(str(run), "stuck")) == 1
-
-
-@pytest.mark.parametrize("deaf", [False, True], ids=["heeds", "must be killed"])
-def test_a_cancelled_run_stops_its_running_step(busy: Rig, deaf: bool) -> None:
-    step = {"id": "long", "uses": "testkit.hold", "with": {"gate": "never", "deaf": deaf}}
-    run = busy.submit([step, note("after", "long")])
-    eventually(lambda: busy.ledger.begun(str(run), "long"), within=20)
-    cancel_run(busy.base, busy.actor, run)
-    busy.ends(run, "cancelled", within=30)
-    assert [busy.step(run, key)["state"] for key in ("long", "after")] == ["cancelled", "cancelled"]
 
 
 def test_a_header_retried_after_its_siblings_finished_holds_the_join_back(busy: Rig) -> None:
@@ -111,7 +91,7 @@ def test_a_header_retried_after_its_siblings_finished_holds_the_join_back(busy: 
 
 
 def test_messages_that_come_twice_run_nothing_twice(busy: Rig) -> None:
-    run = busy.submit([note("start"), held("twice", id="middle", needs=["start"]), note("end", "middle")])
+    run = busy.submit([note("start"), held("middle", "twice", "start"), note("end", "middle")])
     eventually(lambda: busy.ledger.begun(str(run), "middle"), within=20)
     for key in ("start", "middle", "end", "start", "middle", "end"):
         busy.resend(run, key, 1)
@@ -120,14 +100,14 @@ def test_messages_that_come_twice_run_nothing_twice(busy: Rig) -> None:
     busy.ends(run)
     for key in ("start", "middle", "end"):
         busy.resend(run, key, 1)
-    eventually(lambda: not busy.messages() and not busy.delivered(), within=20)
+    busy.quiet(run)
     assert [len(busy.ledger.begun(str(run), key)) for key in ("start", "middle", "end")] == [1, 1, 1]
     busy.checks(run)
 
 
 def test_a_chord_body_that_comes_first_waits_and_twice_runs_once(busy: Rig) -> None:
     run = busy.submit(
-        [held("body", id="left"), note("right"), note("join", "left", "right"), note("end", "join")]
+        [held("left", "body"), note("right"), note("join", "left", "right"), note("end", "join")]
     )
     eventually(lambda: busy.ledger.begun(str(run), "left"), within=20)
     busy.resend(run, "join", 1)
@@ -136,27 +116,8 @@ def test_a_chord_body_that_comes_first_waits_and_twice_runs_once(busy: Rig) -> N
     busy.open_gate("body")
     busy.ends(run)
     busy.resend(run, "join", 1)
-    eventually(lambda: not busy.messages() and not busy.delivered(), within=20)
+    busy.quiet(run)
     assert len(busy.ledger.begun(str(run), "join")) == 1
-    busy.checks(run)
-
-
-def test_an_operator_s_retry_runs_only_what_failed_or_never_ran(busy: Rig) -> None:
-    steps = [
-        note("done"),
-        {"id": "broken", "uses": "testkit.fail_without", "with": {"gate": "mended"}, "needs": ["done"]},
-        note("after", "broken"),
-        note("apart", "done"),
-    ]
-    run = busy.submit(steps)
-    busy.ends(run, "failed")
-    busy.open_gate("mended")
-    retry_run(busy.base, busy.actor, run)
-    busy.ends(run)
-    tries = {key: row["tries"] for key, row in busy.steps(run).items()}
-    assert tries == {"done": 1, "broken": 2, "after": 1, "apart": 1}
-    keys = [entry.idempotency_key for entry in busy.ledger.begun(str(run), "broken")]
-    assert keys == [f"{run}:broken:0", f"{run}:broken:1"]
     busy.checks(run)
 
 
