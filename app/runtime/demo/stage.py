@@ -24,7 +24,8 @@ from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Output, Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.settings import Settings, load_settings, state_directory, wants_embedded
 
-LINES_KEPT = 40
+LINES_KEPT = 20
+LINE_WIDTH = 300
 UNAUTHORISED, CONFLICT = 401, 409
 
 
@@ -99,7 +100,8 @@ def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
         except BaseException:
             # What the processes said last is the first thing to look at.
             for line in log:
-                report.say(line)
+                report.say(line[:LINE_WIDTH])
+            report.say(f"the whole log: {state / 'log' / 'demo.log'}")
             raise
 
 
