@@ -23,13 +23,13 @@ tasks_columns = "name,uuid,args,state,received,runtime,worker"
 # Repairs go through the API: a revoke behind its back would only be undone from the rows.
 read_only = True
 
-_STEP_TASK = "quantum.step"
 _API = f"http://{_settings.api_host}:{_settings.api_port}/api/v1"
 
 
 def format_task(task: Any) -> Any:
     """Show the step's address in the API in place of the bare arguments; the task id is run:step:epoch."""
-    if task.name == _STEP_TASK:
-        run, step, epoch = task.uuid.split(":")
+    run, _, rest = task.uuid.partition(":")
+    step, _, epoch = rest.partition(":")
+    if epoch:
         task.args = f"{_API}/runs/{run}/steps/{step} (dispatch epoch {epoch})"
     return task

@@ -25,7 +25,6 @@ STORY = (
     "run.succeeded",
 )
 STREAM = "quantum:events:"
-TASK = "quantum.step"
 
 T = TypeVar("T")
 
@@ -69,7 +68,8 @@ def hear_events(stage: Stage, report: Report, client: ApiClient, run_id: str) ->
 
 def watch_flower(stage: Stage, report: Report, client: ApiClient, run_id: str) -> None:
     """Flower shows each step of the run as a task; its id leads back to run and step."""
-    steps = {step["key"] for step in client.get(f"/runs/{run_id}")["steps"]}
+    rows = client.get(f"/runs/{run_id}")["steps"]
+    steps = {step["key"] for step in rows}
 
     def shown() -> dict[str, str]:
         try:
@@ -79,9 +79,9 @@ def watch_flower(stage: Stage, report: Report, client: ApiClient, run_id: str) -
             # Flower may still be starting: looked at again until the time is over.
             tasks = {}
         found = {
-            task_id.split(":")[1]: task["state"]
+            task_id.split(":")[1]: task["name"]
             for task_id, task in tasks.items()
-            if task["name"] == TASK and task_id.startswith(f"{run_id}:")
+            if task_id.startswith(f"{run_id}:")
         }
         return found if steps <= set(found) else {}
 
@@ -89,7 +89,10 @@ def watch_flower(stage: Stage, report: Report, client: ApiClient, run_id: str) -
     report.claim(
         f"Flower shows the steps {', '.join(sorted(steps))} of the run as tasks", steps <= set(found)
     )
-    report.claim("their ids lead back to run and step", bool(found))
+    report.claim(
+        "their names are the operations, their ids lead back to run and step",
+        found == {step["key"]: step["operation"] for step in rows if step["key"] in found} and found,
+    )
 
 
 def _contains(types: list[str], story: tuple[str, ...]) -> bool:

@@ -22,7 +22,7 @@ def configuration(monkeypatch: pytest.MonkeyPatch, tmp_path) -> dict[str, object
 
 
 def test_a_step_task_shows_the_address_of_its_step(configuration: dict[str, object]) -> None:
-    task = SimpleNamespace(name="quantum.step", uuid="run-1:digest.3:2", args="")
+    task = SimpleNamespace(name="data.digest", uuid="run-1:digest.3:2", args="")
     shown = configuration["format_task"](task)  # type: ignore[operator]  # read from a file, so untyped
     assert shown.args == "http://127.0.0.1:8123/api/v1/runs/run-1/steps/digest.3 (dispatch epoch 2)"
 
