@@ -128,8 +128,9 @@ BEGIN
   END IF;
 END $$;
 
--- A worker's child takes one ready step: compare-and-set on (state, dispatch_epoch), no lock of the run. tries grows
--- with every claim of the step and never falls: it is the fence that a late owner fails at.
+-- A worker's child takes one ready step: compare-and-set on (state, dispatch_epoch), no lock of the run. A message
+-- whose mark was taken back (its canvas broke, it counted as lost) is void. tries grows with every claim of the step
+-- and never falls: it is the fence that a late owner fails at.
 -- The same child may ask again when its connection broke before the answer came; it gets the same tries.
 -- done: the step ended well in this very epoch, so the canvas may go on. lost: somebody else's, or not its time.
 CREATE FUNCTION claim_step(p_tenant uuid, p_run uuid, p_key text, p_epoch integer, p_boot uuid, p_pid integer,
@@ -144,7 +145,7 @@ BEGIN
   IF r.state = 'queued' THEN
     -- The run's lock comes before the step's, so ask first whether this message would win.
     PERFORM 1 FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'ready'
-      AND dispatch_epoch = p_epoch AND NOT is_fan;
+      AND dispatch_epoch = p_epoch AND sent_at IS NOT NULL;
     IF FOUND THEN
       PERFORM begin_run(p_tenant, p_run);
     END IF;
@@ -152,7 +153,7 @@ BEGIN
   UPDATE run_steps SET state = 'running', tries = tries + 1, attempt = attempt + 1, started_at = clock_timestamp(),
          finished_at = NULL, lease_boot = p_boot, lease_pid = p_pid, lease_born = p_born, worker = p_worker
   WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'ready' AND dispatch_epoch = p_epoch
-    AND NOT is_fan
+    AND sent_at IS NOT NULL
   RETURNING * INTO s;
   IF NOT FOUND THEN
     SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key

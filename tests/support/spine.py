@@ -64,6 +64,7 @@ class Spine:
         fans: Sequence[str] = (),
         lenient: Sequence[str] = (),
         carriers: Mapping[str, int] | None = None,
+        queue: str = "default",
         tenant: UUID | None = None,
     ) -> str:
         """Register a plan of steps with their needs; `lenient` ones continue on failure."""
@@ -76,7 +77,7 @@ class Spine:
                 "successors": [other for other in graph if base in graph[other]],
                 "is_fan": base in fans,
                 "operation": "core.echo",
-                "queue": "default",
+                "queue": queue,
                 "soft_timeout": 300,
                 "definition": {
                     "continue_on_failure": base in lenient,

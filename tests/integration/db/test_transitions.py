@@ -1,0 +1,61 @@
+"""The database enforces the tables of states, pair by pair."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import psycopg2
+import pytest
+
+from app.domain.errors import IllegalState
+from app.domain.states import MACHINES, allowed
+from tests.support.spine import Spine
+
+LEASED = {"run_steps": ", lease_boot = '00000000-0000-0000-0000-000000000001'"}
+
+
+@pytest.mark.parametrize("relation", MACHINES)
+def test_every_pair_of_states(spine: Spine, relation: str) -> None:
+    transitions, initial = MACHINES[relation]
+    run = spine.start({"a": []})
+    column = "phase" if relation == "intents" else "state"
+    row: dict[str, str | UUID] = {
+        "runs": f"id = '{run}'",
+        "run_steps": f"run_id = '{run}'",
+        "intents": f"id = (SELECT intent_id FROM runs WHERE id = '{run}')",
+    }
+    update = f"UPDATE {relation} SET {column} = %s{LEASED.get(relation, '')} WHERE {row[relation]}"
+    with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
+        for old in transitions:
+            for new in transitions:
+                cursor.execute("SAVEPOINT pair")
+                cursor.execute(
+                    "SET LOCAL session_replication_role = replica"
+                )  # only to arrange the old state
+                cursor.execute(update, (old,))
+                cursor.execute("SET LOCAL session_replication_role = origin")
+                try:
+                    cursor.execute(update, (new,))
+                    accepted = True
+                except psycopg2.Error as error:
+                    assert error.pgcode == "QP001", error
+                    accepted = False
+                cursor.execute("ROLLBACK TO SAVEPOINT pair")
+                assert accepted == allowed(transitions, old, new), f"{relation}: {old} -> {new}"
+        constraint = (
+            f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{relation}_{column}_check'"
+        )
+        cursor.execute(constraint)
+        (text,) = cursor.fetchone()
+        assert {state for state in transitions if f"'{state}'" in text} == set(transitions)
+        assert set(initial) <= set(transitions)
+
+
+def test_store_tells_an_illegal_transition(spine: Spine) -> None:
+    run = spine.start({"a": []})
+    spine.perform(run, "a")
+    with (
+        pytest.raises(IllegalState, match="succeeded -> running"),
+        spine.app.tenant(spine.tenant) as connection,
+    ):
+        connection.exec_driver_sql("UPDATE runs SET state = 'running' WHERE id = %s", (run,))
