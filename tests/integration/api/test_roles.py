@@ -1,0 +1,111 @@
+"""One table: which role may call which operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.support.http_api import Caller, Platform, assert_problem, echo
+
+RUN = "/runs/01890000-0000-7000-8000-000000000000"
+STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
+
+ALL = {"platform_admin", "tenant_admin", "operator", "developer", "viewer", "auditor"}
+READERS = ALL - {"platform_admin"}
+DEVELOPERS = {"tenant_admin", "developer"}
+ADMIN = {"tenant_admin"}
+
+TABLE: list[tuple[str, str, Any, set[str]]] = [
+    ("GET", "/me", None, ALL),
+    ("GET", "/runs", None, READERS),
+    ("GET", RUN, None, READERS),
+    ("GET", f"{RUN}/steps", None, READERS),
+    ("GET", f"{RUN}/steps/a", None, READERS),
+    ("GET", "/intents", None, READERS),
+    ("GET", "/modules", None, READERS),
+    ("GET", "/intent_types", None, READERS),
+    ("GET", "/workflows", None, READERS),
+    ("GET", "/events", None, READERS),
+    ("POST", "/intents", echo(), DEVELOPERS),
+    ("POST", "/intents:batch", {"items": [echo()]}, DEVELOPERS),
+    ("POST", "/workflows", {"name": "w.{role}", "version": 1, "steps": [STEP]}, DEVELOPERS),
+    ("POST", "/modules", {"name": "m_{role}", "version": "1"}, DEVELOPERS),
+    ("POST", f"{RUN}:retry", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{RUN}:cancel", None, DEVELOPERS | {"operator"}),
+    ("POST", "/runs:retry", {"filter": {}, "dry_run": True}, DEVELOPERS | {"operator"}),
+    ("GET", "/secrets", None, DEVELOPERS),
+    ("PUT", "/secrets/A", {"value": "x"}, ADMIN),
+    ("DELETE", "/secrets/NONE", None, ADMIN),
+    ("GET", "/users", None, ADMIN | {"auditor"}),
+    ("POST", "/users", {"email": "n-{role}@e.org", "password": "0123456789", "roles": ["viewer"]}, ADMIN),
+    ("PATCH", "/users/01890000-0000-7000-8000-000000000000", {}, ADMIN),
+    ("GET", "/audit", None, ADMIN | {"auditor"}),
+    ("GET", "/tenants", None, {"platform_admin"}),
+    ("GET", "/tenants/01890000-0000-7000-8000-000000000000", None, {"platform_admin"}),
+    ("PATCH", "/tenants/01890000-0000-7000-8000-000000000000", {}, {"platform_admin"}),
+]
+
+
+@pytest.fixture(scope="module")
+def people(platform: Platform, tenant: tuple[str, Caller]) -> dict[str, Caller]:
+    """One signed-in user for each role, the platform's administrator in the platform's tenant."""
+    members = {role: platform.member(*tenant, role) for role in ALL - {"platform_admin"}}
+    email = "second@example.org"
+    body = {"email": email, "password": "0123456789", "roles": ["platform_admin"]}
+    assert platform.root.post("/users", body).status_code == 201
+    return {**members, "platform_admin": platform.sign_in("platform", email, "0123456789")}
+
+
+@pytest.mark.parametrize(("method", "path", "body", "allowed"), TABLE, ids=lambda value: str(value)[:30])
+def test_roles(people: dict[str, Caller], method: str, path: str, body: Any, allowed: set[str]) -> None:
+    for role, caller in people.items():
+        filled = _filled(body, role)
+        answer = caller.call(method, path, json=filled, headers={"If-Match": "*"})
+        if role in allowed:
+            assert answer.status_code in (200, 201, 202, 404), (role, answer.text)
+        else:
+            assert_problem(answer, 403, "forbidden")
+
+
+def test_platform_administration_cannot_be_granted_or_carried_elsewhere(
+    platform: Platform, tenant: tuple[str, Caller]
+) -> None:
+    body = {"email": "x@example.org", "password": "0123456789", "roles": ["platform_admin"]}
+    assert_problem(tenant[1].post("/users", body), 422)
+    me = tenant[1].get("/me").get_json()
+    path = f"/users/{me['user_id']}"
+    assert_problem(tenant[1].patch(path, {"roles": ["platform_admin"]}, If_Match="*"), 422)
+    assert "tenants:read" not in me["permissions"]
+
+
+def test_the_last_administrator_stays(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    path = f"/users/{admin.get('/me').get_json()['user_id']}"
+    assert_problem(admin.patch(path, {"roles": ["viewer"]}, If_Match="*"), 409, "last-admin")
+    assert_problem(admin.patch(path, {"state": "disabled"}, If_Match="*"), 409, "last-admin")
+    platform.member(slug, admin, "tenant_admin")
+    assert admin.patch(path, {"roles": ["viewer"]}, If_Match="*").status_code == 200
+
+
+def test_every_operation_stands_in_the_table(platform: Platform) -> None:
+    document = platform.app.test_client().get("/api/v1/openapi.json").get_json()
+    secured = {
+        (method.upper(), path)
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        if method in ("get", "post", "put", "patch", "delete") and "403" in operation["responses"]
+    }
+    assert len(secured) >= 30
+    without_body_rules = {path.split("/api/v1")[1].split("/")[1].split(":")[0] for _, path in secured}
+    tabled = {path.split("?")[0].split("/")[1].split(":")[0] for _, path, _, _ in TABLE}
+    assert without_body_rules <= tabled
+
+
+def _filled(body: Any, role: str) -> Any:
+    if isinstance(body, dict):
+        return {
+            key: value.replace("{role}", role) if isinstance(value, str) else value
+            for key, value in body.items()
+        }
+    return body

@@ -1,0 +1,158 @@
+"""Sign-in: one answer for every wrong credential, limits that do not fail open, refresh tokens that work once."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from app.domain.errors import Unauthenticated
+from app.security import passwords
+from app.services import sign_in as service
+from tests.support.http_api import PASSWORD, Caller, Platform, assert_problem
+
+
+def _attempt(platform: Platform, tenant: str, email: str, password: str, address: str) -> int:
+    client = platform.app.test_client()
+    body = {"tenant": tenant, "email": email, "password": password}
+    answer = client.post("/api/v1/auth/token", json=body, environ_base={"REMOTE_ADDR": address})
+    return answer.status_code
+
+
+def _refresh(platform: Platform, token: str) -> tuple[int, str]:
+    answer = platform.anonymous().post("/auth/refresh", {"refresh_token": token})
+    return answer.status_code, (answer.get_json(force=True) or {}).get("refresh_token", "")
+
+
+def test_wrong_credentials_look_alike(
+    platform: Platform, tenant: tuple[str, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hashed: list[str] = []
+    verify = passwords._HASHER.verify
+
+    class Counting:
+        def verify(self, hash_: str, password: str) -> bool:
+            hashed.append(hash_)
+            return bool(verify(hash_, password))
+
+        hash = passwords._HASHER.hash
+
+    monkeypatch.setattr(passwords, "_HASHER", Counting())
+    answers = set()
+    for slug, email in (
+        (tenant[0], "admin@example.org"),
+        (tenant[0], "nobody@example.org"),
+        ("no-such", "a@b.org"),
+    ):
+        body = {"tenant": slug, "email": email, "password": "wrong"}
+        problem = assert_problem(platform.anonymous().post("/auth/token", body), 401, "unauthenticated")
+        answers.add((problem["detail"], problem["title"]))
+    assert len(answers) == 1
+    # The same work was done for each: nobody learns from the delay who has an account.
+    assert len(hashed) == 3
+
+
+def test_failures_are_limited_for_a_user_even_in_parallel(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    seen: list[int] = []
+    threads = [
+        threading.Thread(
+            target=lambda n=n: seen.append(
+                _attempt(platform, slug, "admin@example.org", "guess", f"10.0.0.{n}")
+            )
+        )
+        for n in range(service.FAILURES_PER_USER + 6)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen.count(401) <= service.FAILURES_PER_USER
+    assert set(seen) == {401, 429}
+    # Even the right password has to wait, while another user may come in.
+    assert _attempt(platform, slug, "admin@example.org", PASSWORD, "10.0.0.99") == 429
+    platform.member(slug, admin, "viewer")
+
+
+def test_failures_are_limited_for_an_address(
+    platform: Platform, tenant: tuple[str, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FAILURES_PER_ADDRESS", 3)
+    seen = [_attempt(platform, tenant[0], f"u{n}@example.org", "guess", "10.9.9.9") for n in range(5)]
+    assert seen == [401, 401, 401, 429, 429]
+    assert _attempt(platform, tenant[0], "u1@example.org", "guess", "10.9.9.8") == 401
+
+
+def test_success_is_not_counted(
+    platform: Platform, tenant: tuple[str, Caller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FAILURES_PER_ADDRESS", 3)
+    for _ in range(8):
+        assert _attempt(platform, tenant[0], "admin@example.org", PASSWORD, "10.9.9.7") == 200
+
+
+def test_a_refresh_token_works_once_and_its_reuse_ends_the_family(
+    platform: Platform, tenant: tuple[str, Caller]
+) -> None:
+    first = platform.sign_in(tenant[0], "admin@example.org").refresh_token
+    other = platform.sign_in(tenant[0], "admin@example.org").refresh_token
+    status, second = _refresh(platform, first)
+    assert status == 200
+    status, third = _refresh(platform, second)
+    assert status == 200
+    assert _refresh(platform, first)[0] == 401
+    # The thief or the owner: nobody keeps a good token of this family, other sign-ins go on.
+    assert _refresh(platform, third)[0] == 401
+    assert _refresh(platform, other)[0] == 200
+    audit = tenant[1].get("/audit", action="session.reuse").get_json()["items"]
+    assert len(audit) == 1
+
+
+def test_two_uses_of_one_refresh_token_at_once_do_not_both_win(
+    platform: Platform, tenant: tuple[str, Caller]
+) -> None:
+    token = platform.sign_in(tenant[0], "admin@example.org").refresh_token
+    barrier, won = threading.Barrier(4), []
+
+    def use() -> None:
+        barrier.wait()
+        try:
+            won.append(service.refresh(platform.parts.database, token))
+        except Unauthenticated:
+            pass  # what all but one must see
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(won) == 1
+
+
+@pytest.mark.parametrize("token", ["", "x", "qpr1.a.b.c", "qpr1." + "0" * 32 + "." + "0" * 32 + ".x"])
+def test_malformed_refresh_tokens(platform: Platform, token: str) -> None:
+    answer = platform.anonymous().post("/auth/refresh", {"refresh_token": token})
+    assert_problem(answer, 422 if token == "" else 401)
+
+
+def test_a_closed_user_and_a_suspended_tenant_cannot_go_on(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    user = member.get("/me").get_json()["user_id"]
+    assert admin.patch(f"/users/{user}", {"state": "disabled"}, If_Match="*").status_code == 200
+    assert _refresh(platform, member.refresh_token)[0] == 401
+    path = f"/tenants/{admin.tenant_id}"
+    assert platform.root.patch(path, {"state": "suspended"}, If_Match="*").status_code == 200
+    assert _refresh(platform, admin.refresh_token)[0] == 401
+    assert _attempt(platform, slug, "admin@example.org", PASSWORD, "10.1.1.1") == 401
+
+
+def test_a_new_password_ends_the_sessions(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    me = member.get("/me").get_json()
+    changed = admin.patch(f"/users/{me['user_id']}", {"password": "another good one"}, If_Match="*")
+    assert changed.status_code == 200
+    assert _refresh(platform, member.refresh_token)[0] == 401
+    assert _attempt(platform, slug, me["email"], PASSWORD, "10.2.2.2") == 401
+    assert _attempt(platform, slug, me["email"], "another good one", "10.2.2.2") == 200
