@@ -34,7 +34,9 @@ def kill_worker(stage: Stage, report: Report, client: ApiClient) -> str:
         "steps were running at that moment", any(step["state"] == "running" for step in middle.steps)
     )
     report.claim("a chord was in flight, seen in the broker", flight.chords)
-    _ends_right(report, client, run_id)
+    sight = _ends_right(report, client, run_id)
+    taken = sorted(step["key"] for step in sight.steps if step["kills"])
+    report.claim(f"what ran in the dead worker was taken back: {', '.join(taken)}", taken)
     report.claim(
         "the supervisor started another worker", stage.supervisor.pids().get("worker") not in (None, worker)
     )
@@ -62,7 +64,7 @@ def until_middle(client: ApiClient, run_id: str) -> Sight:
     return sight
 
 
-def _ends_right(report: Report, client: ApiClient, run_id: str) -> None:
+def _ends_right(report: Report, client: ApiClient, run_id: str) -> Sight:
     sight = follow(report, client, run_id)
     states = {step["state"] for step in sight.steps}
     report.claim("the run still ended succeeded", sight.run["state"] == "succeeded")
@@ -72,3 +74,4 @@ def _ends_right(report: Report, client: ApiClient, run_id: str) -> None:
     legs = [step for step in sight.steps if step["base"] == "wait" and step["item"] is not None]
     latest = max(step["finished_at"] for step in legs)
     report.claim("the join began after the last leg had ended", join["started_at"] >= latest)
+    return sight

@@ -24,6 +24,7 @@ RUN_WITHIN_S = 120.0
 EXCLUDED = ("site-packages", "dist-packages", "__pycache__")
 CHUNK = 100
 NOT_FOUND = 404
+PATH_WIDTH = 44
 ATTEMPTS = 3
 """As the built-in workflow http.request says."""
 
@@ -134,7 +135,11 @@ def _comparison(found: dict[str, Any], counted: Count) -> Table:
     table = Table("", "platform", "counted without it", box=None)
     for name in ("files", "bytes", "lines"):
         table.add_row(name, f"{found[name]:,}", f"{getattr(counted, name):,}")
-    for number, file in enumerate(found["largest"], 1):
-        path, size = counted.largest[number - 1] if number <= len(counted.largest) else ("", 0)
-        table.add_row(f"largest {number}", f"{file['path']} {file['bytes']:,}", f"{path} {size:,}")
+    for file, (path, size) in zip(found["largest"], counted.largest, strict=False):
+        same = (file["path"], file["bytes"]) == (path, size)
+        table.add_row(_short(file["path"]), f"{file['bytes']:,}", f"{size:,}" if same else f"{path} {size:,}")
     return table
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= PATH_WIDTH else f"…{path[1 - PATH_WIDTH :]}"
