@@ -1,0 +1,78 @@
+"""What is masked in stored values, in log lines."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+
+import pytest
+
+from app.observability.context import request_context, step_context
+from app.observability.logging import configure_logging, get_log
+from app.observability.masking import mask_fields, mask_values, secrets_in_use
+from app.observability.metrics import CONTENT_TYPE, STEPS_FINISHED, render_metrics
+from tests.support.operation_context import context
+
+SECRET = 'p"a/ß'
+
+
+def test_secrets_are_replaced_in_every_form_and_place():
+    value = {SECRET: [f"x{SECRET}y", json.dumps(SECRET), "p%22a%2F%C3%9F", 7, None], "n": {"s": SECRET}}
+    masked = mask_values(value, [SECRET, ""])
+    assert masked == {"***": ["x***y", '"***"', "***", 7, None], "n": {"s": "***"}}
+
+
+def test_a_secret_within_another_leaves_no_rest():
+    assert mask_values("abcdef abc", ["abc", "abcdef"]) == "*** ***"
+
+
+@pytest.mark.parametrize(
+    ("value", "masked"),
+    [
+        (
+            {"password": "x", "new_token": "y", "api-key": "z", "tokens": 3},
+            {"password": "***", "new_token": "***", "api-key": "***", "tokens": 3},
+        ),
+        ("Bearer abcdefgh1234", "Bearer ***"),
+        ("eyJhbGciOiJF.eyJzdWIi.c2ln", "***"),
+        ("redis://:pw@host:1/0", "redis://***@host:1/0"),
+    ],
+)
+def test_credentials_are_known_by_their_names_and_forms(value, masked):
+    assert mask_fields(value) == masked
+
+
+@pytest.fixture
+def lines():
+    stream = io.StringIO()
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    configure_logging("INFO", "json", process="test", stream=stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    root.handlers, root.level = before
+
+
+def test_log_lines_carry_their_ids_and_no_secret(lines):
+    here = context()
+    with request_context("req-1"), step_context(here.tenant_id, here.run_id, "s"), secrets_in_use([SECRET]):
+        get_log("a").info("thing_done", text=f"<{SECRET}>", count=1)
+        try:
+            int(SECRET)
+        except ValueError:
+            logging.getLogger("b").exception("failed with %s", SECRET)
+    get_log("a").info("outside")
+    first, second, third = lines()
+    assert (first["event"], first["text"], first["count"]) == ("thing_done", "<***>", 1)
+    assert (first["request_id"], first["step"], first["run_id"]) == ("req-1", "s", str(here.run_id))
+    assert SECRET not in json.dumps(second, ensure_ascii=False)
+    assert "***" in second["exception"]
+    assert "step" not in third
+
+
+def test_metrics_are_rendered_as_prometheus_reads_them():
+    STEPS_FINISHED.labels("core.echo", "succeeded").inc()
+    text = render_metrics().decode()
+    assert 'quantum_steps_finished_total{operation="core.echo",outcome="succeeded"}' in text
+    assert "# TYPE quantum_relay_lag_seconds gauge" in text
+    assert CONTENT_TYPE.startswith("text/plain")
