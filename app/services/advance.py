@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from app.db import hot
+from app.db.engine import Connection
 from app.services.ports import Engine
 from app.services.send import send_segments
 from workflows.decisions import DecisionFailed, evaluate_foreach

@@ -116,7 +116,8 @@ class _Attempt:
         operation = executor.registry.operation(claim.operation)
         given = evaluate_with(claim.definition, claim.context)
         self.stored = given.stored
-        self.secrets = resolve_secrets(executor.secrets, self.message.tenant_id, sorted(given.secrets))
+        tenant_id, names = self.message.tenant_id, sorted(given.secrets)
+        self.secrets = _patiently(executor, lambda: resolve_secrets(executor.secrets, tenant_id, names))
         values = given.resolve(self.secrets.values)
         faults = validate_spec(operation.input_schema, values)
         if faults:
@@ -130,7 +131,7 @@ class _Attempt:
 
     def interrupted(self) -> Outcome:
         """Tell a cancellation, a spent time limit, and a stray signal apart."""
-        if self._cancelling():
+        if _patiently(self.executor, self._cancelling):
             return self._failed("cancelled", "cancelled", "the run was cancelled")
         limit = self._limit()
         if self.executor.clock() - self.started < limit - 1:
@@ -141,7 +142,7 @@ class _Attempt:
     def fault(self, fault: Exception) -> Outcome:
         """Return what follows a failed attempt under the step's retry policy."""
         code = fault.code if isinstance(fault, QuantumError) else "operation_raised"
-        if code == "cancelled" and self._cancelling():
+        if code == "cancelled" and _patiently(self.executor, self._cancelling):
             return self._failed("cancelled", "cancelled", "the run was cancelled")
         known = isinstance(fault, QuantumError)
         message = str(fault) if known else f"{type(fault).__name__}: {fault}"
@@ -247,7 +248,11 @@ def _throttled(look: Callable[[], bool], clock: Callable[[], float]) -> Callable
     def cancelled() -> bool:
         nonlocal asked, answer
         if not answer and clock() - asked >= CANCEL_LOOK_S:
-            asked, answer = clock(), look()
+            asked = clock()
+            try:
+                answer = look()
+            except Unavailable:
+                log.info("cancellation_unknown")  # a database that is away must not fail the operation
         return answer
 
     return cancelled

@@ -8,9 +8,8 @@ from threading import Lock
 from typing import Generic, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from app.db import plans as plan_store
+from app.db.engine import Connection
 from app.domain.errors import NotFound
 from workflows.plan import Plan, load_plan
 

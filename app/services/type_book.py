@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from uuid import UUID
 
-from sqlalchemy import Connection
-
 from app.db import definitions as store
+from app.db.engine import Connection
 from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
 from app.services.plans import PlanCache, Recent

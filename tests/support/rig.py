@@ -63,7 +63,12 @@ class Rig:
         self.environ = {**environ, "QUANTUM_DATA_ROOTS": str(folder), "QUANTUM_MODULES": TESTKIT}
         self.folder = folder
         self.stack = stack
-        self.actor = self.tenant()
+        self._kept: list[OsProcess] = []
+
+    @cached_property
+    def actor(self) -> Actor:
+        """Someone of a tenant of this rig's own."""
+        return self.tenant()
 
     @cached_property
     def settings(self) -> Settings:
@@ -110,6 +115,7 @@ class Rig:
         last: dict[str, Any] = {}
 
         def ended() -> bool:
+            self.revive()
             last.update(self.run(run_id))
             return last["state"] in ENDED
 
@@ -198,6 +204,12 @@ class Rig:
         self.stack.callback(process.stop, patience=3.0)
         return process.start()
 
+    def revive(self) -> None:
+        """Start the kept workers that ended, as the supervisor does: some do when their broker is killed."""
+        for process in self._kept:
+            if process.exit_code is not None:
+                process.start()
+
     def worker(self, name: str = "worker", *, concurrency: int = 2, queues: str = "default") -> OsProcess:
         """Start a worker and wait for its first heartbeat."""
         process = self.start(
@@ -207,6 +219,12 @@ class Rig:
             WORKER_QUEUES=queues,
         )
         self.beats(process, children=concurrency)
+        return process
+
+    def kept_worker(self) -> OsProcess:
+        """Start a worker that `ends` starts again when it ended."""
+        process = self.worker()
+        self._kept.append(process)
         return process
 
     def beats(self, process: OsProcess, *, children: int) -> None:

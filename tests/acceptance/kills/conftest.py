@@ -37,5 +37,5 @@ def frail(own_servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory)
     }
     with rig_on(environ, folder) as rig:
         rig.beat()
-        rig.worker()
+        rig.kept_worker()
         yield rig
