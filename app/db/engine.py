@@ -133,7 +133,7 @@ class Database:
             pooled = self._pooled()
             try:
                 with pooled.raw.cursor() as cursor:
-                    cursor.execute(statement, parameters)
+                    cursor.execute(statement, parameters or None)
                     return cursor.fetchall() if cursor.description else []
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 if pooled.raw.closed:

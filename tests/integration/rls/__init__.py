@@ -1,0 +1,1 @@
+"""Tests of Row-Level Security over a real PostgreSQL."""

@@ -1,0 +1,206 @@
+"""No tenant, no rows: every relation of the catalogue is decided, every tenant relation is closed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+from psycopg2.extensions import cursor as Cursor
+
+from tests.support.servers import DatabaseUrls
+from tests.support.spine import BROKER, Spine
+
+TENANT = (
+    "users", "user_roles", "refresh_families", "modules", "intent_types", "workflows", "plans", "plan_steps",
+    "intents", "intent_generations", "intent_labels", "runs", "run_steps", "step_attempts", "events",
+    "dead_events", "audit_records", "idempotency_keys", "tenant_keys", "secrets",
+)  # fmt: skip
+# Read by the app role as its own row only; written by the system role.
+OWN_ROW = ("tenants",)
+GLOBAL = (
+    "roles", "sign_in_failures", "workers", "queue_watermarks", "platform_clock", "beat_jobs", "leases",
+    "relay_cursors", "alembic_version",
+)  # fmt: skip
+APP_MAY_SEE_GLOBAL = {"roles", "sign_in_failures"}
+DEFINERS = {"resolve_tenant(p_slug text)"}
+BIRTH = {
+    "intents": '{"phase": "pending"}',
+    "runs": '{"state": "queued"}',
+    "run_steps": '{"state": "pending"}',
+}
+FILL = {
+    "users": "(tenant_id, id, email, password_hash) VALUES ({t}, {t}, 'a@b', 'x')",
+    "user_roles": "(tenant_id, user_id, role) VALUES ({t}, {t}, 'viewer')",
+    "refresh_families": "(tenant_id, id, user_id, current_hash, expires_at)"
+    " VALUES ({t}, {t}, {t}, 'h', now())",
+    "modules": "(tenant_id, id, name, version, manifest) VALUES ({t}, {t}, 'm', '1', '{{}}')",
+    "intent_types": "VALUES ({t}, 'n', 1, 'job', '', '{{}}', 'w', 1, NULL, now())",
+    "workflows": "(tenant_id, id, name, version, document, plan_hash) VALUES ({t}, {t}, 'w', 1, '{{}}', 'h')",
+    "dead_events": "VALUES ({t}, 's', 'x/1', 1, {t}, 1, 1, 'e', now())",
+    "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"
+    " VALUES ({t}, 'a', 'r', 'k', 'h', 200, now())",
+    "tenant_keys": "(tenant_id, wrapped_key, nonce, kek_id) VALUES ({t}, 'w', 'n', 'k')",
+    "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
+}
+
+
+@pytest.fixture(scope="module")
+def filled(database_urls: DatabaseUrls) -> Spine:
+    """A tenant with at least one row in every tenant relation."""
+    spine = Spine(database_urls)
+    run = spine.declare(spine.plan({"a": []}, carriers={"a": 0}), broker=BROKER, labels={"k": "v"})
+    spine.perform(run, "a")
+    for relation, values in FILL.items():
+        spine.admin.call(f"INSERT INTO {relation} {values.format(t=repr(str(spine.tenant)))}")
+    for relation in (*TENANT, *OWN_ROW):
+        assert spine.admin.call(f"SELECT count(*) > 0 FROM {relation}") == [(True,)], relation
+    return spine
+
+
+@pytest.fixture
+def app(filled: Spine) -> Iterator[Cursor]:
+    """A cursor of the app role in an open transaction, no tenant set."""
+    with closing(psycopg2.connect(filled.urls.app)) as session, session.cursor() as cursor:
+        yield cursor
+
+
+def become(cursor: Cursor, tenant: object) -> None:
+    cursor.execute("SELECT set_config('app.tenant_id', %s, true)", (str(tenant),))
+
+
+def test_every_relation_is_decided(filled: Spine) -> None:
+    rows = filled.admin.call(
+        "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace"
+        " AND relkind IN ('r', 'p', 'v', 'm', 'f')"
+    )
+    assert {row[0] for row in rows} == {*TENANT, *OWN_ROW, *GLOBAL}
+
+
+@pytest.mark.parametrize("relation", TENANT)
+def test_tenant_relation_forces_row_security(filled: Spine, relation: str) -> None:
+    ((enabled, forced, key),) = filled.admin.call(
+        "SELECT c.relrowsecurity, c.relforcerowsecurity, (SELECT a.attname"
+        " FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]"
+        " WHERE i.indrelid = c.oid AND i.indisprimary)"
+        " FROM pg_class c WHERE c.oid = %s::regclass",
+        (relation,),
+    )
+    assert (enabled, forced, key) == (True, True, "tenant_id")
+    foreign = filled.admin.call(
+        "SELECT conname FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'f'"
+        " AND confrelid NOT IN ('tenants'::regclass, 'roles'::regclass)"
+        " AND NOT EXISTS (SELECT 1 FROM pg_attribute a"
+        " WHERE a.attrelid = conrelid AND a.attnum = ANY (conkey) AND a.attname = 'tenant_id')",
+        (relation,),
+    )
+    assert foreign == [], "a foreign key to a tenant relation carries the tenant"
+
+
+@pytest.mark.parametrize("relation", (*TENANT, *OWN_ROW))
+def test_without_a_tenant_there_are_no_rows(app: Cursor, relation: str) -> None:
+    app.execute(f"SELECT count(*) FROM {relation}")
+    assert app.fetchone() == (0,)
+
+
+@pytest.mark.parametrize("relation", (*TENANT, *OWN_ROW))
+def test_another_tenant_sees_and_changes_nothing(filled: Spine, app: Cursor, relation: str) -> None:
+    become(app, filled.new_tenant())
+    column = "id" if relation in OWN_ROW else "tenant_id"
+    app.execute(f"SELECT count(*) FROM {relation} WHERE {column} = %s", (str(filled.tenant),))
+    assert app.fetchone() == (0,)
+    for statement in (f"UPDATE {relation} SET {column} = {column}", f"DELETE FROM {relation}"):
+        app.execute("SAVEPOINT change")
+        try:
+            app.execute(statement)
+            assert app.rowcount == 0
+        except psycopg2.errors.InsufficientPrivilege:
+            pass  # not even granted
+        app.execute("ROLLBACK TO SAVEPOINT change")
+
+
+@pytest.mark.parametrize("relation", TENANT)
+@pytest.mark.parametrize("tenant", ["none", "another"])
+def test_no_write_into_a_tenant_that_is_not_set(
+    filled: Spine, app: Cursor, relation: str, tenant: str
+) -> None:
+    if tenant == "another":
+        become(app, filled.new_tenant())
+    newborn = BIRTH.get(relation, "{}")  # else the trigger of transitions would answer first
+    ((row,),) = filled.admin.call(f"SELECT (to_jsonb(r) || '{newborn}')::text FROM {relation} r LIMIT 1")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        app.execute(
+            f"INSERT INTO {relation} SELECT * FROM jsonb_populate_record(NULL::{relation}, %s::jsonb)", (row,)
+        )
+
+
+def test_setting_left_by_an_ended_transaction_opens_nothing(filled: Spine) -> None:
+    with closing(psycopg2.connect(filled.urls.app)) as session, session.cursor() as cursor:
+        become(cursor, filled.tenant)
+        cursor.execute("SELECT count(*) FROM runs")
+        assert cursor.fetchone() == (1,)
+        session.commit()
+        cursor.execute("SELECT count(*) FROM runs")
+        assert cursor.fetchone() == (0,), "the setting reads back as '' now"
+
+
+@pytest.mark.parametrize("relation", GLOBAL)
+def test_app_role_sees_only_the_global_relations_it_needs(app: Cursor, relation: str) -> None:
+    try:
+        app.execute(f"SELECT 1 FROM {relation}")
+        seen = True
+    except psycopg2.errors.InsufficientPrivilege:
+        seen = False
+    assert seen == (relation in APP_MAY_SEE_GLOBAL)
+
+
+def test_roles_are_plain(filled: Spine) -> None:
+    rows = filled.admin.call(
+        "SELECT rolname, rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb FROM pg_roles"
+        " WHERE rolname LIKE 'quantum%' ORDER BY 1"
+    )
+    assert rows == [("quantum_app", False), ("quantum_owner", False), ("quantum_system", False)]
+    owned = filled.admin.call("SELECT count(*) FROM pg_class WHERE relowner = 'quantum_app'::regrole")
+    assert owned == [(0,)]
+    member = filled.admin.call(
+        "SELECT count(*) FROM pg_auth_members"
+        " WHERE member IN ('quantum_app'::regrole, 'quantum_system'::regrole)"
+    )
+    assert member == [(0,)], "the app role cannot become another"
+
+
+def test_functions_with_their_owners_rights_are_listed_and_pinned(filled: Spine) -> None:
+    rows = filled.admin.call(
+        "SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ')', proconfig::text"
+        " FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef"
+    )
+    assert {row[0] for row in rows} == DEFINERS
+    assert all("search_path=pg_catalog, pg_temp" in row[1] for row in rows)
+
+
+def test_tenant_is_resolved_by_its_slug_alone(filled: Spine, app: Cursor) -> None:
+    ((slug,),) = filled.system.call("SELECT slug FROM tenants WHERE id = %s", (filled.tenant,))
+    app.execute("SELECT id::text, name, state FROM resolve_tenant(%s)", (slug,))
+    assert app.fetchall() == [(str(filled.tenant), "T", "active")]
+    app.execute("SELECT * FROM resolve_tenant('nobody')")
+    assert app.fetchall() == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE events SET data = '{}'",
+        "DELETE FROM events",
+        "UPDATE audit_records SET action = 'x'",
+        "DELETE FROM audit_records",
+        "UPDATE plan_steps SET operation = 'x'",
+        "UPDATE intent_generations SET spec = '{}'",
+        "INSERT INTO tenants (id, slug, name) VALUES (gen_random_uuid(), 'evil', 'x')",
+        "SET ROLE quantum_system",
+    ],
+)
+def test_app_role_may_not(filled: Spine, app: Cursor, statement: str) -> None:
+    become(app, filled.tenant)
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        app.execute(statement)
