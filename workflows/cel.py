@@ -14,7 +14,8 @@ from typing import Any
 from cel_expr_python import cel
 
 MAX_EXPRESSION = 2_000
-# Macros loop and `+` doubles: together they are the only way to grow a value, so both are few.
+# Macros loop, `+` joins: lists joined in a loop would fill the memory within CEL's own iteration budget. So
+# both are few together, and each `+` beside a macro has a literal next to it, which no list can have.
 MAX_MACROS = 3
 MAX_PLUSES_WITH_MACROS = 8
 MAX_RANGE = 10_000
@@ -40,6 +41,7 @@ _TOKEN = re.compile(
 )
 _PATH = re.compile(r"[a-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
 _MACROS = frozenset({"map", "filter", "all", "exists", "exists_one"})
+_OPERAND_ENDS = frozenset({"operand", "literal", ")", "]", "}", "`"})
 _KEYWORDS = frozenset({"true", "false", "null", "in"})
 
 
@@ -135,28 +137,39 @@ def _references(source: str) -> frozenset[str]:
     """Return the step ids; refuse a use of `steps` that is not static, and growth without bound."""
     refs = set()
     macros = pluses = 0
+    joins_unknown = False
     before = ""
     for match in _TOKEN.finditer(source):
         kind, text = match.lastgroup, match.group()
-        if kind in {"step", "id"} and before != ".":
+        if kind == "comment":
+            continue
+        if kind == "step" and before != ".":
             refs.add(match.group("id"))
         elif kind == "name" and text == "steps" and before != ".":
             raise ExpressionError("write steps.<id>.output: which step is meant must be plain to see")
-        elif kind == "mark" and text == "." and _is_leading(before):
+        elif kind == "mark" and text == "." and before not in _OPERAND_ENDS:
             raise ExpressionError("a name may not begin with a dot")
         macros += kind == "name" and before == "." and text in _MACROS
+        literal = kind in {"string", "number"}
+        joins_unknown |= before == "+" and not literal
         pluses += text == "+"
-        if kind != "comment":
-            before = text if kind == "mark" else "operand"
+        before = _before(text, literal, before)
     if macros > MAX_MACROS or (macros and pluses > MAX_PLUSES_WITH_MACROS):
         raise ExpressionError(
             f"more than {MAX_MACROS} macros, or {MAX_PLUSES_WITH_MACROS} additions beside one"
         )
+    if macros and joins_unknown:
+        raise ExpressionError("beside a macro each + needs a literal on one side: a + '' + b, or a + 0 + b")
     return frozenset(refs)
 
 
-def _is_leading(before: str) -> bool:
-    return before not in {"operand", ")", "]", "}", "`"}
+def _before(text: str, literal: bool, before: str) -> str:
+    """Return what the next token needs to know of this one; a `+` after a literal is harmless."""
+    if text == "+":
+        return "literal+" if before == "literal" else "+"
+    if literal:
+        return "literal"
+    return "operand" if text[0].isalnum() or text[0] == "_" else text
 
 
 def _first_line(message: str) -> str:

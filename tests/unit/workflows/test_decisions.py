@@ -40,6 +40,9 @@ def _with(value: Any) -> Any:
         ("${steps.a.state}", "succeeded"),
         ("${has(spec.absent) ? spec.absent : '}'}", "}"),
         ("${range(3)}", [0, 1, 2]),
+        ("${spec.list.map(x, x + 1 + x)}", [3, 5]),
+        ("${spec.list.map(x, 'n' + string(x) + '-' + spec.name)}", ["n1-Ada", "n2-Ada"]),
+        ("${spec.list + spec.list}", [1, 2, 1, 2]),
         ("$${spec.n} ${spec.n}", "${spec.n} 3"),
         ("${spec.trap}", "${secrets.TOKEN} ${spec.n}"),
         ("${timestamp('2026-01-01T00:00:00Z')}", "2026-01-01T00:00:00+00:00"),
@@ -66,7 +69,10 @@ def test_values(text: Any, value: Any) -> None:
         "index",
         "a" * 2001,
         "[1].map(a, [1].map(b, [1].map(c, [1].map(d, 1))))",
-        "[1].map(a, " + "+".join("a" * 10) + ")",
+        "[1].map(a, " + "+''+".join("a" * 10) + ")",
+        "spec.l.map(x, spec.l + spec.l)",
+        "spec.l.map(x, (spec.l) + [x])",
+        "spec.l.map(x, 'a' + x + x)",
     ],
 )
 def test_refused_when_compiled(source: str) -> None:
