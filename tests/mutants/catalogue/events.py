@@ -1,0 +1,93 @@
+"""Mutants of the relay, of the operations, of the secrets."""
+
+from tests.mutants.mutant import Mutant
+
+RELAY = "tests/integration/relay"
+OPERATIONS = "tests/unit/operations"
+
+MUTANTS = [
+    Mutant(
+        "a relay reads shards that another holds",
+        "app/db/relay.py",
+        "  WHERE sink = :sink AND owner = :owner AND lease_until > clock_timestamp() ORDER BY shard\n",
+        "  WHERE sink = :sink AND lease_until > clock_timestamp() ORDER BY shard\n",
+        f"{RELAY}/test_delivery.py::test_two_relays_share_the_shards_and_neither_repeats_the_other",
+    ),
+    Mutant(
+        "positions follow the clock, not the commit",
+        "migrations/sql/0001_events.sql",
+        "nextval('event_positions') AS position",
+        "(extract(epoch FROM moment) * 1000000)::bigint AS position",
+        f"{RELAY}/test_delivery.py::test_a_lower_id_that_commits_late_is_delivered",
+    ),
+    Mutant(
+        "a cursor moves past what was refused",
+        "app/services/relay.py",
+        "still_open.update(one.event.id for one in left if not (one.dead and one in given_up))",
+        "pass",
+        f"{RELAY}/test_dead_letters.py::test_a_broken_stream_is_given_up_after_its_attempts_while_others_go_on",
+    ),
+    Mutant(
+        "a flush is not noticed",
+        "app/services/relay.py",
+        "        if shard.epoch == memory.epoch:\n",
+        "        if shard.epoch:\n",
+        f"{RELAY}/test_forgetting.py::test_a_flushed_redis_is_noticed_though_nothing_new_happens",
+    ),
+    Mutant(
+        "events are written without a look at the epoch",
+        "app/messaging/streams.py",
+        "if not marker or marker .. ':' .. run ~= ARGV[1] then return {-1, 'EPOCH'} end\n",
+        "",
+        f"{RELAY}/test_forgetting.py::test_a_flush_between_look_and_publish_loses_nothing",
+    ),
+    Mutant(
+        "after a restart the relay trusts its own cursor",
+        "app/db/relay.py",
+        "    position = LEAST(position, COALESCE(:target,\n",
+        "    position = COALESCE(position, COALESCE(:target,\n",
+        f"{RELAY}/test_forgetting.py::test_after_a_restart_the_relay_goes_back_to_what_redis_remembers",
+    ),
+    Mutant(
+        "a dead event leaves no gap marker",
+        "app/messaging/streams.py",
+        "json.dumps(gap_marker(event) if outgoing.dead else event.cloud_event())",
+        "json.dumps(event.cloud_event())",
+        f"{RELAY}/test_dead_letters.py::test_an_event_too_large_leaves_a_gap_marker_and_holds_up_nobody",
+    ),
+    Mutant(
+        "pruning does not wait for the slowest sink",
+        "app/db/prune.py",
+        "min(position) AS passed",
+        "max(position) AS passed",
+        f"{RELAY}/test_pruning.py::test_only_old_events_that_every_sink_passed_go",
+    ),
+    Mutant(
+        "only the first address of a name is judged",
+        "app/security/egress.py",
+        "        for address in addresses:\n",
+        "        for address in addresses[:1]:\n",
+        f"{OPERATIONS}/test_egress.py::test_one_inner_address_among_public_ones_refuses_the_name",
+    ),
+    Mutant(
+        "credentials follow a redirect to another origin",
+        "tasks/operations/http.py",
+        "if name.lower() in TRAVELLING_HEADERS}",
+        "}",
+        f"{OPERATIONS}/test_http.py::test_credentials_stay_with_their_origin",
+    ),
+    Mutant(
+        "a digest follows a symbolic link",
+        "tasks/operations/data.py",
+        "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+        "os.O_RDONLY | os.O_NONBLOCK",
+        f"{OPERATIONS}/test_data.py::test_digest_equals_an_independent_count_and_reports_what_it_cannot_read",
+    ),
+    Mutant(
+        "outputs are stored with their secrets",
+        "app/services/resolve_secrets.py",
+        "return mask_values(value, self.values.values())",
+        "return value",
+        "tests/integration/secrets/test_canary.py::test_a_secret_is_used_and_appears_nowhere",
+    ),
+]
