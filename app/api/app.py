@@ -35,7 +35,20 @@ from app.security.tokens import ACCESS_LIFETIME
 
 VERSION = "1.0"
 ISSUER = "quantum-platform"
-RESOURCES = (auth, tenants, users, modules, intent_types, intents, workflows, runs, steps, events, audit, secrets)
+RESOURCES = (
+    auth,
+    tenants,
+    users,
+    modules,
+    intent_types,
+    intents,
+    workflows,
+    runs,
+    steps,
+    events,
+    audit,
+    secrets,
+)
 
 
 class Api(flask_smorest.Api):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request
+from flask import g, request
 from flask_jwt_extended import create_access_token
 
 from app.api.request_context import actor, parts
@@ -12,7 +12,7 @@ from app.api.routes import ANYBODY, SIGNED_IN, Blueprint, endpoint
 from app.api.schemas.identity import CredentialsSchema, MeSchema, RefreshSchema, TokenSchema
 from app.domain.identity import PERMISSIONS, is_allowed
 from app.security.tokens import ACCESS_LIFETIME
-from app.services.sign_in import SignedIn, refresh, sign_in
+from app.services.sign_in import Origin, SignedIn, refresh, sign_in
 
 blueprint = Blueprint("auth", "Tokens, and who holds them.")
 
@@ -21,14 +21,14 @@ blueprint = Blueprint("auth", "Tokens, and who holds them.")
 def create_token(body: dict[str, str]) -> dict[str, Any]:
     """Sign in with the tenant's slug, an email address, a password."""
     return _tokens(
-        sign_in(parts().database, body["tenant"], body["email"], body["password"], request.remote_addr or "")
+        sign_in(parts().database, body["tenant"], body["email"], body["password"], _origin())
     )
 
 
 @endpoint(blueprint, "POST /auth/refresh", ANYBODY, TokenSchema, body=RefreshSchema, errors=(401, 429))
 def refresh_token(body: dict[str, str]) -> dict[str, Any]:
     """Exchange a refresh token, which works once: a second use ends the whole family of tokens."""
-    return _tokens(refresh(parts().database, body["refresh_token"]))
+    return _tokens(refresh(parts().database, body["refresh_token"], _origin()))
 
 
 @endpoint(blueprint, "GET /me", SIGNED_IN, MeSchema)
@@ -43,6 +43,10 @@ def show_me() -> dict[str, Any]:
         "roles": sorted(caller.roles),
         "permissions": sorted(each for each in PERMISSIONS if is_allowed(caller, each)),
     }
+
+
+def _origin() -> Origin:
+    return Origin(g.request_id, request.remote_addr)
 
 
 def _tokens(signed_in: SignedIn) -> dict[str, Any]:

@@ -78,9 +78,7 @@ class _KeyedReceipt:
         kept = claim.stored
         if kept is not None:
             if kept.request_hash != self.request_hash:
-                raise InvalidInput.at(
-                    f"/headers/{HEADER}", "reused", "the key was used with another request"
-                )
+                raise InvalidInput.at(f"/headers/{HEADER}", "reused", "the key was used with another request")
             raise _Replay(Rendered(kept.status, kept.headers, kept.body))
         if not claim.acquired:
             raise _in_progress()
@@ -125,6 +123,4 @@ def _request_hash() -> str:
 
 
 def _in_progress() -> Conflict:
-    return Conflict(
-        f"a request with this {HEADER} is being answered: try again soon", "request_in_progress"
-    )
+    return Conflict(f"a request with this {HEADER} is being answered: try again soon", "request_in_progress")

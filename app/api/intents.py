@@ -43,7 +43,15 @@ _SUBMISSION = SubmissionSchema()
 _BATCH_ANSWER = BatchAnswerSchema()
 
 
-@endpoint(blueprint, "POST /intents", "intents:write", AcceptedSchema, status=202, body=SubmissionSchema, creates=True)
+@endpoint(
+    blueprint,
+    "POST /intents",
+    "intents:write",
+    AcceptedSchema,
+    status=202,
+    body=SubmissionSchema,
+    creates=True,
+)
 def submit_intent(body: dict[str, Any]) -> Response:
     """Declare an intent; the answer comes after the commit, the run starts behind it."""
 
@@ -112,9 +120,7 @@ def show_intent(intent_id: UUID) -> Any:
 def list_generations(query: dict[str, Any], intent_id: UUID) -> dict[str, Any]:
     """List the generations of an intent's spec, latest first."""
     wanted = page_request("generations", query)
-    return page_document(
-        "generations", browse.list_generations(parts().database, actor(), intent_id, wanted)
-    )
+    return page_document("generations", browse.list_generations(parts().database, actor(), intent_id, wanted))
 
 
 def _submission(body: dict[str, Any]) -> Submission:
@@ -154,7 +160,9 @@ def _refuse_all(results: dict[int, Outcome]) -> None:
     for index, outcome in sorted(results.items()):
         error = outcome.error
         if isinstance(error, InvalidInput):
-            faults.extend(Fault(f"/items/{index}{each.pointer}", each.code, each.message) for each in error.faults)
+            faults.extend(
+                Fault(f"/items/{index}{each.pointer}", each.code, each.message) for each in error.faults
+            )
         elif error is not None:
             faults.append(Fault(f"/items/{index}", error.code, error.message))
     if faults:

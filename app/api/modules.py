@@ -18,15 +18,19 @@ blueprint = Blueprint("modules", "Registered components with their operations, i
 
 
 @endpoint(
-    blueprint, "POST /modules", "modules:write", ModuleSchema, status=201, body=ModuleManifestSchema, creates=True
+    blueprint,
+    "POST /modules",
+    "modules:write",
+    ModuleSchema,
+    status=201,
+    body=ModuleManifestSchema,
+    creates=True,
 )
 def register_module(body: dict[str, Any]) -> Response:
     """Register a manifest: its workflows with its intent types, all or none."""
     return answer_once(
         lambda receipt: service.register_module(parts().installed, parts().database, actor(), body, receipt),
-        lambda made: rendered(
-            201, ModuleSchema(), made, {"Location": f"{PREFIX}/modules/{made['name']}"}
-        ),
+        lambda made: rendered(201, ModuleSchema(), made, {"Location": f"{PREFIX}/modules/{made['name']}"}),
     )
 
 
@@ -34,7 +38,9 @@ def register_module(body: dict[str, Any]) -> Response:
 def list_modules(query: dict[str, Any]) -> dict[str, Any]:
     """List the modules by name, the newest version of each."""
     wanted = page_request("modules", query)
-    return page_document("modules", service.list_modules(parts().installed, parts().database, actor(), wanted))
+    return page_document(
+        "modules", service.list_modules(parts().installed, parts().database, actor(), wanted)
+    )
 
 
 @endpoint(blueprint, "GET /modules/<dotted:name>", "modules:read", ModuleSchema)

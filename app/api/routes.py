@@ -128,7 +128,9 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
         if body is not None:
             wrapped = blueprint.arguments(body)(wrapped)
         wrapped = blueprint.doc(**described, operationId=view.__name__)(wrapped)
-        blueprint.route(path, methods=[method], endpoint=view.__name__)(_guarded(wrapped, guard, largest_body))
+        blueprint.route(path, methods=[method], endpoint=view.__name__)(
+            _guarded(wrapped, guard, largest_body)
+        )
         return view
 
     return register

@@ -64,7 +64,13 @@ def show_run(run_id: UUID) -> Any:
 
 
 @endpoint(
-    blueprint, "POST /runs/<uuid:run_id>:retry", "runs:repair", RunSchema, status=202, creates=True, errors=(412,)
+    blueprint,
+    "POST /runs/<uuid:run_id>:retry",
+    "runs:repair",
+    RunSchema,
+    status=202,
+    creates=True,
+    errors=(412,),
 )
 def retry_run(run_id: UUID) -> Response:
     """Run again what failed or never ran; finished steps keep their results."""

@@ -40,9 +40,7 @@ def list_secrets(query: dict[str, Any]) -> dict[str, Any]:
     return page_document("secrets", service.list_secrets(parts().database, actor(), wanted))
 
 
-@endpoint(
-    blueprint, "DELETE /secrets/<secret_name:name>", "secrets:write", None, status=204, errors=(412,)
-)
+@endpoint(blueprint, "DELETE /secrets/<secret_name:name>", "secrets:write", None, status=204, errors=(412,))
 def delete_secret(name: str) -> Response:
     """Delete a secret; steps that still name it fail."""
     service.delete_secret(parts().database, actor(), name, expected_version(required=False))

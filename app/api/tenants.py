@@ -19,7 +19,16 @@ from app.services import manage_tenants as service
 blueprint = Blueprint("tenants", "Isolated customers of the platform.")
 
 
-@endpoint(blueprint, "POST /tenants", "tenants:write", TenantSchema, status=201, body=NewTenantSchema, creates=True, tagged=True)
+@endpoint(
+    blueprint,
+    "POST /tenants",
+    "tenants:write",
+    TenantSchema,
+    status=201,
+    body=NewTenantSchema,
+    creates=True,
+    tagged=True,
+)
 def create_tenant(body: dict[str, Any]) -> Response:
     """Create a tenant with its first administrator."""
     admin = body["admin"]
@@ -52,7 +61,12 @@ def show_tenant(tenant_id: UUID) -> Any:
 
 
 @endpoint(
-    blueprint, "PATCH /tenants/<uuid:tenant_id>", "tenants:write", TenantSchema, body=TenantPatchSchema, changes=True
+    blueprint,
+    "PATCH /tenants/<uuid:tenant_id>",
+    "tenants:write",
+    TenantSchema,
+    body=TenantPatchSchema,
+    changes=True,
 )
 def change_tenant(body: dict[str, Any], tenant_id: UUID) -> Any:
     """Change a tenant's name, state or settings."""

@@ -19,10 +19,21 @@ from app.services import manage_users as service
 blueprint = Blueprint("users", "People, with the roles they hold in their tenant.")
 
 
-@endpoint(blueprint, "POST /users", "users:write", UserSchema, status=201, body=NewUserSchema, creates=True, tagged=True)
+@endpoint(
+    blueprint,
+    "POST /users",
+    "users:write",
+    UserSchema,
+    status=201,
+    body=NewUserSchema,
+    creates=True,
+    tagged=True,
+)
 def create_user(body: dict[str, Any]) -> Response:
     """Create a user."""
-    wanted = service.NewUser(body["email"], body["password"], body.get("display_name"), frozenset(body["roles"]))
+    wanted = service.NewUser(
+        body["email"], body["password"], body.get("display_name"), frozenset(body["roles"])
+    )
     return answer_once(
         lambda receipt: service.create_user(parts().database, actor(), wanted, receipt),
         lambda made: rendered(
@@ -45,7 +56,9 @@ def show_user(user_id: UUID) -> Any:
     return found, {"ETag": etag_of(found.version)}
 
 
-@endpoint(blueprint, "PATCH /users/<uuid:user_id>", "users:write", UserSchema, body=UserPatchSchema, changes=True)
+@endpoint(
+    blueprint, "PATCH /users/<uuid:user_id>", "users:write", UserSchema, body=UserPatchSchema, changes=True
+)
 def change_user(body: dict[str, Any], user_id: UUID) -> Any:
     """Change a user's name, roles, state or password; a new password or a closed user ends its sessions."""
     changed = service.change_user(parts().database, actor(), user_id, expected_version(), body)

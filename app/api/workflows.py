@@ -22,7 +22,10 @@ blueprint = Blueprint("workflows", "Named, versioned, immutable graph templates.
 def _definition_body() -> dict[str, Any]:
     """Return the request body: the definition's own JSON Schema, sent as JSON or YAML."""
     schema = {key: value for key, value in definition_schema().items() if key not in ("$schema", "$id")}
-    return {"required": True, "content": {kind: {"schema": schema} for kind in ("application/json", "application/yaml")}}
+    return {
+        "required": True,
+        "content": {kind: {"schema": schema} for kind in ("application/json", "application/yaml")},
+    }
 
 
 @endpoint(

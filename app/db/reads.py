@@ -45,7 +45,9 @@ _STEP: Final = """
 _STEP_ORDER: Final = " ORDER BY s.seq, COALESCE(s.item, -1) LIMIT :limit"
 
 
-def page_intents(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+def page_intents(
+    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
+) -> Page[Document]:
     """Return intents, latest first, that fit `phase`, `type`, `label`, `created_after`, `created_before`."""
     conditions = {
         "phase": " AND i.phase = :phase",
@@ -54,7 +56,9 @@ def page_intents(connection: Connection, tenant_id: UUID, wanted: PageRequest, f
     return _by_time(connection, _INTENT, "i", "i.id", conditions, tenant_id, wanted, filters)
 
 
-def page_runs(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+def page_runs(
+    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
+) -> Page[Document]:
     """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, `created_after`, `created_before`."""
     conditions = {
         "state": " AND r.state = :state",
@@ -164,7 +168,9 @@ def events_after(
     return _all(connection, query + " ORDER BY position LIMIT :limit", values)
 
 
-def page_audit(connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
+def page_audit(
+    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
+) -> Page[Document]:
     """Return audit records, latest first, that fit `action`, `subject`."""
     query = (
         "SELECT id, actor, action, subject, outcome, detail, request_id, source_ip, created_at"
@@ -189,21 +195,26 @@ def _by_time(
     for name, condition in conditions.items():
         if filters.get(name) is not None:
             query, values[name] = query + condition, filters[name]
-    if filters.get("label") is not None:
-        key, separator, value = filters["label"].partition("=")
-        query += (
-            f" AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = {alias}.tenant_id"
-            f" AND l.intent_id = {labelled} AND l.key = :label_key"
-            f"{' AND l.value = :label_value' if separator else ''})"
-        )
-        values |= {"label_key": key, "label_value": value}
+    bounds: dict[str, str] = {}
     for name, sign, skew, rest in (("created_after", ">", -SKEW, 0), ("created_before", "<", SKEW, 0xFF)):
         moment = filters.get(name)
         if moment is not None:
-            query += f" AND {alias}.created_at {sign} :{name} AND {alias}.id {sign} :{name}_id"
+            query, bounds[f"{name}_id"] = query + f" AND {alias}.created_at {sign} :{name}", sign
             values |= {name: moment, f"{name}_id": _id_at(moment + skew, rest)}
     if wanted.after is not None:
-        query, values["after"] = query + f" AND {alias}.id < :after", decode_cursor(wanted.after)[0]
+        bounds["after"], values["after"] = "<", decode_cursor(wanted.after)[0]
+    query += "".join(f" AND {alias}.id {sign} :{name}" for name, sign in bounds.items())
+    if filters.get("label") is not None:
+        key, separator, value = filters["label"].partition("=")
+        # The labels of intents have the same bounds: else a merge join reads them all from the newest on.
+        same = bounds if labelled == f"{alias}.id" else {}
+        query += (
+            f" AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = {alias}.tenant_id"
+            f" AND l.intent_id = {labelled} AND l.key = :label_key"
+            f"{' AND l.value = :label_value' if separator else ''}"
+            f"{''.join(f' AND l.intent_id {sign} :{name}' for name, sign in same.items())})"
+        )
+        values |= {"label_key": key, "label_value": value}
     rows = _all(connection, f"{query} ORDER BY {alias}.id DESC LIMIT :limit", values)
     return _cut(rows, wanted, lambda row: (row["id"],))
 
@@ -213,7 +224,9 @@ def _id_at(moment: datetime, rest: int) -> UUID:
     return uuid7(max(0, int(moment.timestamp() * 1000)), bytes([rest]) * 10)
 
 
-def _cut(rows: list[Document], wanted: PageRequest, key: Callable[[Document], tuple[Any, ...]]) -> Page[Document]:
+def _cut(
+    rows: list[Document], wanted: PageRequest, key: Callable[[Document], tuple[Any, ...]]
+) -> Page[Document]:
     found = tuple(rows[: wanted.limit])
     return Page(found, encode_cursor(*key(found[-1])) if len(rows) > wanted.limit else None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from app.db import sessions, tenants, trail, users
@@ -24,6 +24,23 @@ log = get_log(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """The request that asks for a session."""
+
+    request_id: str | None
+    source_ip: str | None
+
+    def actor(self, user_id: UUID, email: str | None) -> dict[str, Any]:
+        """Return what an audit record keeps of the caller."""
+        return {
+            "user_id": str(user_id),
+            "email": email,
+            "request_id": self.request_id,
+            "source_ip": self.source_ip,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn:
     """Who signed in, with the refresh token of this family."""
 
@@ -35,14 +52,14 @@ class SignedIn:
     refresh_token: str = field(repr=False)
 
 
-def sign_in(database: Database, slug: str, email: str, password: str, source_ip: str) -> SignedIn:
+def sign_in(database: Database, slug: str, email: str, password: str, origin: Origin) -> SignedIn:
     """Return a new session of the user; raises Unauthenticated, or RateLimited after too many failures.
 
     The attempt is recorded before it is judged, so that parallel guesses cannot slip below the limit. Tenant, user
     or password being wrong gives one and the same answer after the same work.
     """
     email = email.lower()
-    user_key, address_key = _key("user", slug, email), _key("address", source_ip)
+    user_key, address_key = _key("user", slug, email), _key("address", origin.source_ip or "")
     with database.anonymous() as connection:
         sessions.note_attempts(connection, [user_key, address_key])
     with database.anonymous() as connection:
@@ -66,7 +83,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, source_ip:
         trail.leave(
             connection,
             tenant.id,
-            {"user_id": str(user.id), "email": user.email, "source_ip": source_ip},
+            origin.actor(user.id, user.email),
             Mark("session.open", f"users/{user.id}"),
         )
         sessions.forgive(connection, user_key)
@@ -74,7 +91,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, source_ip:
     return _signed_in(tenant.id, slug, user, token)
 
 
-def refresh(database: Database, text: str) -> SignedIn:
+def refresh(database: Database, text: str, origin: Origin) -> SignedIn:
     """Exchange a refresh token for the next one; raises Unauthenticated.
 
     A token that was exchanged before is a stolen one, or its thief came first: the family ends for both.
@@ -97,7 +114,7 @@ def refresh(database: Database, text: str) -> SignedIn:
             sessions.rotate_family(connection, token.tenant_id, token.family_id, following.digest)
         else:
             sessions.revoke_family(connection, token.tenant_id, token.family_id)
-            actor = {"user_id": str(family.user_id)}
+            actor = origin.actor(family.user_id, user.email if user else None)
             action = "session.revoke" if genuine else "session.reuse"
             trail.leave(connection, token.tenant_id, actor, Mark(action, f"users/{family.user_id}"))
     # Raised behind the commit: the end of the family must stay.

@@ -16,7 +16,9 @@ class ModuleSchema(Schema):
     name = fields.String(required=True)
     version = fields.String(required=True)
     source = fields.String(
-        required=True, validate=validate.OneOf(("installed", "tenant")), metadata={"description": "Who brought it"}
+        required=True,
+        validate=validate.OneOf(("installed", "tenant")),
+        metadata={"description": "Who brought it"},
     )
     manifest = JsonObject(required=True)
     created_at = fields.DateTime(allow_none=True)

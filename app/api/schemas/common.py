@@ -61,7 +61,11 @@ class JsonValue(fields.Raw):
 
 def json_object_schema(_: Any, field: Any, **__: Any) -> dict[str, Any]:
     """Tell apispec how a JsonObject looks."""
-    return {"type": ["object", "null"] if field.allow_none else "object"} if isinstance(field, JsonObject) else {}
+    return (
+        {"type": ["object", "null"] if field.allow_none else "object"}
+        if isinstance(field, JsonObject)
+        else {}
+    )
 
 
 class ProblemRef(Schema):

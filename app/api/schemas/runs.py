@@ -142,9 +142,7 @@ class BulkRetrySchema(Schema):
 
     filter = fields.Nested(RunFilterSchema, required=True)
     dry_run = fields.Boolean(load_default=False, metadata={"description": "Only count what would be retried"})
-    limit = fields.Integer(
-        strict=True, load_default=MOST_REPAIRED, validate=validate.Range(1, MOST_REPAIRED)
-    )
+    limit = fields.Integer(strict=True, load_default=MOST_REPAIRED, validate=validate.Range(1, MOST_REPAIRED))
 
 
 class BulkRetryItemSchema(Schema):

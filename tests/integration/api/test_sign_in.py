@@ -117,7 +117,7 @@ def test_two_uses_of_one_refresh_token_at_once_do_not_both_win(
     def use() -> None:
         barrier.wait()
         try:
-            won.append(service.refresh(platform.parts.database, token))
+            won.append(service.refresh(platform.parts.database, token, service.Origin(None, None)))
         except Unauthenticated:
             pass  # what all but one must see
 
