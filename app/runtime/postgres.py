@@ -180,7 +180,7 @@ def create_roles(admin_url: str, passwords: dict[str, str]) -> None:
             cursor.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,))
             verb = sql.SQL("ALTER" if cursor.fetchone() else "CREATE")
             cursor.execute(
-                sql.SQL("{} ROLE {} LOGIN NOCREATEDB NOCREATEROLE NOINHERIT PASSWORD {}").format(
+                sql.SQL("{} ROLE {} LOGIN NOCREATEDB NOCREATEROLE PASSWORD {}").format(
                     verb, sql.Identifier(role), sql.Literal(passwords[role])
                 )
             )
