@@ -7,6 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -209,8 +210,9 @@ def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:
                 preload_content=False,
                 assert_same_host=False,
             )
-            headers = {name.lower(): value for name, value in response.headers.items()}
-            return Answer(response.status, headers, _body(context, call, response))
+            with closing(response):
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                return Answer(response.status, headers, _body(context, call, response))
         except urllib3.exceptions.SSLError as error:
             raise OperationFailed(
                 "tls_failed", f"TLS with {target.host}: {error}", retryable=False

@@ -53,3 +53,14 @@ def test_built_in_modules_are_discovered_and_a_broken_one_stops_the_start():
     for reference in ("no.such.module:module", "tasks.operations.core:LOOK_EVERY_S"):
         with pytest.raises(ModuleNotLoaded, match=re.escape(reference)):
             load_modules((reference,))
+
+
+def test_a_module_whose_schema_would_be_fetched_stops_the_start(tmp_path, monkeypatch):
+    (tmp_path / "remote.py").write_text(
+        "from app.domain.modules import Module\n"
+        "module = Module('remote', '1')\n"
+        "module.operation('go', input_schema={'$ref': 'https://example.org/s.json'})(print)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotLoaded, match=r"/remote\.go/input_schema"):
+        load_modules(("remote:module",))
