@@ -1,0 +1,135 @@
+"""Every list of the API, as the app role, reads few pages while one tenant owns 90 % of 100,000 runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+from sqlalchemy import Connection, event
+
+from app.db import reads, recovery, runs
+from app.domain.paging import PageRequest, encode_cursor
+from tests.support.servers import DatabaseUrls
+from tests.support.spine import Spine
+
+RUNS = 100_000
+SMALL_SHARE = 10  # one run in ten is not the big tenant's
+START = datetime(2026, 1, 1, tzinfo=UTC)
+PAGES = 600  # blocks of 8 kB, a dozen a row; a scan of the runs alone would read some 5,000
+Read = Callable[[Connection, UUID], Any]
+
+# Ids are UUIDv7, one a second. Twenty runs of the big tenant failed; none of them has the type that the list
+# "by state with type" asks for.
+FILL = f"""
+  CREATE TEMP TABLE made AS
+    SELECT n, CASE WHEN mod(n, {SMALL_SHARE}) = 0 THEN %(small)s::uuid ELSE %(big)s::uuid END AS tenant_id,
+           (lpad(to_hex((extract(epoch FROM %(start)s::timestamptz) * 1000)::bigint + n * 1000), 12, '0')
+             || '70008000' || lpad(to_hex(n), 12, '0'))::uuid AS id,
+           %(start)s::timestamptz + n * interval '1 s' AS at,
+           CASE WHEN mod(n, 5000) < 2 THEN 'rare.type' ELSE 'core.echo' END AS type,
+           CASE WHEN mod(n, 5000) < 2 THEN 'failed' ELSE 'succeeded' END AS state
+    FROM generate_series(1, {RUNS}) n;
+  INSERT INTO intents (tenant_id, id, type_name, type_version, mode, phase, created_at)
+    SELECT tenant_id, id, type, 1, 'job', state, at FROM made;
+  INSERT INTO intent_labels SELECT tenant_id, id, 'team', state FROM made;
+  INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name,
+                    workflow_version, state, open_steps, created_at)
+    SELECT tenant_id, id, id, 1, type, 'h', 'w', 1, state, 0, at FROM made;
+  INSERT INTO events (tenant_id, subject, seq, type, data, shard, created_at, position)
+    SELECT tenant_id, 'runs/' || id, 1, 'io.quantum.run.succeeded', '{{}}', mod(n, 8), at, n FROM made;
+  INSERT INTO audit_records (tenant_id, id, actor, action, subject, created_at)
+    SELECT tenant_id, id, '{{}}', 'run.' || state, 'runs/' || id, at FROM made;
+  ANALYZE intents, intent_labels, runs, events, audit_records;
+"""
+
+
+@pytest.fixture(scope="module")
+def crowd(database_urls: DatabaseUrls) -> Iterator[Spine]:
+    """A spine whose tenant owns 90,000 runs beside a neighbour with 10,000."""
+    spine = Spine(database_urls)
+    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START}
+    with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")  # a history, not a life: no triggers
+        cursor.execute(FILL, values)
+        session.commit()
+    yield spine
+    for database in (spine.app, spine.system, spine.admin):
+        database.dispose()
+
+
+FIRST = PageRequest(50)
+DEEP = PageRequest(
+    50, encode_cursor(UUID(f"{int(START.timestamp() * 1000) + 20_000_000:012x}70008000" + "0" * 12))
+)
+WINDOW = {
+    "created_after": START + timedelta(seconds=40_000),
+    "created_before": START + timedelta(seconds=40_030),
+}
+LISTS: dict[str, Read] = {
+    "intents": lambda c, t: reads.page_intents(c, t, FIRST, {}),
+    "intents, deep": lambda c, t: reads.page_intents(c, t, DEEP, {}),
+    "intents by phase": lambda c, t: reads.page_intents(c, t, FIRST, {"phase": "failed"}),
+    "intents by type": lambda c, t: reads.page_intents(c, t, FIRST, {"type": "rare.type"}),
+    "intents by rare label": lambda c, t: reads.page_intents(c, t, FIRST, {"label": "team=failed"}),
+    "intents by usual label": lambda c, t: reads.page_intents(c, t, DEEP, {"label": "team=succeeded"}),
+    "intents by label with time": lambda c, t: reads.page_intents(
+        c, t, FIRST, {"label": "team=succeeded", **WINDOW}
+    ),
+    "intents by label's key": lambda c, t: reads.page_intents(c, t, FIRST, {"label": "team"}),
+    "intents by time": lambda c, t: reads.page_intents(c, t, FIRST, WINDOW),
+    "runs": lambda c, t: reads.page_runs(c, t, FIRST, {}),
+    "runs, deep": lambda c, t: reads.page_runs(c, t, DEEP, {}),
+    "runs by state": lambda c, t: reads.page_runs(c, t, FIRST, {"state": "failed"}),
+    "runs by type": lambda c, t: reads.page_runs(c, t, FIRST, {"type": "rare.type"}),
+    "runs by state with type": lambda c, t: reads.page_runs(
+        c, t, FIRST, {"state": "failed", "type": "core.echo"}
+    ),
+    "runs by time": lambda c, t: reads.page_runs(c, t, FIRST, WINDOW),
+    "runs of an intent": lambda c, t: reads.page_runs(c, t, FIRST, {"intent_id": UUID(int=1)}),
+    "runs by rare label": lambda c, t: reads.page_runs(c, t, FIRST, {"label": "team=failed"}),
+    "runs by usual label, deep": lambda c, t: reads.page_runs(c, t, DEEP, {"label": "team=succeeded"}),
+    "failed runs": lambda c, t: runs.failed_runs(c, t, {"type": "rare.type"}, 50),
+    "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
+    "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),
+    "audit": lambda c, t: reads.page_audit(c, t, FIRST, {}),
+    "audit by action": lambda c, t: reads.page_audit(c, t, FIRST, {"action": "run.failed"}),
+    "audit by subject": lambda c, t: reads.page_audit(c, t, FIRST, {"subject": "runs/none"}),
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_list_reads_few_pages(crowd: Spine, name: str) -> None:
+    statements: list[tuple[str, Any]] = []
+
+    def remember(_c: Any, _k: Any, statement: str, parameters: Any, _x: Any, _m: Any) -> None:
+        statements.append((statement, parameters))
+
+    with crowd.app.tenant(crowd.tenant) as connection:
+        event.listen(connection, "before_cursor_execute", remember)
+        LISTS[name](connection, crowd.tenant)
+        event.remove(connection, "before_cursor_execute", remember)
+        for statement, parameters in statements:
+            explain = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {statement}"
+            ((found,),) = connection.exec_driver_sql(explain, parameters)
+            plan = found[0]["Plan"]
+            read = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+            assert read <= PAGES, f"{name}: {read} pages\n{statement}\n{plan}"
+
+
+def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
+    for call in (
+        lambda: recovery.due_waits(crowd.system, 500),
+        lambda: recovery.unsent_runs(crowd.system, 500, 1),
+        lambda: recovery.candidates_lost(crowd.system, 500),
+    ):
+        assert call() == []
+    for condition in (
+        "state = 'ready' AND sent_at IS NULL AND ready_at < now()",
+        "state = 'waiting' AND not_before <= now()",
+        "state = 'running' AND lease_boot = gen_random_uuid()",
+    ):
+        plan = crowd.system.call(f"EXPLAIN SELECT 1 FROM run_steps WHERE {condition}")
+        assert "Index" in plan[0][0], plan
