@@ -197,6 +197,7 @@ def _chores(system: Database) -> tuple[Chore, ...]:
 def build_relay(settings: Settings) -> Relay:
     """Return one relay process, which delivers the outbox to Redis Streams as the system role."""
     outbox = PostgresOutbox(Database(settings.database_system_url, "system"))
-    sink = RedisStreams(connect_streams(settings.redis_url), StreamLimits())
-    owner = f"relay-{new_id()}"
-    return Relay(outbox, sink, owner, RelayRules(), time.monotonic, lambda: datetime.now(UTC))
+    limits = StreamLimits()
+    sink = RedisStreams(connect_streams(settings.redis_url), limits)
+    rules = RelayRules(memory_s=limits.age_s)
+    return Relay(outbox, sink, f"relay-{new_id()}", rules, time.monotonic, lambda: datetime.now(UTC))
