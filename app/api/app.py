@@ -92,6 +92,8 @@ def create_app(parts: ApiParts) -> Flask:
     api.ma_plugin.converter.add_attribute_function(json_object_schema)
     for name, answer in problem_responses().items():
         api.spec.components.response(name, answer)
+    for name, schema in workflows.definition_components().items():
+        api.spec.components.schema(name, schema)
     for resource in RESOURCES:
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(health.blueprint)

@@ -20,9 +20,7 @@ blueprint = Blueprint("auth", "Tokens, and who holds them.")
 @endpoint(blueprint, "POST /auth/token", ANYBODY, TokenSchema, body=CredentialsSchema, errors=(401, 429))
 def create_token(body: dict[str, str]) -> dict[str, Any]:
     """Sign in with the tenant's slug, an email address, a password."""
-    return _tokens(
-        sign_in(parts().database, body["tenant"], body["email"], body["password"], _origin())
-    )
+    return _tokens(sign_in(parts().database, body["tenant"], body["email"], body["password"], _origin()))
 
 
 @endpoint(blueprint, "POST /auth/refresh", ANYBODY, TokenSchema, body=RefreshSchema, errors=(401, 429))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flask import Response
@@ -19,13 +20,19 @@ from workflows.parsing import definition_schema
 blueprint = Blueprint("workflows", "Named, versioned, immutable graph templates.")
 
 
-def _definition_body() -> dict[str, Any]:
-    """Return the request body: the definition's own JSON Schema, sent as JSON or YAML."""
-    schema = {key: value for key, value in definition_schema().items() if key not in ("$schema", "$id")}
+def definition_components() -> dict[str, Any]:
+    """Return the definition's JSON Schema as components of the OpenAPI document, which its references must name."""
+    text = json.dumps(definition_schema()).replace("#/$defs/", "#/components/schemas/Definition_")
+    schema = json.loads(text)
+    parts = {f"Definition_{name}": part for name, part in schema.pop("$defs", {}).items()}
     return {
-        "required": True,
-        "content": {kind: {"schema": schema} for kind in ("application/json", "application/yaml")},
+        "Definition": {key: value for key, value in schema.items() if key not in ("$schema", "$id")},
+        **parts,
     }
+
+
+_DEFINITION = {"schema": {"$ref": "#/components/schemas/Definition"}}
+_BODY = {"required": True, "content": {"application/json": _DEFINITION, "application/yaml": _DEFINITION}}
 
 
 @endpoint(
@@ -34,7 +41,7 @@ def _definition_body() -> dict[str, Any]:
     "workflows:write",
     WorkflowSchema,
     status=201,
-    document=_definition_body(),
+    document=_BODY,
     creates=True,
 )
 def register_workflow() -> Response:
