@@ -40,6 +40,7 @@ def _with(value: Any) -> Any:
         ("${steps.a.state}", "succeeded"),
         ("${has(spec.absent) ? spec.absent : '}'}", "}"),
         ("${range(3)}", [0, 1, 2]),
+        ("${size(range(2000).map(x, x))}", 2000),
         ("${spec.list.map(x, x + 1 + x)}", [3, 5]),
         ("${spec.list.map(x, 'n' + string(x) + '-' + spec.name)}", ["n1-Ada", "n2-Ada"]),
         ("${spec.list + spec.list}", [1, 2, 1, 2]),
@@ -92,12 +93,18 @@ def test_refused_when_compiled(source: str) -> None:
         "[spec.absent]",
         "spec.n + 'x'",
         "range(101).map(x, range(100))",
-        "range(10000).map(x, range(1))",
+        "range(2001).map(x, x)",
+        "spec.long.map(x, x)",
+        "steps.a.output.filter(x, true)",
+        "range(1999).map(x, range(1))",
         "range(200).map(x, spec.big)",
     ],
 )
 def test_refused_when_evaluated(source: str) -> None:
-    scope = Scope({"spec": {"n": 1, "big": ["x" * 1000] * 1000}})
+    long = list(range(2001))
+    scope = Scope(
+        {"spec": {"n": 1, "big": ["x" * 1000] * 1000, "long": long}, "steps": {"a": {"output": long}}}
+    )
     with pytest.raises(ExpressionError):
         scope.evaluate(compile_expression(source, item=False))
 
