@@ -1,0 +1,73 @@
+"""The doctor: says what is used, what is wrong, how to mend it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from app.db.migrate import difference
+from app.runtime.doctor import Finding, examine
+from app.runtime.ports import free_port
+from app.settings import inherited_environment
+from tests.support.processes import BIN
+from tests.support.servers import DatabaseUrls
+
+
+def by_subject(environ: dict[str, str]) -> dict[str, Finding]:
+    return {finding.subject: finding for finding in examine(environ, difference)}
+
+
+def test_sound_servers_are_told_with_their_versions(environ: dict[str, str]) -> None:
+    found = by_subject(environ)
+    assert not [finding for finding in found.values() if finding.state == "bad"]
+    assert "PostgreSQL" in found["database (app)"].found
+    assert "Valkey" in found["redis"].found
+    assert found["schema"].found == "up to date"
+    assert "only-for-tests" not in str(found), "no password is shown"
+
+
+def test_a_role_above_the_policies_is_bad(environ: dict[str, str], database_urls: DatabaseUrls) -> None:
+    found = by_subject({**environ, "DATABASE_URL": database_urls.admin})
+    assert found["database (app)"].state == "bad"
+    assert "row-level security" in found["database (app)"].found
+
+
+def test_a_database_never_migrated_is_bad(environ: dict[str, str], empty_database_urls: DatabaseUrls) -> None:
+    schema = by_subject({**environ, **empty_database_urls.environment()})["schema"]
+    assert (schema.state, schema.found, schema.mend) == ("bad", "not migrated", "`quantum migrate`")
+
+
+def test_servers_that_do_not_answer_are_bad(environ: dict[str, str]) -> None:
+    away = f"127.0.0.1:{free_port()}"
+    found = by_subject(
+        {**environ, "DATABASE_URL": f"postgresql://quantum_app:x@{away}/q", "REDIS_URL": f"redis://{away}"}
+    )
+    assert found["database (app)"].state == found["redis"].state == "bad"
+    assert found["database (app)"].mend
+
+
+@pytest.mark.parametrize(("extra", "code"), [({}, 0), ({"API_PORT": "none"}, 1)])
+def test_the_command_gives_json_with_its_exit_code(
+    environ: dict[str, str], extra: dict[str, str], code: int
+) -> None:
+    done = subprocess.run(
+        [str(BIN / "quantum"), "doctor", "--json"],
+        env={**inherited_environment(), **environ, **extra},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"] == (code == 0)
+    assert any("API_PORT" in finding["found"] for finding in told["findings"]) == bool(extra)
+
+
+def test_without_urls_it_starts_nothing(tmp_path: Path) -> None:
+    found = by_subject({"QUANTUM_STATE_DIR": str(tmp_path)})
+    assert found["servers"].state == "note"
+    assert "quantum up" in found["servers"].mend
+    assert list(tmp_path.iterdir()) == []
