@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
 import time
@@ -87,6 +88,9 @@ def bare_celery(url: str, concurrency: int, log: Path) -> Iterator[BareCelery]:
     finally:
         worker.terminate()
         worker.wait(timeout=20)
+        # Celery's results unsubscribe when they are collected: now, not while the interpreter goes down.
+        peer.backend.result_consumer._pending_results.clear()
+        gc.collect()
 
 
 def _warm_up(system: BareCelery) -> None:
