@@ -100,7 +100,19 @@ def test_the_same_idempotency_key_submits_once(quantum: Quantum, intent: Path) -
     assert quantum.json(*arguments)["run"]["id"] == quantum.json(*arguments)["run"]["id"]
 
 
-def test_a_failed_run_is_retried_from_its_failed_step(quantum: Quantum, tmp_path: Path) -> None:
+def test_a_failed_run_exits_1_and_is_retried_from_its_failed_step(quantum: Quantum, tmp_path: Path) -> None:
+    path = tmp_path / "flaky.yaml"
+    path.write_text("type: core.flaky\nspec: {succeeds_at: 99}\n")
+    failed = quantum.json("intent", "submit", "-f", str(path), "--wait", code=1)
+    assert failed["id"] in {run["id"] for run in quantum.json("runs", "list", "--state", "failed")}
+    counted = quantum.json("runs", "retry", "--failed-type", "core.flaky", "--dry-run")
+    assert (counted["matched"], counted["retried"]) == (1, 0)
+    again = quantum.json("runs", "retry", failed["id"], "--wait", code=1)
+    rounds = {step["key"]: step["round"] for step in again["steps"]}
+    assert rounds["flaky"] > rounds["before"]
+
+
+def test_a_workflow_is_registered_from_a_file(quantum: Quantum, tmp_path: Path) -> None:
     definition = tmp_path / "flow.yaml"
     definition.write_text(
         "name: cli.gate\nversion: 1\nsteps:\n"
