@@ -65,8 +65,8 @@ MUTANTS = [
         "event numbered before its commit",
         "migrations/sql/0001_events.sql",
         "actor, shard)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data, p_actor,",
-        "actor, position, shard)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data, p_actor,"
-        " (SELECT coalesce(max(position), 0) + 1 FROM events),",
+        "actor, position, shard)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data,"
+        " p_actor, (SELECT coalesce(max(position), 0) + 1 FROM events),",
         f"{DB}/test_races.py::test_lower_event_that_commits_late_is_numbered_later",
     ),
     Mutant(
@@ -107,8 +107,8 @@ MUTANTS = [
     Mutant(
         "policy without its check of writes",
         POLICIES,
-        "         WITH CHECK (tenant_id = (SELECT NULLIF(current_setting(''app.tenant_id'', true), '''')::uuid))'",
-        "         WITH CHECK (true)'",
+        "WITH CHECK (tenant_id = (SELECT NULLIF(current_setting(''app.tenant_id'', true), '''')::uuid))'",
+        "WITH CHECK (true)'",
         f"{RLS}::test_no_write_into_a_tenant_that_is_not_set",
     ),
     Mutant(
