@@ -1,4 +1,4 @@
-"""Repair: the operator's retry and cancel, what recovery gives back, what was never sent."""
+"""Repair: what operators do, what recovery gives back, what was never sent."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ def test_retry_runs_only_what_failed_or_never_ran(spine: Spine) -> None:
     assert spine.perform(run, "bad", "failed", error={"code": "x"}).run_state == "failed"
     assert retry(spine, run) == "ok"
     assert spine.states(run) == {
-        "ok": "succeeded", "accepted": "failed", "bad": "ready", "join": "pending", "end": "pending",
-    }  # fmt: skip
+        "ok": "succeeded",
+        "accepted": "failed",
+        "bad": "ready",
+        "join": "pending",
+        "end": "pending",
+    }
     assert spine.claim(run, "bad", epoch=1).verdict == "lost", "nothing of the first round can claim"
     assert spine.send(run) == {"bad": 2}
     claim = spine.claim(run, "bad")
@@ -55,8 +59,12 @@ def test_retry_of_a_fan_runs_its_failed_items_alone(spine: Spine) -> None:
     assert spine.perform(run, "f.2", output=3).run_state == "failed"
     assert retry(spine, run) == "ok"
     assert spine.states(run) == {
-        "f": "waiting", "f.0": "succeeded", "f.1": "ready", "f.2": "succeeded", "join": "pending",
-    }  # fmt: skip
+        "f": "waiting",
+        "f.0": "succeeded",
+        "f.1": "ready",
+        "f.2": "succeeded",
+        "join": "pending",
+    }
     spine.send(run)
     spine.perform(run, "f.1", output=2)
     claim = spine.claim(run, "join", spine.send(run)["join"])

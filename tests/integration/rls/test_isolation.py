@@ -13,16 +13,40 @@ from tests.support.servers import DatabaseUrls
 from tests.support.spine import BROKER, Spine
 
 TENANT = (
-    "users", "user_roles", "refresh_families", "modules", "intent_types", "workflows", "plans", "plan_steps",
-    "intents", "intent_generations", "intent_labels", "runs", "run_steps", "step_attempts", "events",
-    "dead_events", "audit_records", "idempotency_keys", "tenant_keys", "secrets",
-)  # fmt: skip
+    "users",
+    "user_roles",
+    "refresh_families",
+    "modules",
+    "intent_types",
+    "workflows",
+    "plans",
+    "plan_steps",
+    "intents",
+    "intent_generations",
+    "intent_labels",
+    "runs",
+    "run_steps",
+    "step_attempts",
+    "events",
+    "dead_events",
+    "audit_records",
+    "idempotency_keys",
+    "tenant_keys",
+    "secrets",
+)
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
 GLOBAL = (
-    "roles", "sign_in_failures", "workers", "queue_watermarks", "platform_clock", "beat_jobs", "leases",
-    "relay_cursors", "alembic_version",
-)  # fmt: skip
+    "roles",
+    "sign_in_failures",
+    "workers",
+    "queue_watermarks",
+    "platform_clock",
+    "beat_jobs",
+    "leases",
+    "relay_cursors",
+    "alembic_version",
+)
 APP_MAY_SEE_GLOBAL = {"roles", "sign_in_failures"}
 DEFINERS = {"resolve_tenant(p_slug text)"}
 BIRTH = {
