@@ -23,6 +23,9 @@ SERVER_URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL", "RED
 SERVERS_FILE = "servers.json"
 """Written in the state directory by the running embedded servers: the URLs as they stand now."""
 
+OUTSIDE = Path("/var/lib/quantum")
+"""Where root keeps the state of checkouts that the servers' user may not enter."""
+
 T = TypeVar("T")
 
 
@@ -105,7 +108,7 @@ def default_state_dir(root: Path, uid: int) -> Path:
     inside = root / ".quantum"
     if uid != 0 or closed_parent(inside) is None:
         return inside
-    return Path("/var/lib/quantum") / hashlib.sha256(str(root).encode()).hexdigest()[:16]
+    return OUTSIDE / hashlib.sha256(str(root).encode()).hexdigest()[:16]
 
 
 def state_directory(environ: Mapping[str, str]) -> Path:

@@ -19,13 +19,14 @@ from rich.table import Table
 
 from app.commands.shell import Exit
 from app.db.migrate import difference, migrate
-from app.runtime.doctor import examine, remove_state
+from app.runtime.doctor import examine, removable_state
 from app.runtime.embedded import EmbeddedServers, running_urls, servers_of
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import port_is_free
 from app.runtime.postgres import ROLES, create_database, create_roles
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile
 from app.settings import (
+    OUTSIDE,
     Settings,
     SettingsError,
     inherited_environment,
@@ -142,6 +143,8 @@ def doctor(as_json: bool) -> None:
         )
     else:
         table = Table.grid(padding=(0, 2))
+        for overflow in ("ignore", "ignore", "fold", "fold"):
+            table.add_column(overflow=overflow, no_wrap=overflow == "ignore")
         for finding in findings:
             mend = f"[dim]→ {finding.mend}[/dim]" if finding.mend else ""
             table.add_row(SIGNS[finding.state], finding.subject, finding.found, mend)
@@ -153,13 +156,13 @@ def doctor(as_json: bool) -> None:
 @told
 def clean() -> None:
     """Remove this checkout's state: the embedded servers' data, generated keys, logs."""
-    state = remove_state(inherited_environment())
+    state = removable_state(inherited_environment())
     if not state.exists():
         click.echo(f"there is no {state}")
         return
-    if state.name != ".quantum" and not (state / "lock").exists():
-        raise RuntimeFailure(f"{state} is not a state directory of the platform: nothing removed")
     shutil.rmtree(state)
+    if state.parent == OUTSIDE and not any(OUTSIDE.iterdir()):
+        OUTSIDE.rmdir()
     click.echo(f"removed {state}")
 
 

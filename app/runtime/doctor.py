@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
-from app.runtime.embedded import running_urls
+from app.runtime.embedded import lock_holder, running_urls
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import SYSTEM_USER
 from app.runtime.ports import port_is_free
@@ -181,9 +181,12 @@ def place(url: str) -> str:
     return f"{parts.hostname}:{parts.port or '(default port)'}{parts.path}"
 
 
-def remove_state(environ: Mapping[str, str]) -> Path:
-    """Return the state directory to remove; raises `RuntimeFailure` while servers use it."""
+def removable_state(environ: Mapping[str, str]) -> Path:
+    """Return the state directory, to be removed; raises `RuntimeFailure` while servers use it."""
     state = state_directory(environ)
-    if running_urls(state):
-        raise RuntimeFailure("the embedded servers are running: stop `quantum up` first")
+    for lock in (*state.glob("lock"), *state.glob("*/lock")):
+        if holder := lock_holder(lock.parent):
+            raise RuntimeFailure(f"process {holder} runs the servers of {lock.parent}: stop it first")
+    if state.exists() and environ.get("QUANTUM_STATE_DIR") and not (state / "lock").exists():
+        raise RuntimeFailure(f"{state} is not a state directory of the platform: nothing removed")
     return state

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from app.db.migrate import difference
 from app.runtime.doctor import Finding, examine
+from app.runtime.embedded import take_lock
 from app.runtime.ports import free_port
 from app.settings import inherited_environment
 from tests.support.processes import BIN
@@ -71,3 +73,24 @@ def test_without_urls_it_starts_nothing(tmp_path: Path) -> None:
     assert found["servers"].state == "note"
     assert "quantum up" in found["servers"].mend
     assert list(tmp_path.iterdir()) == []
+
+
+def test_clean_removes_the_state_but_not_below_a_running_server(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    (state / "demo").mkdir(parents=True)
+    environ = {**inherited_environment(), "QUANTUM_STATE_DIR": str(state)}
+
+    def clean() -> subprocess.CompletedProcess[str]:
+        command = [str(BIN / "quantum"), "clean"]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+
+    refused = clean()
+    assert refused.returncode != 0
+    assert "not a state directory" in refused.stderr
+    take_lock(state).close()
+    with take_lock(state / "demo"):
+        refused = clean()
+        assert refused.returncode != 0
+        assert f"process {os.getpid()} runs the servers" in refused.stderr
+    assert clean().returncode == 0
+    assert not state.exists()
