@@ -15,7 +15,7 @@ from app.bootstrap import build_platform
 from app.client.http import ApiClient, sign_in
 from app.db.migrate import migrate
 from app.domain.identity import PLATFORM_SLUG
-from app.runtime.embedded import servers_of
+from app.runtime.embedded import servers_of, side_environment
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.services.manage_tenants import create_platform_tenant
@@ -50,12 +50,10 @@ class Stage:
 @contextmanager
 def raised() -> Iterator[Stage]:
     """Start everything over an empty state, stop it at the end; raises RuntimeError without durability."""
-    environ = inherited_environment()
-    if wants_embedded(environ):
-        state = state_directory(environ) / "bench"
-        shutil.rmtree(state, ignore_errors=True)
-        environ["QUANTUM_STATE_DIR"] = str(state)
+    environ = side_environment(inherited_environment(), "bench")
     state = state_directory(environ)
+    if wants_embedded(environ):
+        shutil.rmtree(state, ignore_errors=True)
     with ExitStack() as stack:
         served = dict(stack.enter_context(servers_of(environ)))
         served |= {"API_PORT": str(free_port()), "API_RATE_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}

@@ -128,6 +128,18 @@ def prepare_state(state: Path) -> None:
     state.chmod(0o711)
 
 
+def side_environment(environ: Mapping[str, str], side: str) -> dict[str, str]:
+    """Return `environ` with a state directory of its own inside the usual one, unless it names servers.
+
+    So the demo or the benchmark neither needs nor touches what `quantum up` keeps.
+    """
+    if not wants_embedded(environ):
+        return dict(environ)
+    state = state_directory(environ)
+    prepare_state(state)
+    return {**environ, "QUANTUM_STATE_DIR": str(state / side)}
+
+
 def take_lock(state: Path) -> IO[str]:
     """Return the held lock of the state directory; raises `RuntimeFailure` naming the process that has it."""
     handle = (state / "lock").open("a+")

@@ -18,11 +18,11 @@ from app.client.http import ApiClient, ApiProblem, sign_in
 from app.db.migrate import migrate
 from app.domain.identity import PLATFORM_SLUG
 from app.runtime.demo.claims import Report
-from app.runtime.embedded import running_urls, servers_of
+from app.runtime.embedded import running_urls, servers_of, side_environment
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Output, Supervisor, child_environment, read_procfile, wait_until_healthy
-from app.settings import Settings, load_settings, state_directory, wants_embedded
+from app.settings import Settings, load_settings, state_directory
 
 LINES_KEPT = 20
 LINE_WIDTH = 300
@@ -76,9 +76,7 @@ class Stage:
 @contextmanager
 def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
     """Servers, schema, all processes, stopped at the end; raises RuntimeFailure when another demo runs."""
-    if wants_embedded(environ):
-        # Servers of its own: the demo neither needs nor touches what `quantum up` keeps.
-        environ = {**environ, "QUANTUM_STATE_DIR": str(state_directory(environ) / "demo")}
+    environ = side_environment(environ, "demo")
     state = state_directory(environ)
     if running_urls(state):
         raise RuntimeFailure("a demo is already running here")
