@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 from urllib.parse import quote
 
 MASK = "***"
+SHORTEST_PART = 6
+"""A shorter beginning of a secret at the end of a text is taken for chance."""
 SENSITIVE_HEADERS = frozenset(
     {
         "authorization",
@@ -56,14 +58,16 @@ def mask_log(fields: Mapping[str, Any]) -> dict[str, Any]:
 def mask_values(value: Any, secrets: Collection[str]) -> Any:
     """Return the JSON value with each secret in its strings and keys replaced by `***`.
 
-    A secret is found as it is, and in its JSON-escaped and URL-quoted form. Empty secrets are ignored.
+    A secret is found as it is, and in its JSON-escaped and URL-quoted form; so is the beginning of one at the
+    end of a text, as an excerpt may cut it. Empty secrets are ignored.
     """
     forms = {form for secret in secrets if secret for form in _forms(secret)}
     if not forms:
         return value
     # The longest first: a secret that contains another must not leave its rest readable.
-    pattern = re.compile("|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True)))
-    return _walk(value, pattern)
+    ordered = sorted(forms, key=len, reverse=True)
+    pattern = re.compile("|".join(map(re.escape, ordered)))
+    return _walk(value, lambda text: _without_cut(pattern.sub(MASK, text), ordered))
 
 
 def mask_fields(value: Any) -> Any:
@@ -92,11 +96,23 @@ def _forms(secret: str) -> tuple[str, ...]:
     )
 
 
-def _walk(value: Any, pattern: re.Pattern[str]) -> Any:
+def _without_cut(text: str, forms: Sequence[str]) -> str:
+    """Mask the beginning of a secret that the text ends with."""
+    for form in forms:
+        start = form[:SHORTEST_PART]
+        at = text.find(start, max(0, len(text) - len(form) + 1)) if len(form) > SHORTEST_PART else -1
+        while at >= 0:
+            if form.startswith(text[at:]):
+                return text[:at] + MASK
+            at = text.find(start, at + 1)
+    return text
+
+
+def _walk(value: Any, mask: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return pattern.sub(MASK, value)
+        return mask(value)
     if isinstance(value, Mapping):
-        return {_walk(key, pattern): _walk(item, pattern) for key, item in value.items()}
+        return {_walk(key, mask): _walk(item, mask) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_walk(item, pattern) for item in value]
+        return [_walk(item, mask) for item in value]
     return value

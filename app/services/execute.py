@@ -93,7 +93,8 @@ def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outc
         except Exception as fault:
             # An operation may raise anything: it becomes a row, and the traceback goes to the log only.
             if not isinstance(fault, QuantumError):
-                log.exception("operation_raised")
+                with secrets_in_use(attempt.secrets.values.values()):
+                    log.exception("operation_raised")
             return attempt.fault(fault)
 
 

@@ -73,6 +73,12 @@ def fail_without(context: OperationContext, *, gate: str) -> dict[str, Any]:
     return {"gate": gate}
 
 
+@module.operation("crash", timeout_s=60)
+def crash(context: OperationContext, *, words: str) -> None:
+    """Raise an exception of no known kind that quotes its input."""
+    raise ValueError(words)
+
+
 @module.operation("die", timeout_s=60)
 def die(context: OperationContext) -> dict[str, Any]:
     """Kill the process that executes it, each time: a poison step."""

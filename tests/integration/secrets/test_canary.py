@@ -62,6 +62,7 @@ def test_a_secret_is_used_and_appears_nowhere(rig, database_urls: DatabaseUrls, 
                 "needs": ["echo"],
                 "with": {"condition": False, "message": "refused ${secrets.TOKEN}"},
             },
+            {"id": "crashes", "uses": "testkit.crash", "with": {"words": "broke ${secrets.TOKEN}"}},
         ],
         {"smuggled": "${secrets.TOKEN}"},
     )
@@ -72,6 +73,7 @@ def test_a_secret_is_used_and_appears_nowhere(rig, database_urls: DatabaseUrls, 
     assert steps["echo"]["input"]["message"]["now"] == "${secrets.TOKEN}"
     assert steps["echo"]["output"]["message"]["now"] == "***"
     assert steps["fails"]["error"]["message"] == "refused ***"
+    assert steps["crashes"]["error"]["message"] == "ValueError: broke ***"
 
     events = OutboxRig(database_urls, valkey.url, rig.redis)
     events.relay().turn()
@@ -79,6 +81,7 @@ def test_a_secret_is_used_and_appears_nowhere(rig, database_urls: DatabaseUrls, 
     assert len(rows) > 20
     stored = [rig.redis.dump(key) for key in rig.redis.scan_iter()]
     logs = [path.read_text() for path in rig.folder.glob("*.log")]
+    assert "operation_raised" in "".join(logs)
     for text in [*rows, *map(repr, stored), *logs]:
         assert "canary" not in text
 

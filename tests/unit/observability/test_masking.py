@@ -28,6 +28,18 @@ def test_a_secret_within_another_leaves_no_rest():
 
 
 @pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("at the end sesame-op", "at the end ***"),
+        ("sesame-op is within", "sesame-op is within"),
+        ("sesam", "sesam"),
+    ],
+)
+def test_the_part_of_a_secret_that_an_excerpt_ends_with_is_masked(text, masked):
+    assert mask_values(text, ["sesame-open"]) == masked
+
+
+@pytest.mark.parametrize(
     ("value", "masked"),
     [
         (
