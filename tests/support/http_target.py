@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,8 +40,15 @@ class HttpTarget:
         return f"http://{self.name}"
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of clients that hang up: the tests make them do so."""
+
+    def handle_error(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
 @contextmanager
-def http_target(reply: Callable[[Seen], Reply]) -> Iterator[HttpTarget]:
+def http_target(reply: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> Iterator[HttpTarget]:
     """Serve on a free loopback port until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
@@ -63,7 +71,9 @@ def http_target(reply: Callable[[Seen], Reply]) -> Iterator[HttpTarget]:
         def log_message(self, *_: object) -> None:
             """Keep the test's output clean."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", 0), Handler)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     target = HttpTarget(server.server_address[1], reply)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
