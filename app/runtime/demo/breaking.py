@@ -55,7 +55,7 @@ def flush_broker(stage: Stage, report: Report, client: ApiClient) -> None:
 
 
 def until_middle(client: ApiClient, run_id: str) -> Sight:
-    """Watch a run until some of its legs have ended while others run."""
+    """Look at a run until some of its legs have ended while others run, or it is over."""
     for sight in watch(client, run_id, RUN_WITHIN_S):
         legs = [step for step in sight.steps if step["base"] == "wait" and step["item"] is not None]
         done = sum(step["state"] == "succeeded" for step in legs)
