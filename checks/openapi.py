@@ -1,4 +1,4 @@
-"""Comparison of docs/openapi.json with what the API serves, judged as OpenAPI 3.1: `python -m checks.openapi [--write]`."""
+"""Comparison of docs/openapi.json with what the API serves: `python -m checks.openapi [--write]`."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ class Malformed(BadRequest):
 def parse_json(raw: bytes) -> Any:
     """Return the value of a JSON text; raises Malformed for what RFC 8259 or the database refuses.
 
-    Refused besides bad syntax: NaN or infinite numbers, NUL characters, lone surrogates, nesting beyond `DEEPEST`.
+    Refused besides bad syntax: NaN or infinite numbers, NUL characters, lone surrogates, nesting beyond
+    `DEEPEST`.
     """
     try:
         value = json.loads(raw, parse_constant=_no_constant, parse_float=_finite)

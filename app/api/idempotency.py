@@ -55,7 +55,8 @@ def rendered(status: int, schema: Schema, value: Any, headers: Mapping[str, str]
     return Rendered(status, headers or {}, json.dumps(schema.dump(value), default=str))
 
 
-class _Replay(Exception):  # noqa: N818 - no error: the way out of a transaction that has nothing to do
+class _Replay(Exception):
+    # No error: the way out of a transaction that has nothing to do.
     def __init__(self, answer: Rendered) -> None:
         super().__init__("the request was answered before")
         self.answer = answer
@@ -72,7 +73,7 @@ class _KeyedReceipt:
     answer: Rendered | None = field(default=None)
 
     def open(self, connection: Connection) -> None:
-        """Claim the key for this transaction; raises when it is claimed, used for other content, or answered."""
+        """Claim the key for this transaction; raises when it is claimed, spent elsewhere, or answered."""
         caller = actor()
         claim = store.claim(connection, caller.tenant_id, str(caller.user_id), self.route, self.key)
         kept = claim.stored

@@ -155,7 +155,7 @@ def _accepted_answer(outcome: Outcome) -> Rendered:
 
 
 def _refuse_all(results: dict[int, Outcome]) -> None:
-    """Raise InvalidInput with the faults of every item, when there is one; inside the transaction, so none is kept."""
+    """Raise InvalidInput with the faults of every item, if any: inside the transaction, so none is kept."""
     faults: list[Fault] = []
     for index, outcome in sorted(results.items()):
         error = outcome.error

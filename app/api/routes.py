@@ -70,7 +70,7 @@ ANYBODY: Final = Access(public=True)
 SIGNED_IN: Final = Access()
 
 
-def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
+def endpoint(
     blueprint: Blueprint,
     rule: str,
     access: Access | str,
@@ -88,38 +88,24 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
 ) -> Callable[[View], View]:
     """Register the decorated view under `rule`, such as "GET /runs/<uuid:run_id>".
 
-    A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes` needs
-    If-Match, `tagged` answers carry an ETag. `document` describes a body that the view reads by itself. `errors`
-    adds to the statuses that follow from these facts.
+    A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
+    needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
+    `errors` adds to the statuses that follow.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
-    takes_body = body is not None or document is not None
-    statuses = {
-        *errors,
-        *({401, 429} if not guard.public else ()),
-        *({403} if guard.permission else ()),
-        *({404} if "<" in path else ()),
-        *({413, 415, 422} if takes_body else ()),
-        *({422} if query is not None else ()),
-        *({409, 422} if creates else ()),
-        *({412, 428} if changes else ()),
-        *(400, 500, 503),
-    }
+    statuses = _statuses(guard, path, body or document, query, creates, changes) | set(errors)
+    references = {code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)}
+    # Not by `alt_response`: each one would be one more call on every request.
+    described: dict[str, Any] = {"security": _security(guard), "responses": references}
+    described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
+    if document is not None:
+        described["requestBody"] = document
     headers = {
         **_REQUEST_ID_HEADER,
         **(_ETAG_HEADER if tagged or changes else {}),
         **(_LOCATION_HEADER if creates and status in (201, 202) else {}),
     }
-    described: dict[str, Any] = {
-        "security": [] if guard.public else [{"bearer": []}],
-        # Written here once: each `alt_response` of flask-smorest would be one more call on every request.
-        "responses": {code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)},
-    }
-    if creates or changes:
-        described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
-    if document is not None:
-        described["requestBody"] = document
 
     def register(view: View) -> View:
         wrapped = blueprint.response(status, answer, headers=headers)(view)
@@ -136,8 +122,28 @@ def endpoint(  # noqa: PLR0913 - one keyword for each fact of a route
     return register
 
 
+def _security(guard: Access) -> list[dict[str, list[str]]]:
+    return [] if guard.public else [{"bearer": []}]
+
+
+def _statuses(
+    guard: Access, path: str, body: object, query: object, creates: bool, changes: bool
+) -> set[int]:
+    """Return the error statuses that follow from what a route takes."""
+    return {
+        *(400, 500, 503),
+        *({401, 429} if not guard.public else ()),
+        *({403} if guard.permission else ()),
+        *({404} if "<" in path else ()),
+        *({413, 415, 422} if body is not None else ()),
+        *({422} if query is not None else ()),
+        *({409, 422} if creates else ()),
+        *({412, 428} if changes else ()),
+    }
+
+
 def _guarded(view: View, guard: Access, largest_body: int) -> View:
-    """Return the view behind its guard: nothing of the request's body is read for a caller who may not call."""
+    """Return the view behind its guard: no body is read for a caller who may not call."""
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:

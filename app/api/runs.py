@@ -110,9 +110,10 @@ def _reason() -> str | None:
     if not request.get_data(cache=True):
         return None
     try:
-        return _CANCEL.load(read_document()).get("reason")
+        reason: str | None = _CANCEL.load(read_document()).get("reason")
     except ValidationError as wrong:
         raise InvalidInput(tuple(faults_of(wrong.normalized_messages()))) from wrong
+    return reason
 
 
 def _repaired(run: Run) -> Rendered:

@@ -21,7 +21,7 @@ blueprint = Blueprint("workflows", "Named, versioned, immutable graph templates.
 
 
 def definition_components() -> dict[str, Any]:
-    """Return the definition's JSON Schema as components of the OpenAPI document, which its references must name."""
+    """Return the definition's JSON Schema as components of the document, which its references must name."""
     text = json.dumps(definition_schema()).replace("#/$defs/", "#/components/schemas/Definition_")
     schema = json.loads(text)
     parts = {f"Definition_{name}": part for name, part in schema.pop("$defs", {}).items()}

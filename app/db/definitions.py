@@ -130,7 +130,7 @@ def modules_after(
 ) -> list[ModuleRow]:
     """Return modules behind (name, version) in byte order."""
     rows = _after(connection, "modules", _MODULE, 'version COLLATE "C"', tenant_id, name, version, limit)
-    return [ModuleRow(*row) for row in rows]
+    return [ModuleRow(**row._mapping) for row in rows]
 
 
 def workflows_after(
@@ -138,7 +138,7 @@ def workflows_after(
 ) -> list[WorkflowRow]:
     """Return definitions behind (name, version) in byte order."""
     rows = _after(connection, "workflows", _WORKFLOW, "version", tenant_id, name, version, limit)
-    return [WorkflowRow(*row) for row in rows]
+    return [WorkflowRow(**row._mapping) for row in rows]
 
 
 def types_after(
@@ -146,18 +146,19 @@ def types_after(
 ) -> list[TypeRow]:
     """Return intent types behind (name, version) in byte order."""
     rows = _after(connection, "intent_types", _TYPE, "version", tenant_id, name, version, limit)
-    return [TypeRow(*row) for row in rows]
+    return [TypeRow(**row._mapping) for row in rows]
 
 
 def newest_module(connection: Connection, tenant_id: UUID, name: str) -> ModuleRow | None:
     """Return the module registered last under `name`."""
     row = connection.execute(
         text(
-            f"SELECT {_MODULE} FROM modules WHERE tenant_id = :tenant AND name = :name ORDER BY id DESC LIMIT 1"
-        ),  # noqa: S608 - constants
+            "SELECT name, version, manifest, created_at FROM modules"
+            " WHERE tenant_id = :tenant AND name = :name ORDER BY id DESC LIMIT 1"
+        ),
         {"tenant": tenant_id, "name": name},
     ).first()
-    return ModuleRow(*row) if row else None
+    return ModuleRow(**row._mapping) if row else None
 
 
 def find_workflow(
@@ -165,13 +166,13 @@ def find_workflow(
 ) -> WorkflowRow | None:
     """Return the definition, the newest version when `version` is None."""
     row = _find(connection, "workflows", _WORKFLOW, tenant_id, name, version)
-    return WorkflowRow(*row) if row else None
+    return WorkflowRow(**row._mapping) if row else None
 
 
 def find_type(connection: Connection, tenant_id: UUID, name: str, version: int | None) -> TypeRow | None:
     """Return the intent type, the newest version when `version` is None."""
     row = _find(connection, "intent_types", _TYPE, tenant_id, name, version)
-    return TypeRow(*row) if row else None
+    return TypeRow(**row._mapping) if row else None
 
 
 def _find(

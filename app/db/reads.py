@@ -59,7 +59,7 @@ def page_intents(
 def page_runs(
     connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
 ) -> Page[Document]:
-    """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, `created_after`, `created_before`."""
+    """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, or times as for intents."""
     conditions = {
         "state": " AND r.state = :state",
         "type": " AND r.type_name = :type",
@@ -159,8 +159,8 @@ def events_after(
 ) -> list[Document]:
     """Return events behind a position, in its order."""
     query = (
-        "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, created_at AS time, position FROM events"
-        " WHERE tenant_id = :tenant AND position > :after"
+        "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, created_at AS time, position"
+        " FROM events WHERE tenant_id = :tenant AND position > :after"
     )
     query += " AND type = :type" if kind is not None else ""
     query += " AND subject = :subject" if subject is not None else ""
@@ -190,7 +190,7 @@ def _by_time(
     wanted: PageRequest,
     filters: Filters,
 ) -> Page[Document]:
-    """Return a page ordered by id, which is ordered by time; time bounds become bounds of the id for the index."""
+    """Return a page ordered by id, hence by time; bounds of time become bounds of the id for the index."""
     values: dict[str, Any] = {"tenant": tenant_id, "limit": wanted.limit + 1}
     for name, condition in conditions.items():
         if filters.get(name) is not None:
@@ -209,7 +209,7 @@ def _by_time(
         # The labels of intents have the same bounds: else a merge join reads them all from the newest on.
         same = bounds if labelled == f"{alias}.id" else {}
         query += (
-            f" AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = {alias}.tenant_id"
+            f" AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = {alias}.tenant_id"  # noqa: S608 - constants
             f" AND l.intent_id = {labelled} AND l.key = :label_key"
             f"{' AND l.value = :label_value' if separator else ''}"
             f"{''.join(f' AND l.intent_id {sign} :{name}' for name, sign in same.items())})"

@@ -80,9 +80,10 @@ def put(
         text(
             "INSERT INTO secrets (tenant_id, name, nonce, ciphertext, created_by)"
             " VALUES (:tenant, :name, :nonce, :ciphertext, :user)"
-            " ON CONFLICT (tenant_id, name) DO UPDATE SET nonce = excluded.nonce, ciphertext = excluded.ciphertext,"
+            " ON CONFLICT (tenant_id, name) DO UPDATE"
+            "  SET nonce = excluded.nonce, ciphertext = excluded.ciphertext,"
             "  version = secrets.version + 1, updated_at = clock_timestamp()"
-            f" RETURNING {_COLUMNS}"
+            " RETURNING name, version, created_at, updated_at"
         ),
         {
             "tenant": tenant_id,

@@ -37,7 +37,8 @@ def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mar
     connection.execute(
         text(
             "INSERT INTO audit_records (tenant_id, actor, action, subject, detail, request_id, source_ip)"
-            " VALUES (:tenant, CAST(:actor AS jsonb), :action, :subject, CAST(:detail AS jsonb), :request_id, :source_ip)"
+            " VALUES (:tenant, CAST(:actor AS jsonb), :action, :subject, CAST(:detail AS jsonb),"
+            " :request_id, :source_ip)"
         ),
         values,
     )
@@ -45,14 +46,16 @@ def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mar
         return
     connection.execute(
         text(
-            "SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('|', 'events', CAST(:tenant AS text), :subject), 7))"
+            "SELECT pg_advisory_xact_lock("
+            "hashtextextended(concat_ws('|', 'events', CAST(:tenant AS text), :subject), 7))"
         ),
         values,
     )
     connection.execute(
         text(
             "SELECT emit_event(CAST(:tenant AS uuid), :subject,"
-            " (SELECT COALESCE(max(seq), 0) + 1 FROM events WHERE tenant_id = :tenant AND subject = :subject),"
+            " (SELECT COALESCE(max(seq), 0) + 1 FROM events"
+            "   WHERE tenant_id = :tenant AND subject = :subject),"
             " :type, CAST(:detail AS jsonb), CAST(:actor AS jsonb))"
         ),
         {**values, "type": mark.event},

@@ -93,7 +93,8 @@ def set_roles(connection: Connection, tenant_id: UUID, user_id: UUID, roles: Ite
     values = {"tenant": tenant_id, "id": user_id, "roles": sorted(roles)}
     connection.execute(
         text(
-            "DELETE FROM user_roles WHERE tenant_id = :tenant AND user_id = :id AND role <> ALL(CAST(:roles AS text[]))"
+            "DELETE FROM user_roles"
+            " WHERE tenant_id = :tenant AND user_id = :id AND role <> ALL(CAST(:roles AS text[]))"
         ),
         values,
     )

@@ -7,7 +7,7 @@ from app.domain.identity import PERMISSIONS, Actor, is_allowed
 
 
 def authorize(actor: Actor, permission: str) -> None:
-    """Return when `actor` holds `permission`; raises Forbidden otherwise, LookupError for a permission unknown."""
+    """Return when `actor` holds `permission`; raises Forbidden, or LookupError for an unknown permission."""
     if permission not in PERMISSIONS:
         raise LookupError(f"no permission is called {permission!r}")
     if not is_allowed(actor, permission):

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 @dataclass(frozen=True, slots=True)
 class SigningKeys:
-    """One Ed25519 pair; `key_id` names it in the header of each token, so that a later key can stand beside it."""
+    """One Ed25519 pair; `key_id` names it in each token's header, so that a later key can stand beside it."""
 
     private: Ed25519PrivateKey = field(repr=False)
     public: Ed25519PublicKey = field(repr=False)

@@ -19,8 +19,8 @@ def hash_password(password: str) -> str:
 def verify_password(password_hash: str | None, password: str) -> bool:
     """Tell whether `password` made `password_hash`.
 
-    Without a hash (no such user) the same work is done on a hash of nothing, so that an answer's delay does not
-    tell who has an account.
+    Without a hash (no such user) the same work is done on a hash of nothing, so that an answer's delay does
+    not tell who has an account.
     """
     try:
         _HASHER.verify(password_hash or _unmatchable(), password)

@@ -66,7 +66,8 @@ def change_user(
 ) -> User:
     """Change a user; a new password or a closed account ends its sessions.
 
-    Raises NotFound, PreconditionFailed, InvalidInput, or Conflict when the tenant would lose its last administrator.
+    Raises NotFound, PreconditionFailed, InvalidInput, or Conflict when the tenant would lose its last
+    administrator.
     """
     roles = frozenset(changes["roles"]) if "roles" in changes else None
     _grantable(actor, roles or frozenset())

@@ -26,7 +26,7 @@ from workflows.plan import compile_plan
 
 @dataclass(frozen=True)
 class Installed:
-    """What the operator installed: modules with their operations, built-in workflows with their intent types."""
+    """What the operator installed: modules with operations, built-in workflows with their intent types."""
 
     registry: ModuleRegistry
     catalogue: Catalogue
@@ -52,14 +52,15 @@ class Installed:
 
     def refuse_names(self, name: str, at: str) -> None:
         """Raise InvalidInput when a built-in workflow or intent type has this name."""
-        if any(name == each.name for each in (*self.catalogue.workflows, *self.catalogue.intent_types)):
+        built_in = {each.name for each in self.catalogue.workflows}
+        if name in built_in | {each.name for each in self.catalogue.intent_types}:
             raise InvalidInput.at(at, "reserved", f"{name} is built in")
 
 
 def register_workflow(
     installed: Installed, database: Database, actor: Actor, document: Any, receipt: Receipt = NO_RECEIPT
 ) -> dict[str, Any]:
-    """Check, compile, keep a definition; raises InvalidInput with each fault, Conflict when the version exists."""
+    """Check, compile, keep a definition; raises InvalidInput with each fault, or Conflict."""
     with database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
         made = add_workflow(installed, connection, actor, document)

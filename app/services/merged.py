@@ -1,4 +1,4 @@
-"""One list out of what is installed and what the tenant registered."""
+"""One list out of two: what is installed, what the tenant registered."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def merge(
 
     With `name` the list holds the versions of that name only.
     """
-    after: Place = start if wanted.after is None else tuple(decode_cursor(wanted.after, 2))  # type: ignore[assignment]  # two, as asked for
+    after = start
+    if wanted.after is not None:
+        first, second = decode_cursor(wanted.after, 2)
+        after = (first, second)
     if name is not None:
         after = max(after, (name, start[1]))
     found = [item for item in installed if place(item) > after]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from sqlalchemy import Connection
+from app.db.engine import Connection
 
 
 class Receipt(Protocol):

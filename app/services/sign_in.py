@@ -55,8 +55,8 @@ class SignedIn:
 def sign_in(database: Database, slug: str, email: str, password: str, origin: Origin) -> SignedIn:
     """Return a new session of the user; raises Unauthenticated, or RateLimited after too many failures.
 
-    The attempt is recorded before it is judged, so that parallel guesses cannot slip below the limit. Tenant, user
-    or password being wrong gives one and the same answer after the same work.
+    The attempt is recorded before it is judged, so that parallel guesses cannot slip below the limit. Tenant,
+    user or password being wrong gives one answer after the same work.
     """
     email = email.lower()
     user_key, address_key = _key("user", slug, email), _key("address", origin.source_ip or "")
@@ -133,5 +133,5 @@ def _refused() -> Unauthenticated:
 
 
 def _key(*parts: str) -> str:
-    """Return the key under which attempts are counted: a hash, so that no address stands in a global relation."""
+    """Return the key under which attempts are counted: a hash, so no address stands in a global relation."""
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -37,7 +36,9 @@ def broker() -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="module")
-def rig(broker: ValkeyServer, database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig(
+    broker: ValkeyServer, database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rig]:
     """The platform's processes on it."""
     folder = tmp_path_factory.mktemp("redis-stopped")
     environ = {

@@ -1,4 +1,4 @@
-"""Schemathesis over the served OpenAPI, signed in: no 5xx, no undocumented answer, most operations succeed."""
+"""Schemathesis over the served OpenAPI, signed in: no 5xx, no undocumented answer, most succeed."""
 
 from __future__ import annotations
 
@@ -61,7 +61,13 @@ class Seeds:
         self.intent, self.run = self._submitted()
         self.caller.put("/secrets/SEED", {"value": "x"})
         workflow = {"name": "seed.flow", "version": 1, "steps": [STEP]}
-        kind = {"name": "seed.type", "version": 1, "spec_schema": {}, "workflow_name": "seed.flow", "workflow_version": 1}  # fmt: skip
+        kind = {
+            "name": "seed.type",
+            "version": 1,
+            "spec_schema": {},
+            "workflow_name": "seed.flow",
+            "workflow_version": 1,
+        }
         module = {"name": "seed", "version": "1", "workflows": [workflow], "intent_types": [kind]}
         assert self.caller.post("/modules", module).status_code == 201
         self.user = self.caller.get("/me").get_json()["user_id"]

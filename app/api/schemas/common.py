@@ -16,7 +16,6 @@ SLUG: Final = r"^[a-z][a-z0-9-]{1,62}$"
 DOTTED: Final = r"^[a-z][a-z0-9_]{0,62}(\.[a-z][a-z0-9_]{0,62}){0,3}$"
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2200, 1, 1, tzinfo=UTC)
-SECRET_NAME: Final = r"^[A-Za-z][A-Za-z0-9_]{0,62}$"
 
 
 def text(pattern: str | None = None, longest: int = LONGEST_TEXT, **options: Any) -> fields.String:
@@ -42,14 +41,14 @@ class _Pattern(validate.Regexp):
 
     def __call__(self, value: Any) -> Any:
         if self.regex.fullmatch(value) is None:
-            raise ValidationError(f"must match {self.regex.pattern}")
+            raise ValidationError(f"must match {self.regex.pattern!r}")
         return value
 
 
 class JsonObject(fields.Field[Any]):
     """Any JSON object, untouched."""
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> Any:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
         if not isinstance(value, dict):
             raise ValidationError("must be an object")
         return value

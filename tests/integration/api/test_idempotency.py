@@ -1,4 +1,4 @@
-"""A creating request that is sent again gets its first answer again, and nothing is made twice."""
+"""A creating request that is sent again gets its first answer again: nothing is made twice."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import pytest
 
 from app.services.receipts import Receipt
 from tests.support.http_api import Caller, Platform, assert_problem, echo
+
+STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 
 def _intents(caller: Caller, label: str) -> int:
@@ -109,12 +111,12 @@ def test_many_at_once_make_one(admin: Caller) -> None:
     ("path", "body"),
     [
         ("/users", {"email": "once@example.org", "password": "0123456789", "roles": ["viewer"]}),
-        ("/workflows", {"name": "once", "version": 1, "steps": [{"id": "a", "uses": "core.echo", "with": {"message": 1}}]}),
+        ("/workflows", {"name": "once", "version": 1, "steps": [STEP]}),
         ("/modules", {"name": "once", "version": "1.0"}),
         ("/intents:batch", {"items": [echo(), echo(spec={})]}),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
-)  # fmt: skip
+)
 def test_every_creating_route_replays(admin: Caller, path: str, body: Any) -> None:
     first = admin.post(path, body, Idempotency_Key="each")
     assert first.status_code in (200, 201), first.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -101,17 +102,21 @@ def test_a_module_is_registered_whole_or_not_at_all(admin: Caller) -> None:
     assert_problem(admin.post("/modules", {"name": "half", "version": "1", "intent_types": [remote]}), 422)
 
 
+def _step(name: str, **more: Any) -> dict[str, Any]:
+    return {"id": name, "uses": "core.echo", "with": {"message": 1}, **more}
+
+
 @pytest.mark.parametrize(
     ("steps", "pointer"),
     [
-        ([{"id": "a", "uses": "core.echo", "needs": ["b"]}, {"id": "b", "uses": "core.echo", "needs": ["a"]}], "/steps/0/needs"),
+        ([_step("a", needs=["b"]), _step("b", needs=["a"])], "/steps/0/needs"),
         ([{"id": "a", "uses": "no.such"}], "/steps/0/uses"),
-        ([{"id": "a", "uses": "core.echo", "with": {"message": "${1 +}"}}], "/steps/0/with/message"),
-        ([{"id": "a", "uses": "core.echo", "with": {"message": "${steps.b.output}"}}, {"id": "b", "uses": "core.echo"}], "/steps/0/with/message"),
+        ([_step("a", **{"with": {"message": "${1 +}"}})], "/steps/0/with/message"),
+        ([_step("a", **{"with": {"message": "${steps.b.output}"}}), _step("b")], "/steps/0/with/message"),
         ([], "/steps"),
     ],
     ids=["cycle", "operation", "cel", "reference", "empty"],
-)  # fmt: skip
+)
 def test_bad_definitions_name_their_place(admin: Caller, steps: list[Any], pointer: str) -> None:
     problem = assert_problem(admin.post("/workflows", {"name": "bad", "version": 1, "steps": steps}), 422)
     assert pointer in [fault["pointer"] for fault in problem["errors"]], problem
@@ -119,7 +124,8 @@ def test_bad_definitions_name_their_place(admin: Caller, steps: list[Any], point
 
 def test_yaml_cannot_unfold_or_smuggle(admin: Caller) -> None:
     headers = {"Content-Type": "application/yaml"}
-    for raw in (b"a: &x [1]\nb: *x\n", b"a: !!python/object:os.system x", b"a: 2020-01-01", b"a: .nan", b"\x00"):
+    unfolding, smuggling = b"a: &x [1]\nb: *x\n", b"a: !!python/object:os.system x"
+    for raw in (unfolding, smuggling, b"a: 2020-01-01", b"a: .nan", b"\x00"):
         assert_problem(admin.call("POST", "/workflows", data=raw, headers=headers), 400)
     assert_problem(admin.post("/workflows", {"name": "core.echo", "version": 1, "steps": []}), 422)
 
@@ -132,14 +138,10 @@ def test_secrets_are_written_never_read(
     assert all(value not in answer.text for answer in answers)
     stranger.put("/secrets/TOKEN", {"value": "another"})
     read = secret_reader(platform.parts.box, platform.parts.database)
-    from uuid import UUID  # noqa: PLC0415 - needed here only
-
     assert read(UUID(admin.tenant_id), ["TOKEN", "MISSING"]) == {"TOKEN": value}
     owner = Database(settings.database_url)
     with owner.tenant(UUID(admin.tenant_id)) as connection:
-        row = connection.exec_driver_sql(
-            "SELECT ciphertext, nonce FROM secrets WHERE name = 'TOKEN'"
-        ).one()
+        row = connection.exec_driver_sql("SELECT ciphertext, nonce FROM secrets WHERE name = 'TOKEN'").one()
     assert value.encode() not in bytes(row.ciphertext)
     admin.put("/secrets/TOKEN", {"value": "changed"})
     assert read(UUID(admin.tenant_id), ["TOKEN"]) == {"TOKEN": "changed"}
