@@ -80,8 +80,7 @@ def repair(stage: Stage, report: Report, client: ApiClient) -> str:
     """Tenant B's target is down: the run fails, is repaired by an operator's retry; returns the run's id."""
     url = f"http://127.0.0.1:{stage.target_port}/stock"
     run_id = submit(client, "http.request", {"url": url, "timeout_s": 5})
-    with watching(stage.settings.broker_url, stage.settings.worker_queues) as broker:
-        first = follow(report, client, run_id)
+    first = follow(report, client, run_id)
     report.claim("with its target down the run failed", first.run["state"] == "failed")
     tries = _attempts(client, run_id)
     report.claim(
@@ -90,7 +89,6 @@ def repair(stage: Stage, report: Report, client: ApiClient) -> str:
     )
     listed = {run["id"] for run in client.items("/runs", state="failed")}
     report.claim("it is listed as failed", run_id in listed)
-    report.claim("its steps travelled as a real chain, seen in the broker", broker.flight.chains)
     report.say(f"the target starts on 127.0.0.1:{stage.target_port}; an operator retries the run")
     with serving(stage.target_port):
         client.post(f"/runs/{run_id}:retry")
