@@ -28,7 +28,7 @@ def kill_worker(stage: Stage, report: Report, client: ApiClient) -> str:
         run_id = submit(client, "demo.fan", {"width": LEGS, "seconds": LEG_S})
         middle = until_middle(client, run_id)
         worker = stage.supervisor.pids()["worker"]
-        os.kill(worker, signal.SIGKILL)
+        os.killpg(worker, signal.SIGKILL)  # with its pool: a child left alive could still finish its step
         ended, total = totals(step_lines(middle.steps))
         report.say(f"worker {worker} was killed with -9 when {ended} of {total} steps had ended")
         running = [step["key"] for step in middle.steps if step["state"] == "running"]
