@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,7 @@ COPIED = (
     "Procfile",
 )
 TEST_WITHIN_S = 120
+AT_ONCE = 2
 FAILED, KILLED_BY_TIME = 1, -1
 """pytest's exit code for failed tests; ours for a test that hung, which also tells the break."""
 
@@ -100,7 +102,12 @@ def run_tests(
     tests: Sequence[str], copy: Path, cluster: Cluster | None, within_s: float = TEST_WITHIN_S
 ) -> tuple[int, str]:
     """Run tests in the copy; return pytest's exit code, or `KILLED_BY_TIME`, with their output."""
-    environ = {**inherited_environment(), "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    environ = {
+        **inherited_environment(),
+        "PYTHONPATH": str(copy),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the mutants' tests need none; loading them takes seconds
+    }
     if cluster is not None:
         environ[CLUSTER_VARIABLE] = cluster.to_json()
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
@@ -125,22 +132,31 @@ def run_tests(
 
 
 def run(mutants: Sequence[Mutant], cluster: Cluster | None) -> int:
-    """Judge all mutants; return 0 when each one was killed by its test."""
+    """Judge all mutants, two at a time; return 0 when each one was killed by its test."""
     with tree_copy() as copy:
         tests = list(dict.fromkeys(mutant.test for mutant in mutants))
         code, output = run_tests(tests, copy, cluster, within_s=len(tests) * TEST_WITHIN_S)
         if code != 0:  # a test that fails anyway would kill every mutant
             print(f"without any mutant:\n{output[-4000:]}", flush=True)
             return 1
-        verdicts = []
-        for mutant in mutants:
+    left = list(reversed(mutants))
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        rows = list(pool.map(lambda _: _judge_some(left, cluster), range(AT_ONCE)))
+    verdicts = [verdict for row in rows for verdict in row]
+    killed = sum(verdict.fate == "killed" for verdict in verdicts)
+    print(f"{killed} passed, {len(verdicts) - killed} failed")
+    return 0 if killed == len(verdicts) == len(mutants) else 1
+
+
+def _judge_some(left: list[Mutant], cluster: Cluster | None) -> list[Verdict]:
+    """Take mutants from `left` until none is there, over one copy of the tree."""
+    verdicts = []
+    with tree_copy() as copy, contextlib.suppress(IndexError):  # nothing left to take
+        while True:
+            mutant = left.pop()
             began = time.monotonic()
             verdict = judge(mutant, copy, cluster)
             verdicts.append(verdict)
-            print(
-                f"{verdict.fate:<9} {time.monotonic() - began:5.1f} s  {mutant.name} {verdict.words}",
-                flush=True,
-            )
-    killed = sum(verdict.fate == "killed" for verdict in verdicts)
-    print(f"{killed} passed, {len(verdicts) - killed} failed")
-    return 0 if killed == len(verdicts) else 1
+            took = time.monotonic() - began
+            print(f"{verdict.fate:<9}{took:6.1f} s  {mutant.name} {verdict.words}", flush=True)
+    return verdicts
