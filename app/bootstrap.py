@@ -81,15 +81,16 @@ def build_celery(settings: Settings) -> QuantumCelery:
     """Return the Celery application of workers, beat and Flower; nothing connects yet."""
     configure_logging(settings.log_level, settings.log_format, process="celery")
     app = create_celery(settings)
-    app.container = CeleryParts(settings)
+    app.container = CeleryParts(settings, app)
     return app
 
 
 class CeleryParts:
     """The parts of one Celery process, made when it first asks; a forked child makes its own connections."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, app: QuantumCelery) -> None:
         self._settings = settings
+        self._app = app
         self._plans = PlanCache()
         # Made before the pool forks: parent and children are one boot, and share what the modules hold.
         self._boot = new_id()
@@ -126,7 +127,7 @@ class CeleryParts:
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
-        engine = Engine(Database(settings.database_url), self._plans, CanvasProducer(link))
+        engine = Engine(Database(settings.database_url), self._plans, CanvasProducer(self._app, link))
         return Dispatch(engine, Database(settings.database_system_url, "system"))
 
 
@@ -137,10 +138,10 @@ def build_platform(settings: Settings) -> Database:
 
 def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     """Return the acceptance of intents for an API process, whose sending runs in a thread of its own."""
-    create_celery(settings, socket_timeout_s=API_SOCKET_TIMEOUT_S)
+    app = create_celery(settings, socket_timeout_s=API_SOCKET_TIMEOUT_S)
     link = BrokerLink(_epoch_reader(settings), time.monotonic)
     plans = PlanCache()
-    engine = Engine(database, plans, CanvasProducer(link))
+    engine = Engine(database, plans, CanvasProducer(app, link))
     registry = ModuleRegistry(load_modules(settings.extra_modules))
     return SubmitDeps(engine, TypeBook(load_catalogue(), registry, plans), SendThread(link), new_id)
 

@@ -13,6 +13,7 @@ STEP_TASK = "quantum.step"
 TASK_MODULES = ("tasks.steps",)
 WORKER_STEP = "tasks.heartbeat:HeartStep"
 EXCHANGE = Exchange("quantum", type="direct")
+REDIS_TRANSPORT = "app.messaging.redis_transport:Transport"
 COUNTER = "app.messaging.chord_counter:ChordCounter"
 # Running steps are guarded by leases in PostgreSQL, so a redelivery after an hour only meets a refused claim.
 VISIBILITY_TIMEOUT_S = 3600
@@ -64,7 +65,7 @@ WORKER: dict[str, Any] = {
     "task_acks_late": True,
     "task_reject_on_worker_lost": True,
     "worker_prefetch_multiplier": 1,
-    "worker_send_task_events": True,  # for Flower
+    "worker_send_task_events": False,  # a running Flower turns them on; nobody else listens
     "worker_disable_rate_limits": True,
     "worker_hijack_root_logger": False,
     "worker_redirect_stdouts": False,
@@ -92,4 +93,9 @@ def _transport(broker_url: str, socket_timeout_s: float) -> dict[str, Any]:
         "socket_keepalive": True,
         "health_check_interval": 10,
     }
-    return {"broker_transport_options": options, "broker_connection_timeout": 2.0, **results}
+    return {
+        "broker_transport": REDIS_TRANSPORT,
+        "broker_transport_options": options,
+        "broker_connection_timeout": 2.0,
+        **results,
+    }
