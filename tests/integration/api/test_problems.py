@@ -8,9 +8,11 @@ from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flask_jwt_extended import create_access_token
 
 from tests.support.http_api import PREFIX, Caller, Platform, assert_problem, echo
+from tests.support.waiting import eventually
 
 NESTED = "[" * 5000 + "]" * 5000
 JSON = {"Content-Type": "application/json"}
@@ -90,13 +92,14 @@ def _forged(admin: Caller, platform: Platform, **changes: Any) -> dict[str, str]
     claims = jwt.decode(admin.token or "", options={"verify_signature": False}) | changes
     return {
         "none": jwt.encode(claims, None, algorithm="none"),
-        "other key": jwt.encode(claims, "x" * 32, algorithm="HS256"),
+        "other algorithm": jwt.encode(claims, "x" * 32, algorithm="HS256"),
+        "other key": jwt.encode(claims, Ed25519PrivateKey.generate(), algorithm="EdDSA"),
         "cut": (admin.token or "")[:-4],
         "no token": "",
     }
 
 
-@pytest.mark.parametrize("fault", ["none", "other key", "cut", "no token"])
+@pytest.mark.parametrize("fault", ["none", "other algorithm", "other key", "cut", "no token"])
 def test_forged_tokens(admin: Caller, platform: Platform, fault: str) -> None:
     token = _forged(admin, platform)[fault]
     answer = Caller(platform.app, token or None).get("/me")
@@ -112,6 +115,18 @@ def test_expired_tokens(admin: Caller, platform: Platform) -> None:
         )
     problem = assert_problem(Caller(platform.app, token).get("/me"), 401)
     assert "expired" in problem["detail"]
+
+
+def test_a_remembered_token_ends_too(admin: Caller, platform: Platform) -> None:
+    claims = jwt.decode(admin.token or "", options={"verify_signature": False})
+    own = {name: claims[name] for name in ("tid", "tenant", "email", "roles")}
+    with platform.app.app_context():
+        token = create_access_token(
+            claims["sub"], additional_claims=own, expires_delta=timedelta(seconds=1.5)
+        )
+    caller = Caller(platform.app, token)
+    assert caller.get("/me").status_code == 200
+    eventually(lambda: caller.get("/me").status_code == 401, within=5, what="the token ends")
 
 
 def test_request_ids_come_back(admin: Caller) -> None:
