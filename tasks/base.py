@@ -61,6 +61,7 @@ class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
     acks_late = True
     ignore_result = True
     typing = False
+    throws = (StepFailed,)  # told by events and rows; Celery need not log its traceback
     Request = StepRequest
 
     def execute(self, message: StepMessage) -> str:
