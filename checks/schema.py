@@ -24,7 +24,8 @@ SECTIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         "constraints",
-        """SELECT format('%s %s %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
+        """SELECT format('%s %s %s', coalesce(nullif(conrelid, 0)::regclass::text, contypid::regtype::text),
+             conname, pg_get_constraintdef(oid))
            FROM pg_constraint
            WHERE connamespace = 'public'::regnamespace AND contype IN ('c', 'f', 'p', 'u')""",
     ),

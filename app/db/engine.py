@@ -26,12 +26,12 @@ IDLE_IN_TRANSACTION_MS = 60_000
 CONNECT_TIMEOUT_S = 5
 ILLEGAL_TRANSITION = "QP001"
 
-# Plans of the SQL functions are made while a table may still be small; a sequential scan kept in a cached
-# plan would be slow for as long as the connection lives, and no statement of ours wants one.
+# The statements inside the SQL functions go by keys: one plan serves all values, planning each time would cost more
+# than executing. The plan may be made while a table is small, so a sequential scan must not seem cheap.
 _OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
     f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
-    " -c enable_seqscan=off -c jit=off -c timezone=UTC"
+    " -c enable_seqscan=off -c plan_cache_mode=force_generic_plan -c jit=off -c timezone=UTC"
 )
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its types are missing

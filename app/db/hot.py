@@ -93,7 +93,7 @@ def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
             lease.worker,
         ),
     )[0]
-    return Claim(*row)
+    return Claim(*row) if row[0] == "claimed" else Claim(row[0], 0, 0, 0, "", None, None)
 
 
 def finish_step(

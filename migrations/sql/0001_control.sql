@@ -157,7 +157,7 @@ BEGIN
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
   IF r.id IS NULL OR r.version <> p_version OR r.state <> 'failed' THEN
     RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
-                             ELSE 'illegal' END, r.state, r.version, 0;
+                             ELSE 'illegal' END, r.state::text, r.version, 0;
     RETURN;
   END IF;
   keys := ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run
@@ -206,7 +206,7 @@ BEGIN
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
   IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('queued', 'running') THEN
     RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
-                             WHEN r.state = 'cancelling' THEN 'ok' ELSE 'illegal' END, r.state, r.version;
+                             WHEN r.state = 'cancelling' THEN 'ok' ELSE 'illegal' END, r.state::text, r.version;
     RETURN;
   END IF;
   UPDATE run_steps SET state = 'cancelled', error = why, finished_at = clock_timestamp(), sent_at = NULL

@@ -33,13 +33,14 @@ BEGIN
     SELECT e.tenant_id, e.subject, e.seq,
            max(e.created_at) OVER (PARTITION BY e.tenant_id, e.subject ORDER BY e.seq) AS moment
     FROM events e JOIN oldest o ON e.tenant_id = o.tenant_id AND e.subject = o.subject AND e.seq <= o.seq
-    WHERE e.position IS NULL
+    WHERE coalesce(e.position, 0) = 0  -- by key, not by the list of unnumbered events, for each of them
   ), placed AS MATERIALIZED (
     SELECT tenant_id, subject, seq, nextval('event_positions') AS position
     FROM (SELECT * FROM ranked ORDER BY moment, tenant_id, subject, seq) ordered
   )
   UPDATE events e SET position = p.position
-  FROM placed p WHERE e.tenant_id = p.tenant_id AND e.subject = p.subject AND e.seq = p.seq AND e.position IS NULL;
+  FROM placed p WHERE e.tenant_id = p.tenant_id AND e.subject = p.subject AND e.seq = p.seq
+    AND coalesce(e.position, 0) = 0;
   GET DIAGNOSTICS numbered = ROW_COUNT;
   RETURN numbered;
 END $$;

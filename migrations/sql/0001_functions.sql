@@ -134,13 +134,12 @@ END $$;
 -- The same child may ask again when its connection broke before the answer came; it gets the same tries.
 -- done: the step ended well in this very epoch, so the canvas may go on. lost: somebody else's, or not its time.
 CREATE FUNCTION claim_step(p_tenant uuid, p_run uuid, p_key text, p_epoch integer, p_boot uuid, p_pid integer,
-                           p_born bigint, p_worker text)
-RETURNS TABLE (verdict text, tries integer, attempt integer, round integer, operation text, definition jsonb,
-               context jsonb) LANGUAGE plpgsql AS $$
+                           p_born bigint, p_worker text, OUT verdict text, OUT tries integer, OUT attempt integer,
+                           OUT round integer, OUT operation text, OUT definition jsonb, OUT context jsonb)
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE r runs; s run_steps; d jsonb;
+DECLARE r runs; s run_steps; d jsonb; tenant text := set_config('app.tenant_id', p_tenant::text, true);
 BEGIN
-  PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run;
   IF r.state = 'queued' THEN
     -- The run's lock comes before the step's, so ask first whether this message would win.
@@ -159,18 +158,23 @@ BEGIN
     SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key
       AND dispatch_epoch = p_epoch;
     IF s.state IN ('succeeded', 'skipped') THEN
-      RETURN QUERY SELECT 'done', s.tries, s.attempt, s.round, s.operation, NULL::jsonb, NULL::jsonb;
+      verdict := 'done';
       RETURN;
     ELSIF s.state IS DISTINCT FROM 'running' OR s.lease_boot <> p_boot OR s.lease_pid <> p_pid
           OR s.lease_born <> p_born THEN
-      RETURN QUERY SELECT 'lost', 0, 0, 0, '', NULL::jsonb, NULL::jsonb;
+      verdict := 'lost';
       RETURN;
     END IF;
   END IF;
   SELECT p.definition INTO d FROM plan_steps p
   WHERE p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base;
-  RETURN QUERY SELECT 'claimed', s.tries, s.attempt, s.round, s.operation, d,
-    step_context(r, s, coalesce(d -> 'refs', '[]'), coalesce((d ->> 'uses_spec')::boolean, false));
+  verdict := 'claimed';
+  tries := s.tries;
+  attempt := s.attempt;
+  round := s.round;
+  operation := s.operation;
+  definition := d;
+  context := step_context(r, s, coalesce(d -> 'refs', '[]'), coalesce((d ->> 'uses_spec')::boolean, false));
 END $$;
 
 -- A step ended well: whom it held back comes nearer. True when one is ready now and no message carries it.
@@ -291,30 +295,26 @@ BEGIN
   RETURN final;
 END $$;
 
-CREATE FUNCTION record_attempt(s run_steps, p_state text, p_error jsonb) RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-  INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, boot, pid, worker, error, started_at)
-  VALUES (s.tenant_id, s.run_id, s.key, s.tries, s.attempt, s.round, p_state, s.lease_boot, s.lease_pid, s.worker,
-          p_error, s.started_at);
-END $$;
-
 -- The owner of a claim settles it: compare-and-set on (state, tries). The run's lock is taken first and serialises
 -- the finishers of one run, which makes the release of joins and the end of the run exact.
 -- outcomes: succeeded failed skipped cancelled end the step; retry and killed give it back.
 CREATE FUNCTION finish_step(p_tenant uuid, p_run uuid, p_key text, p_tries integer, p_outcome text, p_input jsonb,
-                            p_output jsonb, p_error jsonb, p_retry_in interval)
-RETURNS TABLE (verdict text, run_state text, needs_advance boolean) LANGUAGE plpgsql AS $$
+                            p_output jsonb, p_error jsonb, p_retry_in interval, OUT verdict text, OUT run_state text,
+                            OUT needs_advance boolean)
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE r runs; s run_steps; news record; target text := p_outcome;
+DECLARE
+  r runs; s run_steps; news record; target text := p_outcome;
+  tenant text := set_config('app.tenant_id', p_tenant::text, true);
 BEGIN
-  PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
   IF r.state = 'cancelling' THEN
     IF p_outcome IN ('retry', 'killed') THEN
       target := 'cancelled';
     END IF;
   ELSIF p_outcome IN ('retry', 'killed') THEN
-    RETURN QUERY SELECT * FROM give_back(r, p_key, p_tries, p_outcome, p_input, p_error, p_retry_in);
+    SELECT g.verdict, g.run_state, g.needs_advance INTO verdict, run_state, needs_advance
+    FROM give_back(r, p_key, p_tries, p_outcome, p_input, p_error, p_retry_in) g;
     RETURN;
   ELSIF p_outcome = 'cancelled' THEN
     target := 'failed';  -- nobody cancelled this run: whoever waits for the step must hear of it
@@ -324,43 +324,59 @@ BEGIN
   WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'running' AND tries = p_tries
   RETURNING * INTO s;
   IF NOT FOUND THEN
-    RETURN QUERY SELECT 'lost', r.state, false;
+    verdict := 'lost';
+    run_state := r.state;
+    needs_advance := false;
     RETURN;
   END IF;
-  PERFORM record_attempt(s, CASE WHEN p_outcome = 'killed' THEN p_outcome ELSE target END, p_error);
+  INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, boot, pid, worker, error,
+                             started_at)
+  VALUES (p_tenant, p_run, p_key, s.tries, s.attempt, s.round,
+          CASE WHEN p_outcome = 'killed' THEN p_outcome ELSE target END, s.lease_boot, s.lease_pid, s.worker, p_error,
+          s.started_at);
   IF target NOT IN ('succeeded', 'skipped') AND s.carrier IS NOT NULL THEN
     PERFORM break_canvas(p_tenant, p_run, s.carrier);
   END IF;
-  SELECT * INTO news FROM conclude(r, s);
-  RETURN QUERY SELECT 'finished', news.run_state, news.needs_advance;
+  news := conclude(r, s);
+  verdict := 'finished';
+  run_state := news.run_state;
+  needs_advance := news.needs_advance;
 END $$;
 
 -- An attempt that ended without ending its step: a retry waits for its time, a killed one is ready again at once.
 -- A kill is not the step's fault, so it gives the attempt back; but three of them make the step poison.
 CREATE FUNCTION give_back(r runs, p_key text, p_tries integer, p_outcome text, p_input jsonb, p_error jsonb,
-                          p_retry_in interval)
-RETURNS TABLE (verdict text, run_state text, needs_advance boolean) LANGUAGE plpgsql AS $$
+                          p_retry_in interval, OUT verdict text, OUT run_state text, OUT needs_advance boolean)
+LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE s run_steps; news record; killed boolean := p_outcome = 'killed'; poison jsonb;
+DECLARE s run_steps; news record; killed boolean := p_outcome = 'killed';
 BEGIN
+  verdict := 'lost';
+  run_state := r.state;
+  needs_advance := false;
   SELECT * INTO s FROM run_steps WHERE tenant_id = r.tenant_id AND run_id = r.id AND key = p_key
     AND state = 'running' AND tries = p_tries FOR NO KEY UPDATE;
   IF NOT FOUND THEN
-    RETURN QUERY SELECT 'lost', r.state, false;
     RETURN;
   END IF;
-  PERFORM record_attempt(s, p_outcome, p_error);
+  verdict := 'finished';
+  INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, boot, pid, worker, error,
+                             started_at)
+  VALUES (s.tenant_id, s.run_id, s.key, s.tries, s.attempt, s.round, p_outcome, s.lease_boot, s.lease_pid, s.worker,
+          p_error, s.started_at);
   IF s.carrier IS NOT NULL THEN
     PERFORM break_canvas(s.tenant_id, s.run_id, s.carrier);
   END IF;
   IF killed AND s.kills >= 2 THEN
-    poison := jsonb_build_object('code', 'poisoned', 'message', 'its worker died three times', 'kills', s.kills + 1);
-    UPDATE run_steps SET state = 'failed', kills = kills + 1, error = poison, finished_at = clock_timestamp()
+    UPDATE run_steps SET state = 'failed', kills = kills + 1, finished_at = clock_timestamp(),
+           error = jsonb_build_object('code', 'poisoned', 'message', 'its worker died three times', 'kills', kills + 1)
     WHERE tenant_id = s.tenant_id AND run_id = s.run_id AND key = s.key RETURNING * INTO s;
-    SELECT * INTO news FROM conclude(r, s);
-    RETURN QUERY SELECT 'finished', news.run_state, news.needs_advance;
+    news := conclude(r, s);
+    run_state := news.run_state;
+    needs_advance := news.needs_advance;
     RETURN;
   END IF;
+  needs_advance := killed;
   UPDATE run_steps SET state = CASE WHEN killed THEN 'ready' ELSE 'waiting' END, kills = kills + killed::integer,
          attempt = attempt - killed::integer, input = coalesce(p_input, input), error = p_error, sent_at = NULL,
          carrier = NULL, ready_at = CASE WHEN killed THEN clock_timestamp() END,
@@ -372,5 +388,4 @@ BEGIN
       jsonb_build_object('run_id', r.id, 'step', p_key, 'attempt', s.attempt, 'round', s.round,
                          'code', p_error ->> 'code'), NULL);
   END IF;
-  RETURN QUERY SELECT 'finished', r.state, killed;
 END $$;

@@ -13,7 +13,7 @@ BEGIN
   RETURN QUERY
     SELECT s.tenant_id, s.run_id, s.key, s.lease_pid, s.lease_born FROM run_steps s
     JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state = 'cancelling'
-    WHERE s.lease_boot = p_boot AND s.state = 'running';
+    WHERE s.lease_boot = p_boot AND s.state || '' = 'running';
 END $$;
 
 -- Gives back what one dead pool process held.
@@ -23,7 +23,7 @@ RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 DECLARE s record; news record;
 BEGIN
   FOR s IN SELECT t.tenant_id, t.run_id, t.key, t.tries FROM run_steps t
-           WHERE t.lease_boot = p_boot AND t.lease_pid = p_pid AND t.lease_born = p_born AND t.state = 'running'
+           WHERE t.lease_boot = p_boot AND t.lease_pid = p_pid AND t.lease_born = p_born AND t.state || '' = 'running'
            ORDER BY t.tenant_id, t.run_id, t.key
   LOOP
     SELECT * INTO news FROM finish_step(s.tenant_id, s.run_id, s.key, s.tries, 'killed', NULL, NULL,
@@ -62,7 +62,7 @@ BEGIN
   END IF;
   UPDATE workers SET state = 'dead' WHERE state = 'live' AND seen_at < clock_timestamp() - patience;
   FOR s IN SELECT t.tenant_id, t.run_id, t.key, t.tries FROM run_steps t
-           WHERE t.state = 'running' AND t.started_at < clock_timestamp() - p_interval
+           WHERE t.state || '' = 'running' AND t.started_at < clock_timestamp() - p_interval
              AND NOT EXISTS (SELECT 1 FROM workers w WHERE w.boot = t.lease_boot AND w.state = 'live')
              AND (t.started_at < clock_timestamp() - patience
                   OR EXISTS (SELECT 1 FROM workers w WHERE w.boot = t.lease_boot))
@@ -83,7 +83,7 @@ BEGIN
   RETURN QUERY
     WITH due AS MATERIALIZED (
       SELECT s.tenant_id, s.run_id, s.key FROM run_steps s
-      WHERE s.state = 'waiting' AND s.not_before <= clock_timestamp() ORDER BY s.not_before LIMIT p_limit
+      WHERE s.state || '' = 'waiting' AND s.not_before <= clock_timestamp() ORDER BY s.not_before LIMIT p_limit
     ), held AS MATERIALIZED (
       SELECT r.tenant_id, r.id FROM runs r
       WHERE (r.tenant_id, r.id) IN (SELECT d.tenant_id, d.run_id FROM due d) AND r.state IN ('queued', 'running')
@@ -91,7 +91,7 @@ BEGIN
     ), woken AS (
       UPDATE run_steps s SET state = 'ready', ready_at = clock_timestamp(), not_before = NULL
       FROM due d JOIN held h ON h.tenant_id = d.tenant_id AND h.id = d.run_id
-      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id AND s.key = d.key AND s.state = 'waiting'
+      WHERE s.tenant_id = d.tenant_id AND s.run_id = d.run_id AND s.key = d.key AND s.state || '' = 'waiting'
         AND s.not_before <= clock_timestamp()
       RETURNING s.tenant_id, s.run_id
     ) SELECT DISTINCT w.tenant_id, w.run_id FROM woken w;
@@ -105,7 +105,7 @@ BEGIN
   RETURN QUERY
     SELECT DISTINCT u.tenant_id, u.run_id FROM (
       SELECT s.tenant_id, s.run_id FROM run_steps s
-      WHERE s.state = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
+      WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;
 
@@ -119,13 +119,13 @@ RETURNS TABLE (tenant_id uuid, run_id uuid, key text, dispatch_epoch integer, qu
 BEGIN
   INSERT INTO queue_watermarks AS w (queue, ready_at)
   SELECT s.queue, max(greatest(s.ready_at, s.sent_at)) FROM run_steps s
-  WHERE s.state = 'running' AND s.ready_at IS NOT NULL AND s.sent_at IS NOT NULL GROUP BY s.queue ORDER BY s.queue
+  WHERE s.state || '' = 'running' AND s.ready_at IS NOT NULL AND s.sent_at IS NOT NULL GROUP BY s.queue ORDER BY s.queue
   ON CONFLICT (queue) DO UPDATE SET ready_at = greatest(w.ready_at, excluded.ready_at);
   RETURN QUERY
     SELECT s.tenant_id, s.run_id, s.key, s.dispatch_epoch, s.queue, s.broker_epoch,
            coalesce(w.ready_at > greatest(s.ready_at, s.sent_at) + interval '10 seconds', false)
     FROM run_steps s LEFT JOIN queue_watermarks w ON w.queue = s.queue
-    WHERE s.state = 'ready' AND s.sent_at IS NOT NULL AND s.ready_at < clock_timestamp() - interval '3 seconds'
+    WHERE s.state || '' = 'ready' AND s.sent_at IS NOT NULL AND s.ready_at < clock_timestamp() - interval '3 seconds'
       AND s.sent_at < clock_timestamp() - interval '3 seconds'
     ORDER BY s.ready_at LIMIT p_limit;
 END $$;

@@ -9,6 +9,16 @@ CREATE FUNCTION uuid_v7() RETURNS uuid LANGUAGE sql VOLATILE PARALLEL SAFE AS $$
            FROM 1 FOR 6), 52, 1), 53, 1), 'hex')::uuid
 $$;
 
+-- States are text with a check, as domains: a CHECK of the relation would be parsed anew by every statement that
+-- writes a row, the check of a domain is kept by the session. The transitions are enforced by triggers.
+CREATE DOMAIN run_state AS text CHECK (VALUE IN ('awaiting_approval', 'queued', 'running', 'pausing', 'paused',
+  'cancelling', 'compensating', 'succeeded', 'failed', 'cancelled', 'superseded'));
+CREATE DOMAIN step_state AS text CHECK (VALUE IN ('pending', 'ready', 'running', 'waiting', 'succeeded', 'failed',
+  'skipped', 'cancelled', 'compensating', 'compensated'));
+CREATE DOMAIN intent_phase AS text CHECK (VALUE IN ('pending', 'running', 'succeeded', 'failed', 'cancelled'));
+CREATE DOMAIN attempt_state AS text CHECK (VALUE IN ('succeeded', 'failed', 'skipped', 'retry', 'cancelled',
+  'killed'));
+
 CREATE TABLE tenants (
   id uuid PRIMARY KEY,
   slug text NOT NULL UNIQUE CHECK (slug ~ '^[a-z][a-z0-9-]{1,62}$'),
@@ -148,19 +158,20 @@ CREATE TABLE intents (
   mode text NOT NULL CHECK (mode IN ('job', 'state')),
   generation integer NOT NULL DEFAULT 1,
   observed_generation integer NOT NULL DEFAULT 0,
-  phase text NOT NULL DEFAULT 'pending'
-    CHECK (phase IN ('pending', 'running', 'succeeded', 'failed', 'cancelled')),
+  phase intent_phase NOT NULL DEFAULT 'pending',
   priority smallint NOT NULL DEFAULT 0,
   event_seq integer NOT NULL DEFAULT 0,
   version integer NOT NULL DEFAULT 1,
   created_by uuid,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  PRIMARY KEY (tenant_id, id)
+  updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 80);
 -- Lists are ordered by id, which is ordered by time (UUIDv7).
 CREATE INDEX intents_phase ON intents (tenant_id, phase, id);
 CREATE INDEX intents_type ON intents (tenant_id, type_name, id);
+-- While a table is empty all its indexes seem equally good, and the planner takes the youngest. A session keeps the
+-- plans it makes then, so the primary key is made last, here and below.
+ALTER TABLE intents ADD PRIMARY KEY (tenant_id, id);
 
 CREATE TABLE intent_generations (
   tenant_id uuid NOT NULL,
@@ -195,9 +206,7 @@ CREATE TABLE runs (
   plan_hash text NOT NULL,
   workflow_name text NOT NULL,
   workflow_version integer NOT NULL,
-  state text NOT NULL DEFAULT 'queued'
-    CHECK (state IN ('awaiting_approval', 'queued', 'running', 'pausing', 'paused', 'cancelling', 'compensating',
-                     'succeeded', 'failed', 'cancelled', 'superseded')),
+  state run_state NOT NULL DEFAULT 'queued',
   priority smallint NOT NULL DEFAULT 0,
   open_steps integer NOT NULL,
   failed_steps integer NOT NULL DEFAULT 0,
@@ -208,12 +217,12 @@ CREATE TABLE runs (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz,
   finished_at timestamptz,
-  PRIMARY KEY (tenant_id, id),
   FOREIGN KEY (tenant_id, intent_id, generation) REFERENCES intent_generations
 ) WITH (fillfactor = 60);
 CREATE INDEX runs_state ON runs (tenant_id, state, id);
 CREATE INDEX runs_type ON runs (tenant_id, type_name, id);
 CREATE INDEX runs_intent ON runs (tenant_id, intent_id, id);
+ALTER TABLE runs ADD PRIMARY KEY (tenant_id, id);
 
 CREATE TABLE run_steps (
   tenant_id uuid NOT NULL,
@@ -222,9 +231,7 @@ CREATE TABLE run_steps (
   base text NOT NULL,
   item integer,
   seq integer NOT NULL,
-  state text NOT NULL
-    CHECK (state IN ('pending', 'ready', 'running', 'waiting', 'succeeded', 'failed', 'skipped', 'cancelled',
-                     'compensating', 'compensated')),
+  state step_state NOT NULL,
   needs_left integer NOT NULL CHECK (needs_left >= 0),
   successors text[] NOT NULL,
   is_fan boolean NOT NULL,
@@ -252,18 +259,19 @@ CREATE TABLE run_steps (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz,
   finished_at timestamptz,
-  PRIMARY KEY (tenant_id, run_id, key),
-  FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE,
-  CHECK ((item IS NULL) = (key = base)),
-  CHECK (state <> 'running' OR lease_boot IS NOT NULL)
+  FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02);
 -- An item exists once, whoever expands its fan.
 CREATE UNIQUE INDEX run_steps_item ON run_steps (tenant_id, run_id, base, item) WHERE item IS NOT NULL;
--- The work lists of dispatcher, recovery, heartbeat: each holds only the rows that wait for it.
-CREATE INDEX run_steps_unsent ON run_steps (ready_at, tenant_id, run_id) WHERE state = 'ready' AND sent_at IS NULL;
-CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state = 'ready' AND sent_at IS NOT NULL;
-CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state = 'running';
-CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state = 'waiting' AND not_before IS NOT NULL;
+-- The work lists of dispatcher, recovery, heartbeat: each holds only the rows that wait for it. Their conditions say
+-- state || '' so that only the statements that mean to use them can: a claim looks up one row by its key, and must
+-- never get a plan that reads a list that was short when the plan was made.
+CREATE INDEX run_steps_unsent ON run_steps (ready_at, tenant_id, run_id)
+  WHERE state || '' = 'ready' AND sent_at IS NULL;
+CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
+CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state || '' = 'running';
+CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waiting' AND not_before IS NOT NULL;
+ALTER TABLE run_steps ADD PRIMARY KEY (tenant_id, run_id, key);
 
 -- Written when an attempt ends, lost ones included; a running attempt is in its step's row.
 CREATE TABLE step_attempts (
@@ -273,7 +281,7 @@ CREATE TABLE step_attempts (
   tries integer NOT NULL,
   attempt integer NOT NULL,
   round integer NOT NULL,
-  state text NOT NULL CHECK (state IN ('succeeded', 'failed', 'skipped', 'retry', 'cancelled', 'killed')),
+  state attempt_state NOT NULL,
   boot uuid,
   pid integer,
   worker text,
@@ -296,12 +304,12 @@ CREATE TABLE events (
   trace jsonb,
   shard smallint NOT NULL CHECK (shard BETWEEN 0 AND 7),
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  position bigint,
-  PRIMARY KEY (tenant_id, subject, seq)
+  position bigint
 ) WITH (fillfactor = 80);
 CREATE INDEX events_unnumbered ON events (created_at) WHERE position IS NULL;
 CREATE INDEX events_feed ON events (tenant_id, position) WHERE position IS NOT NULL;
 CREATE UNIQUE INDEX events_shard ON events (shard, position) WHERE position IS NOT NULL;
+ALTER TABLE events ADD PRIMARY KEY (tenant_id, subject, seq);
 CREATE SEQUENCE event_positions;
 
 CREATE TABLE dead_events (

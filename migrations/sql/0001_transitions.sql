@@ -1,18 +1,9 @@
 -- Legal transitions, as app/domain/states.py has them (python -m checks.state_machine --sql).
--- The tables stand in WHEN clauses, so that a legal change costs no call of a function.
+-- The tables stand in functions: a long WHEN clause would be parsed anew by every statement.
 
-CREATE FUNCTION refuse_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE FUNCTION runs_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
-    CASE TG_OP WHEN 'UPDATE' THEN to_jsonb(OLD) ->> TG_ARGV[0] END, to_jsonb(NEW) ->> TG_ARGV[0]
-    USING ERRCODE = 'QP001';
-END $$;
-
-CREATE TRIGGER legal_birth BEFORE INSERT ON runs FOR EACH ROW
-  WHEN (NEW.state <> ALL (ARRAY['awaiting_approval', 'queued']))
-  EXECUTE FUNCTION refuse_transition('state');
-CREATE TRIGGER legal_transition BEFORE UPDATE ON runs FOR EACH ROW
-  WHEN (OLD.state IS DISTINCT FROM NEW.state AND (OLD.state || '>' || NEW.state) <> ALL (ARRAY[
+  IF TG_OP = 'UPDATE' AND OLD.state || '>' || NEW.state IN (
     'awaiting_approval>queued', 'awaiting_approval>cancelled', 'awaiting_approval>superseded', 'queued>running',
     'queued>pausing', 'queued>paused', 'queued>cancelling', 'queued>cancelled',
     'queued>superseded', 'running>pausing', 'running>paused', 'running>cancelling',
@@ -20,30 +11,50 @@ CREATE TRIGGER legal_transition BEFORE UPDATE ON runs FOR EACH ROW
     'pausing>paused', 'pausing>running', 'pausing>cancelling', 'pausing>succeeded',
     'pausing>failed', 'pausing>cancelled', 'paused>running', 'paused>queued',
     'paused>cancelling', 'paused>cancelled', 'paused>superseded', 'cancelling>compensating',
-    'cancelling>cancelled', 'compensating>failed', 'compensating>cancelled', 'failed>running']))
-  EXECUTE FUNCTION refuse_transition('state');
+    'cancelling>cancelled', 'compensating>failed', 'compensating>cancelled', 'failed>running') THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
+    CASE TG_OP WHEN 'UPDATE' THEN OLD.state END, NEW.state USING ERRCODE = 'QP001';
+END $$;
+CREATE TRIGGER legal_birth BEFORE INSERT ON runs FOR EACH ROW
+  WHEN (NEW.state <> 'awaiting_approval' AND NEW.state <> 'queued') EXECUTE FUNCTION runs_transition();
+CREATE TRIGGER legal_transition BEFORE UPDATE ON runs FOR EACH ROW
+  WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION runs_transition();
 
-CREATE TRIGGER legal_birth BEFORE INSERT ON run_steps FOR EACH ROW
-  WHEN (NEW.state <> ALL (ARRAY['pending', 'ready']))
-  EXECUTE FUNCTION refuse_transition('state');
-CREATE TRIGGER legal_transition BEFORE UPDATE ON run_steps FOR EACH ROW
-  WHEN (OLD.state IS DISTINCT FROM NEW.state AND (OLD.state || '>' || NEW.state) <> ALL (ARRAY[
+CREATE FUNCTION run_steps_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.state || '>' || NEW.state IN (
     'pending>ready', 'pending>skipped', 'pending>cancelled', 'ready>running',
     'ready>waiting', 'ready>succeeded', 'ready>failed', 'ready>skipped',
     'ready>cancelled', 'running>ready', 'running>waiting', 'running>succeeded',
     'running>failed', 'running>skipped', 'running>cancelled', 'waiting>ready',
     'waiting>succeeded', 'waiting>failed', 'waiting>cancelled', 'succeeded>compensating',
     'failed>ready', 'failed>waiting', 'cancelled>pending', 'cancelled>ready',
-    'compensating>compensated', 'compensating>failed']))
-  EXECUTE FUNCTION refuse_transition('state');
+    'compensating>compensated', 'compensating>failed') THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
+    CASE TG_OP WHEN 'UPDATE' THEN OLD.state END, NEW.state USING ERRCODE = 'QP001';
+END $$;
+CREATE TRIGGER legal_birth BEFORE INSERT ON run_steps FOR EACH ROW
+  WHEN (NEW.state <> 'pending' AND NEW.state <> 'ready') EXECUTE FUNCTION run_steps_transition();
+CREATE TRIGGER legal_transition BEFORE UPDATE ON run_steps FOR EACH ROW
+  WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION run_steps_transition();
 
-CREATE TRIGGER legal_birth BEFORE INSERT ON intents FOR EACH ROW
-  WHEN (NEW.phase <> ALL (ARRAY['pending']))
-  EXECUTE FUNCTION refuse_transition('phase');
-CREATE TRIGGER legal_transition BEFORE UPDATE ON intents FOR EACH ROW
-  WHEN (OLD.phase IS DISTINCT FROM NEW.phase AND (OLD.phase || '>' || NEW.phase) <> ALL (ARRAY[
+CREATE FUNCTION intents_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.phase || '>' || NEW.phase IN (
     'pending>running', 'pending>succeeded', 'pending>failed', 'pending>cancelled',
     'running>pending', 'running>succeeded', 'running>failed', 'running>cancelled',
     'succeeded>pending', 'succeeded>running', 'failed>pending', 'failed>running',
-    'cancelled>pending', 'cancelled>running']))
-  EXECUTE FUNCTION refuse_transition('phase');
+    'cancelled>pending', 'cancelled>running') THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
+    CASE TG_OP WHEN 'UPDATE' THEN OLD.phase END, NEW.phase USING ERRCODE = 'QP001';
+END $$;
+CREATE TRIGGER legal_birth BEFORE INSERT ON intents FOR EACH ROW
+  WHEN (NEW.phase <> 'pending') EXECUTE FUNCTION intents_transition();
+CREATE TRIGGER legal_transition BEFORE UPDATE ON intents FOR EACH ROW
+  WHEN (OLD.phase <> NEW.phase) EXECUTE FUNCTION intents_transition();

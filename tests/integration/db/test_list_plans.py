@@ -19,6 +19,8 @@ RUNS = 100_000
 SMALL_SHARE = 10  # one run in ten is not the big tenant's
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGES = 600  # blocks of 8 kB, a dozen a row; a scan of the runs alone would read some 5,000
+# The ids of a window reach five minutes to both sides for the clocks' sake: 600 candidates, four pages each.
+ALLOWED = {"intents by label with time": 3000}
 Read = Callable[[Connection, UUID], Any]
 
 # Ids are UUIDv7, one a second. Twenty runs of the big tenant failed; none of them has the type that the list
@@ -116,7 +118,7 @@ def test_list_reads_few_pages(crowd: Spine, name: str) -> None:
             ((found,),) = connection.exec_driver_sql(explain, parameters)
             plan = found[0]["Plan"]
             read = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
-            assert read <= PAGES, f"{name}: {read} pages\n{statement}\n{plan}"
+            assert read <= ALLOWED.get(name, PAGES), f"{name}: {read} pages\n{statement}\n{plan}"
 
 
 def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
@@ -127,9 +129,9 @@ def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
     ):
         assert call() == []
     for condition in (
-        "state = 'ready' AND sent_at IS NULL AND ready_at < now()",
-        "state = 'waiting' AND not_before <= now()",
-        "state = 'running' AND lease_boot = gen_random_uuid()",
+        "state || '' = 'ready' AND sent_at IS NULL AND ready_at < now()",
+        "state || '' = 'waiting' AND not_before <= now()",
+        "state || '' = 'running' AND lease_boot = gen_random_uuid()",
     ):
         plan = crowd.system.call(f"EXPLAIN SELECT 1 FROM run_steps WHERE {condition}")
         assert "Index" in plan[0][0], plan

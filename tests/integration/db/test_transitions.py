@@ -42,10 +42,11 @@ def test_every_pair_of_states(spine: Spine, relation: str) -> None:
                     accepted = False
                 cursor.execute("ROLLBACK TO SAVEPOINT pair")
                 assert accepted == allowed(transitions, old, new), f"{relation}: {old} -> {new}"
-        constraint = (
-            f"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = '{relation}_{column}_check'"
+        cursor.execute(
+            "SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c"
+            " JOIN pg_attribute a ON a.atttypid = c.contypid WHERE a.attrelid = %s::regclass AND a.attname = %s AND c.contype = 'c'",
+            (relation, column),
         )
-        cursor.execute(constraint)
         (text,) = cursor.fetchone()
         assert {state for state in transitions if f"'{state}'" in text} == set(transitions)
         assert set(initial) <= set(transitions)
