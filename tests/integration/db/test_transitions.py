@@ -44,7 +44,8 @@ def test_every_pair_of_states(spine: Spine, relation: str) -> None:
                 assert accepted == allowed(transitions, old, new), f"{relation}: {old} -> {new}"
         cursor.execute(
             "SELECT pg_get_constraintdef(c.oid) FROM pg_constraint c"
-            " JOIN pg_attribute a ON a.atttypid = c.contypid WHERE a.attrelid = %s::regclass AND a.attname = %s AND c.contype = 'c'",
+            " JOIN pg_attribute a ON a.atttypid = c.contypid"
+            " WHERE a.attrelid = %s::regclass AND a.attname = %s AND c.contype = 'c'",
             (relation, column),
         )
         (text,) = cursor.fetchone()
