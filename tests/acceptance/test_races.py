@@ -12,7 +12,6 @@ from uuid import UUID
 import psycopg2
 import pytest
 
-from app.bootstrap import build_celery
 from app.services.advance import advance
 from app.services.dispatch import Dispatch, dispatch
 from app.services.submit import Submission, submit_intents
@@ -78,7 +77,7 @@ def test_two_advances_of_one_run_send_each_step_once(rig: Rig) -> None:
 
 def test_two_dispatchers_send_each_step_once(rig: Rig) -> None:
     runs = [unsent(rig) for _ in range(20)]
-    parts = build_celery(rig.settings).container.beat
+    parts = rig.beat_parts
     barrier = threading.Barrier(2)
 
     def at_once() -> int:

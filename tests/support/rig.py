@@ -19,7 +19,7 @@ import redis
 from celery.canvas import Signature
 from psycopg2.extras import RealDictCursor, register_uuid
 
-from app.bootstrap import build_submit
+from app.bootstrap import BeatParts, build_celery, build_submit
 from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry
@@ -191,6 +191,12 @@ class Rig:
         database = Database(self.settings.database_url)
         deps = build_submit(self.settings, database)
         return replace(deps, outbox=Inline(deps.engine.sender.epoch))
+
+    @cached_property
+    def beat_parts(self) -> BeatParts:
+        """What a beat is made of, in this process."""
+        parts: BeatParts = build_celery(self.settings).container.beat
+        return parts
 
     def open_gate(self, name: str) -> None:
         """Let the operations that hold at this gate go on."""

@@ -1,0 +1,1 @@
+"""Tests of the engine over real servers, in this process."""
