@@ -26,7 +26,7 @@ class StepFailed(Exception):
     """The step failed for good; raised so that Flower shows the task as failed."""
 
 
-class StepRequest(Request):  # type: ignore[misc]  # Celery ships no types
+class StepRequest(Request):
     """A step message in the worker's parent, which settles the step when its process cannot."""
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
@@ -54,7 +54,7 @@ class StepRequest(Request):  # type: ignore[misc]  # Celery ships no types
         super().on_failure(exc_info, send_failed_event, return_ok)
 
 
-class StepTask(Task):  # type: ignore[misc]  # Celery ships no types
+class StepTask(Task):
     """Late acknowledgement, ids only, and the outcome told in Celery's words."""
 
     abstract = True

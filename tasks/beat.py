@@ -1,4 +1,4 @@
-"""The scheduler of beat: due rows are claimed in PostgreSQL and run here."""
+"""The scheduler of beat: it claims due rows in PostgreSQL, then runs them here."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.5
 
 
-class PostgresScheduler(Scheduler):  # type: ignore[misc]  # Celery ships no types
+class PostgresScheduler(Scheduler):
     """Ticks twice a second; what it claims no other beat runs, so two of them are safe."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,4 +1,4 @@
-"""The pool processes of a worker, told apart by number and time of birth."""
+"""The pool processes of a worker, told apart by number with time of birth."""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def _send(child: Child, number: signal.Signals) -> None:
         log.info("child_gone", extra={"pid": child.pid})
 
 
-class HeartStep(bootsteps.StartStopStep):  # type: ignore[misc]  # Celery ships no types
+class HeartStep(bootsteps.StartStopStep):
     """Starts the heart once the pool is there."""
 
     requires = ("celery.worker.components:Pool",)

@@ -46,12 +46,13 @@ class RedisBrokerView:
     def _delivered(self) -> dict[str, float]:
         """Return the age of the delivery of each unconfirmed message, the oldest left out past the bound."""
         now = self._now()
-        tags = dict(self._client.zrange(UNACKED_INDEX, -READ_AT_MOST, -1, withscores=True))
+        pairs: Any = self._client.zrange(UNACKED_INDEX, -READ_AT_MOST, -1, withscores=True)
+        tags: dict[bytes, float] = dict(pairs)
         if not tags:
             return {}
         kept = self._client.hmget(UNACKED, list(tags))
-        pairs = zip(tags.values(), kept, strict=True)
-        return {_id(json.loads(raw)[0]): now - at for at, raw in pairs if raw is not None}
+        messages = zip(tags.values(), kept, strict=True)
+        return {_id(json.loads(raw)[0]): now - at for at, raw in messages if raw is not None}
 
 
 class BlindBrokerView:

@@ -1,4 +1,4 @@
-"""The heartbeat of one worker process: it lives, and so do these children."""
+"""The heartbeat of one worker process, which lists its live children."""
 
 from __future__ import annotations
 

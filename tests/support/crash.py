@@ -1,4 +1,4 @@
-"""An API process that is killed between commit and send: `python -m tests.support.crash FOLDER NAME`."""
+"""An API process that is killed before it sends: `python -m tests.support.crash FOLDER NAME`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rigs for the kill tests: one with a beat and a worker a module, one on servers that may be killed."""
+"""Rigs for the kill tests: a shared one for each module, one on servers that may be killed."""
 
 from __future__ import annotations
 
