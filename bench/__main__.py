@@ -12,11 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
-from bench.api_load import burst, read_request, submit_request
+from app.runtime.supervisor import read_procfile
+from bench.api_load import Request, burst
 from bench.bare import bare_celery
-from bench.figures import OURS, Measure, figures, load_now, percentile, table, write_latest
-from bench.ours import CHAIN, NotVerified, Platform
-from bench.stage import Stage, raised
+from bench.figures import Measure, figures, load_now, percentile, table, write_latest
+from bench.ours import NotVerified, Platform
+from bench.stage import raised
 
 LATEST = Path(__file__).resolve().parent / "out" / "latest.json"
 PACKAGES = (
@@ -40,6 +41,9 @@ class System(Protocol):
     def fanouts(self, runs: int) -> float: ...
     def latencies(self, runs: int) -> list[float]: ...
     def submissions(self, runs: int) -> float: ...
+    def reading(self) -> Request: ...
+    def submitting(self) -> Request: ...
+    def settle(self, submitted: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +89,23 @@ def _w4(system: System, sizes: Sizes) -> Iterator[Measure]:
     yield Measure("W4 submissions, one client", system.name, rate, "/s", "higher", load)
 
 
-WORKS: tuple[Callable[[System, Sizes], Iterator[Measure]], ...] = (_w1, _w2, _w3, _w4)
+def _read(system: System, sizes: Sizes) -> Iterator[Measure]:
+    yield from _api("API read a run", system, system.reading(), sizes, submits=False)
 
 
-def _api(stage: Stage, ours: Platform, sizes: Sizes) -> Iterator[Measure]:
-    """Requests per second with their 95th percentile; first reads, since submissions leave work behind."""
-    run_id = ours.one_run()
-    for name, request in (("read a run", read_request(run_id)), ("submit", submit_request(CHAIN))):
-        load = load_now()
-        seen = burst(stage.api_url, stage.token, request, sizes.api_s)
-        yield Measure(f"API {name}", OURS, seen.per_second, "req/s", "higher", load)
-        yield Measure(f"API {name}, p95", OURS, seen.p95_ms, "ms", "lower", load)
-        ours.settle()
+def _submit(system: System, sizes: Sizes) -> Iterator[Measure]:
+    yield from _api("API submit", system, system.submitting(), sizes, submits=True)
+
+
+def _api(work: str, system: System, request: Request, sizes: Sizes, submits: bool) -> Iterator[Measure]:
+    load = load_now()
+    seen = burst(request, sizes.api_s)
+    system.settle(seen.answered if submits else 0)
+    yield Measure(work, system.name, seen.per_second, "req/s", "higher", load)
+    yield Measure(f"{work}, p95", system.name, seen.p95_ms, "ms", "lower", load)
+
+
+WORKS: tuple[Callable[[System, Sizes], Iterator[Measure]], ...] = (_w1, _w2, _w3, _w4, _read, _submit)
 
 
 def main() -> int:
@@ -110,8 +119,12 @@ def main() -> int:
     print(_machine())
     measures: list[Measure] = []
     refused: list[str] = []
-    with raised() as stage, bare_celery(stage.peer_url, stage.settings.worker_concurrency, stage.log) as bare:
-        ours = Platform(stage.client, stage.settings.database_url)
+    api_command = next(spec.command for spec in read_procfile() if spec.name == "api")
+    with (
+        raised() as stage,
+        bare_celery(stage.peer_url, stage.settings.worker_concurrency, api_command, stage.log) as bare,
+    ):
+        ours = Platform(stage.client, stage.token, stage.settings.database_url)
         ours.chains(20)
         ours.fanouts(1)
         for number in range(rounds):
@@ -120,7 +133,6 @@ def main() -> int:
             for work in WORKS:
                 for system in systems:
                     measures += _measured(work, system, sizes, refused)
-            measures += _api(stage, ours, sizes)
             print(f"round {number + 1} of {rounds} done, load {load_now()}", flush=True)
         ours.close()
     found = figures(measures)
@@ -136,7 +148,7 @@ def _measured(
 ) -> list[Measure]:
     try:
         return list(work(system, sizes))
-    except (NotVerified, TimeoutError) as reason:
+    except (NotVerified, RuntimeError, TimeoutError) as reason:
         refused.append(str(reason))
         return []
 

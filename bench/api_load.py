@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import threading
 import time
 import uuid
@@ -22,29 +21,22 @@ class Load:
 
     per_second: float
     p95_ms: float
+    answered: int
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request, the status it must be answered with."""
+    """One request to a server, the status it must be answered with; `token` empty for none."""
 
+    base_url: str
+    token: str
     method: str
     path: str
     body: bytes | None
     status: int
 
 
-def submit_request(type_name: str) -> Request:
-    """A submission of one intent."""
-    return Request("POST", "/api/v1/intents", json.dumps({"type": type_name, "spec": {}}).encode(), 202)
-
-
-def read_request(run_id: str) -> Request:
-    """A look at one run with its steps."""
-    return Request("GET", f"/api/v1/runs/{run_id}", None, 200)
-
-
-def burst(base_url: str, token: str, request: Request, seconds: float) -> Load:
+def burst(request: Request, seconds: float) -> Load:
     """Send the request over a few connections for so many seconds; raises RuntimeError on another status.
 
     The client is Python on the same cores, so it takes its share of what the server could have used.
@@ -54,12 +46,16 @@ def burst(base_url: str, token: str, request: Request, seconds: float) -> Load:
     stop = time.perf_counter() + seconds
 
     def ask() -> None:
-        parts = urlsplit(base_url)
+        parts = urlsplit(request.base_url)
         connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         while (began := time.perf_counter()) < stop:
-            connection.request(request.method, request.path, request.body, _headers(token))
-            answer = connection.getresponse()
-            answer.read()
+            try:
+                connection.request(request.method, request.path, request.body, _headers(request.token))
+                answer = connection.getresponse()
+                answer.read()
+            except (OSError, http.client.HTTPException):
+                wrong.append(0)  # a broken connection counts as a wrong answer: the burst is void
+                break
             taken.append(time.perf_counter() - began)
             if answer.status != request.status:
                 wrong.append(answer.status)
@@ -69,7 +65,7 @@ def burst(base_url: str, token: str, request: Request, seconds: float) -> Load:
     _together(ask)
     if wrong:
         raise RuntimeError(f"{request.method} {request.path} answered {wrong[0]}, not {request.status}")
-    return Load(len(taken) / seconds, percentile(taken, 0.95) * 1000)
+    return Load(len(taken) / seconds, percentile(taken, 0.95) * 1000, len(taken))
 
 
 def _headers(token: str) -> dict[str, str]:

@@ -13,9 +13,11 @@ from pathlib import Path
 import redis
 from celery import chain, group
 
+from app.runtime.ports import LOOPBACK, free_port
 from app.settings import inherited_environment
+from bench.api_load import Request
 from bench.figures import PEER
-from bench.peer import URL_VARIABLE, noop, peer
+from bench.peer import QUEUE, URL_VARIABLE, noop, peer
 
 ROOT = Path(__file__).resolve().parents[1]
 WORK_WITHIN_S = 300.0
@@ -29,9 +31,10 @@ class BareCelery:
 
     name = PEER
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, api_url: str) -> None:
         peer.conf.update(broker_url=url, result_backend=url)
         self._server = redis.Redis.from_url(url)
+        self._api_url = api_url
 
     def chains(self, runs: int) -> float:
         """Seconds from the first submission to the last end of `runs` chains of 5."""
@@ -62,6 +65,24 @@ class BareCelery:
         self._wait(sent, pause_s=0.02)
         return took
 
+    def reading(self) -> Request:
+        """The request for the state of a chain that has ended."""
+        sent = _chain(5).apply_async().id
+        self._wait([sent], pause_s=0.005)
+        return Request(self._api_url, "", "GET", f"/runs/{sent}", None, 200)
+
+    def submitting(self) -> Request:
+        """The request that submits a chain of 5."""
+        return Request(self._api_url, "", "POST", "/submit", b"{}", 202)
+
+    def settle(self, _submitted: int) -> None:
+        """Wait until the broker holds nothing of ours; nothing here could tell whether all of it ran."""
+        deadline = time.perf_counter() + WORK_WITHIN_S
+        while self._server.llen(QUEUE) or self._server.hlen("unacked"):
+            if time.perf_counter() > deadline:
+                raise TimeoutError("bare Celery: its queue does not end")
+            time.sleep(0.05)
+
     def _wait(self, ids: Sequence[str], pause_s: float) -> None:
         deadline = time.perf_counter() + WORK_WITHIN_S
         # One key at a time: a look at all of them would load the server that is measured.
@@ -73,23 +94,32 @@ class BareCelery:
 
 
 @contextmanager
-def bare_celery(url: str, concurrency: int, log: Path) -> Iterator[BareCelery]:
-    """A prefork worker of bare Celery on the Valkey database `url`, which is emptied first."""
+def bare_celery(url: str, concurrency: int, api_command: str, log: Path) -> Iterator[BareCelery]:
+    """A prefork worker of bare Celery on the Valkey database `url`, which is emptied first; an API before it.
+
+    `api_command` is ours as the Procfile has it: the peer's application is served in the same way.
+    """
     redis.Redis.from_url(url).flushdb()
     command = [sys.executable, "-m", "celery", "-A", "bench.peer", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(concurrency), "--loglevel", "WARNING", "-n", "bench-peer@%h"]
-    environment = {**inherited_environment(), URL_VARIABLE: url}
-    with log.open("wb") as out:
+    port = free_port()
+    programs = f"{Path(sys.executable).parent}:{inherited_environment().get('PATH', '')}"
+    environment = {**inherited_environment(), URL_VARIABLE: url, "API_PORT": str(port), "PATH": programs}
+    served = ["/bin/sh", "-c", "exec " + api_command.replace("app.wsgi:application", "bench.peer_api:app")]
+    with log.with_suffix(".peer.log").open("wb") as out:
         worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
+        api = subprocess.Popen(served, cwd=ROOT, env=environment, stdout=out, stderr=out)
     try:
-        system = BareCelery(url)
+        system = BareCelery(url, f"http://{LOOPBACK}:{port}")
         _warm_up(system)
         yield system
     finally:
-        worker.terminate()
-        worker.wait(timeout=20)
+        for process in (api, worker):
+            process.terminate()
+            process.wait(timeout=20)
         # Celery's results unsubscribe when they are collected: now, not while the interpreter goes down.
-        peer.backend.result_consumer._pending_results.clear()
+        for pending in peer.backend._pending_results:
+            pending.clear()
         gc.collect()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -10,6 +11,7 @@ from typing import Any
 import psycopg2
 
 from app.client.http import ApiClient
+from bench.api_load import Request
 from bench.figures import OURS
 
 CHAIN, SHORT_CHAIN, FANOUT = "bench.chain", "bench.chain3", "bench.fanout"
@@ -27,8 +29,10 @@ class Platform:
 
     name = OURS
 
-    def __init__(self, client: ApiClient, database_url: str) -> None:
+    def __init__(self, client: ApiClient, token: str, database_url: str) -> None:
         self._client = client
+        self._token = token
+        self._before = 0
         self._database = psycopg2.connect(database_url)
         self._database.autocommit = True
         tenant = client.get("/me")["tenant_id"]
@@ -66,19 +70,30 @@ class Platform:
         self._verify(CHAIN, ids)
         return took
 
-    def one_run(self) -> str:
-        """Do one chain of 5; return the id of its run."""
+    def reading(self) -> Request:
+        """The request for a run that has ended, with its steps."""
         run_id = self._submit(CHAIN)
         self._wait([run_id], pause_s=0.005)
-        return run_id
+        return Request(self._client.base_url, self._token, "GET", f"/api/v1/runs/{run_id}", None, 200)
 
-    def settle(self) -> None:
-        """Wait until no run of the tenant is open."""
+    def submitting(self) -> Request:
+        """The request that submits a chain of 5."""
+        self._before = self._count()
+        body = json.dumps({"type": CHAIN, "spec": {}}).encode()
+        return Request(self._client.base_url, self._token, "POST", "/api/v1/intents", body, 202)
+
+    def settle(self, submitted: int) -> None:
+        """Wait until no run is open; raises `NotVerified` unless each submission made one that succeeded."""
         deadline = time.perf_counter() + WORK_WITHIN_S
         while self._ask("SELECT count(*) FROM runs WHERE state IN ('queued', 'running')")[0]:
             if time.perf_counter() > deadline:
                 raise TimeoutError("ours: runs stay open")
             time.sleep(0.1)
+        if submitted and self._count() - self._before != submitted:
+            raise NotVerified(f"{submitted} submissions, {self._count() - self._before} runs succeeded")
+
+    def _count(self) -> int:
+        return int(self._ask("SELECT count(*) FROM runs WHERE state = 'succeeded'")[0])
 
     def _batch(self, type_name: str, runs: int) -> float:
         items = [{"type": type_name, "spec": {}} for _ in range(runs)]

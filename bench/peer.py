@@ -11,12 +11,14 @@ from app.settings import inherited_environment
 URL_VARIABLE = "BENCH_PEER_URL"
 """Names the Valkey database of the peer; the runner sets it for the worker."""
 
+QUEUE = "bench_peer"
+
 peer = Celery("bench_peer")
 peer.conf.update(
     broker_url=inherited_environment().get(URL_VARIABLE),
     result_backend=inherited_environment().get(URL_VARIABLE),
     task_acks_late=True,
-    task_default_queue="bench_peer",
+    task_default_queue=QUEUE,
     broker_connection_retry_on_startup=True,
     worker_hijack_root_logger=False,
 )
