@@ -172,3 +172,17 @@ def test_every_tenant_command_speaks_json() -> None:
     for command in runs.commands.values():
         assert isinstance(command, click.Command)
         assert "--json" in {name for option in command.params for name in option.opts}
+
+
+def test_an_expired_token_is_renewed_once_and_kept(tmp_path) -> None:
+    fresh = {"access_token": "new", "refresh_token": "next", "token_type": "Bearer", "expires_in": 900}
+    answers = [(401, {"title": "expired"}), (200, fresh), (200, {"items": [], "next_cursor": None})]
+    with serving(answers) as (url, asked):
+        path = tmp_path / "token.json"
+        save_token(path, Token(url, "acme", "a@acme.example", "old", "refresh"))
+        result = CliRunner().invoke(runs, ["list", "--json", "--token-file", str(path)])
+    assert result.exit_code == Exit.OK, result.output
+    assert asked[-1][1]["Authorization"] == "Bearer new"
+    kept = load_token(path)
+    assert kept is not None
+    assert (kept.access_token, kept.refresh_token) == ("new", "next")
