@@ -135,3 +135,24 @@ def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
     ):
         plan = crowd.system.call(f"EXPLAIN SELECT 1 FROM run_steps WHERE {condition}")
         assert "Index" in plan[0][0], plan
+
+
+# A stable call stands for a parameter of a kept plan: the planner does not know its value.
+ID = "current_setting('app.tenant_id')::uuid"
+LOOKUPS = {
+    "runs_pkey": f"UPDATE runs SET open_steps = 0 WHERE tenant_id = {ID} AND id = {ID}",
+    "intents_pkey": f"UPDATE intents SET version = 2 WHERE tenant_id = {ID} AND id = {ID}",
+    "run_steps_pkey": f"UPDATE run_steps SET tries = 1 WHERE tenant_id = {ID} AND run_id = {ID} AND key = 'a'"
+    " AND state = 'ready' AND dispatch_epoch = 1 AND sent_at IS NOT NULL",
+    "events_pkey": f"SELECT 1 FROM events WHERE tenant_id = {ID} AND subject = 'x/1' AND seq = 1",
+}
+
+
+@pytest.mark.parametrize("index", LOOKUPS)
+def test_lookups_go_by_primary_key_from_the_first_row(fresh_database_urls: DatabaseUrls, index: str) -> None:
+    # A worker keeps the plans it makes on a new database: a wrong index there would cost it a scan a step.
+    spine = Spine(fresh_database_urls)
+    with spine.app.tenant(spine.tenant) as connection:
+        plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {LOOKUPS[index]}"))
+    spine.app.dispose()
+    assert f"using {index}" in plan, plan

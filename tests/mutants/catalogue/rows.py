@@ -98,6 +98,13 @@ MUTANTS = [
         f"{DB}/test_repair.py::test_nobody_is_dead_before_heartbeats_could_arrive",
     ),
     Mutant(
+        "claim planned over the list of sent steps",
+        "migrations/sql/0001_tables.sql",
+        "ON run_steps (ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;",
+        "ON run_steps (ready_at) WHERE state = 'ready' AND sent_at IS NOT NULL;",
+        f"{DB}/test_list_plans.py::test_lookups_go_by_primary_key_from_the_first_row",
+    ),
+    Mutant(
         "policy dropped",
         POLICIES,
         "'intent_labels', 'runs', 'run_steps'",
@@ -121,8 +128,8 @@ MUTANTS = [
     Mutant(
         "illegal transition accepted",
         "migrations/sql/0001_transitions.sql",
-        "'failed>running']",
-        "'failed>running', 'succeeded>running']",
+        "'failed>running') THEN",
+        "'failed>running', 'succeeded>running') THEN",
         f"{DB}/test_transitions.py::test_every_pair_of_states",
     ),
 ]
