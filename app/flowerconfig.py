@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from flower.events import Events
+
 from app.settings import inherited_environment, load_settings
 
 # Flower takes every name below that is one of its options; the others begin with an underscore.
@@ -20,6 +22,8 @@ state_save_interval = 10_000  # milliseconds
 max_tasks = 20_000
 purge_offline_workers = 300
 tasks_columns = "name,uuid,args,state,received,runtime,worker"
+# Workers send task events only while a Flower asks for them; a new worker is asked within a second.
+Events.events_enable_interval = 1_000
 # Repairs go through the API: a revoke behind its back would only be undone from the rows.
 read_only = True
 

@@ -61,7 +61,7 @@ def _shows(stage: Stage, report: Report, full: bool) -> None:
     with _chapter(report, "The events of the repaired run"):
         hear_events(stage, report, globex, repaired)
     with _chapter(report, "Flower"):
-        watch_flower(stage, report, globex, repaired)
+        watch_flower(stage, report, globex)
     if full:
         with _chapter(report, "Redis is emptied while a chord is in flight"):
             flush_broker(stage, report, acme)
