@@ -215,7 +215,8 @@ END $$;
 CREATE FUNCTION break_canvas(p_tenant uuid, p_run uuid, p_carrier integer) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
   UPDATE run_steps SET sent_at = NULL, carrier = NULL
-  WHERE tenant_id = p_tenant AND run_id = p_run AND carrier = p_carrier AND state = 'pending' AND sent_at IS NOT NULL;
+  WHERE tenant_id = p_tenant AND run_id = p_run AND carrier = p_carrier AND state || '' = 'pending'
+    AND sent_at IS NOT NULL;
 END $$;
 
 -- Bring the news of one ended step to the rest of its run, settle the run when nothing is open. The caller holds the

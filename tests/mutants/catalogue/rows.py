@@ -57,8 +57,8 @@ MUTANTS = [
     Mutant(
         "canvas goes on after a retry",
         FUNCTIONS,
-        "AND carrier = p_carrier AND state = 'pending' AND sent_at IS NOT NULL",
-        "AND carrier = p_carrier AND state = 'pending' AND false",
+        "AND carrier = p_carrier AND state || '' = 'pending'\n    AND sent_at IS NOT NULL",
+        "AND carrier = p_carrier AND state || '' = 'pending'\n    AND false",
         f"{DB}/test_steps.py::test_retry_breaks_the_canvas_and_waits",
     ),
     Mutant(
