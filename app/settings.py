@@ -63,6 +63,8 @@ class Settings:
     debug: bool = False
     api_host: str = "127.0.0.1"
     api_port: int = 8000
+    api_trusted_proxies: int = 0
+    """How many proxies stand before the API: so many X-Forwarded-For entries are believed."""
     api_rate_per_minute: int = 60_000
     """How many requests of one tenant are answered in a minute."""
     allowed_http_targets: tuple[str, ...] = ()
@@ -170,6 +172,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         debug=debug,
         api_host=reader.text("API_HOST", "127.0.0.1"),
         api_port=reader.number("API_PORT", 8000, 1, 65535),
+        api_trusted_proxies=reader.number("API_TRUSTED_PROXIES", 0, 0, 10),
         api_rate_per_minute=reader.number("API_RATE_PER_MINUTE", 60_000, 1, 100_000_000),
         allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), _target),
         data_roots=reader.items("QUANTUM_DATA_ROOTS", (), _folder),

@@ -6,7 +6,9 @@ from typing import Any
 
 import flask_smorest
 from flask import Flask
+from flask.json.provider import DefaultJSONProvider
 from flask_jwt_extended import JWTManager
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.api import (
     audit,
@@ -71,7 +73,6 @@ def create_app(parts: ApiParts) -> Flask:
         OPENAPI_JSON_PATH="openapi.json",
         API_SPEC_OPTIONS=_spec_options(),
         MAX_CONTENT_LENGTH=SMALL_BODY,
-        JSON_SORT_KEYS=False,
         JWT_ALGORITHM="EdDSA",
         JWT_DECODE_ALGORITHMS=["EdDSA"],
         JWT_PRIVATE_KEY=parts.keys.private,
@@ -82,6 +83,8 @@ def create_app(parts: ApiParts) -> Flask:
         JWT_TOKEN_LOCATION=["headers"],
     )
     app.extensions["quantum"] = parts
+    if isinstance(app.json, DefaultJSONProvider):
+        app.json.sort_keys = False
     manager = JWTManager(app)
     manager.additional_headers_loader(lambda _: {"kid": parts.keys.key_id})
     register_error_handlers(app)
@@ -98,6 +101,18 @@ def create_app(parts: ApiParts) -> Flask:
         api.register_blueprint(resource.blueprint)
     app.register_blueprint(health.blueprint)
     app.register_blueprint(docs.blueprint)
+    return app
+
+
+def behind_proxies(app: Flask, count: int) -> Flask:
+    """Return `app` believing what `count` proxies before it say of the client: its address, host, scheme.
+
+    With none the headers are ignored: else anybody could choose the address that sign-in limits count by.
+    """
+    if count:
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]  # Flask's documented way to wrap it
+            app.wsgi_app, x_for=count, x_proto=count, x_host=count
+        )
     return app
 
 

@@ -100,6 +100,7 @@ def submit_batch(body: dict[str, Any]) -> Response:
 def list_intents(query: dict[str, Any]) -> dict[str, Any]:
     """List the intents, latest first."""
     wanted = page_request("intents", query)
+    query.setdefault("phase", query.pop("state", None))
     return page_document("intents", browse.list_intents(parts().database, actor(), wanted, **query))
 
 

@@ -1,12 +1,19 @@
-"""Metrics of every request."""
+"""Metrics of every request, beside one line in the log."""
 
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from flask import Flask, Response, g, request
 
+from app.observability.logging import get_log
 from app.observability.metrics import API_REQUESTS, API_SECONDS
+
+_UNLOGGED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds by machines: their lines would bury the others."""
+
+log = get_log(__name__)
 
 
 def measure(app: Flask) -> None:
@@ -24,6 +31,14 @@ def _stop(response: Response) -> Response:
     # An unknown method is the client's word: it must not become a label.
     method = request.method if request.url_rule else "any"
     API_REQUESTS.labels(route, method, str(response.status_code)).inc()
-    if "started" in g:
-        API_SECONDS.labels(route, method).observe(time.perf_counter() - g.started)
+    seconds = time.perf_counter() - g.get("started", time.perf_counter())
+    API_SECONDS.labels(route, method).observe(seconds)
+    if route not in _UNLOGGED:
+        log.info(
+            "request_answered",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            ms=round(seconds * 1000, 1),
+        )
     return response

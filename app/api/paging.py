@@ -53,5 +53,5 @@ def page_document(name: str, page: Page[Any]) -> dict[str, Any]:
 
 def _sign(name: str, inner: str) -> str:
     bound = f"{name}\n{actor().tenant_id}\n{inner}".encode()
-    tag = hmac.digest(parts().keys.cursor_secret, bound, hashlib.sha256)[:_TAG_BYTES]
+    tag = hmac.digest(parts().keys.derived, bound, hashlib.sha256)[:_TAG_BYTES]
     return base64.urlsafe_b64encode(tag).decode()

@@ -18,8 +18,8 @@ class SigningKeys:
     private: Ed25519PrivateKey = field(repr=False)
     public: Ed25519PublicKey = field(repr=False)
     key_id: str
-    cursor_secret: bytes = field(repr=False)
-    """Signs list cursors; never leaves the process."""
+    derived: bytes = field(repr=False)
+    """Signs list cursors, keys the hashes of requests; never leaves the process."""
 
 
 def signing_keys(seed: bytes) -> SigningKeys:
@@ -27,5 +27,5 @@ def signing_keys(seed: bytes) -> SigningKeys:
     private = Ed25519PrivateKey.from_private_bytes(seed)
     public = private.public_key()
     raw = public.public_bytes(Encoding.Raw, PublicFormat.Raw)
-    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"quantum list cursors").derive(seed)
+    derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=b"quantum api hmac").derive(seed)
     return SigningKeys(private, public, hashlib.sha256(raw).hexdigest()[:16], derived)

@@ -114,6 +114,9 @@ class IntentArgs(PageArgs):
     """Which intents to list."""
 
     phase = fields.String(validate=validate.OneOf(INTENT_PHASES))
+    state = fields.String(
+        validate=validate.OneOf(INTENT_PHASES), metadata={"description": "Another word for phase"}
+    )
     type = text(DOTTED, 255)
     label = text(
         r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320, metadata={"description": "`key` or `key=value`"}

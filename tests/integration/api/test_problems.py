@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flask import Flask
 from flask_jwt_extended import create_access_token
 
+from app.api.app import behind_proxies, create_app
+from app.db.engine import Database
 from tests.support.http_api import PREFIX, Caller, Platform, assert_problem, echo
 from tests.support.waiting import eventually
 
@@ -51,6 +55,7 @@ def test_routing_and_query_errors(admin: Caller, method: str, path: str, status:
         (b"", 422, "/type"),
         (b"[]", 422, ""),
         (b"\xff\xfe", 400, ""),
+        (b'{"type": "core.echo", "type": "core.wait", "spec": {}}', 400, ""),
         (b'{"type": "core.echo", "spec": {"message": NaN}}', 400, ""),
         (b'{"type": "core.echo", "spec": {"message": 1e999}}', 400, ""),
         (b'{"type": "core.echo", "spec": {"message": ' + b"9" * 5000 + b"}}", 400, ""),
@@ -161,3 +166,30 @@ def test_health_and_documents_need_no_sign_in(platform: Platform) -> None:
         assert answer.status_code == 200
         assert "http://" not in answer.text
         assert "https://" not in answer.text
+
+
+def test_without_a_database_nothing_fails_open(platform: Platform, admin: Caller) -> None:
+    away = Database("postgresql://nobody@127.0.0.1:1/nothing")
+    probes = {**platform.parts.probes, "database": lambda: away.call("SELECT 1")}
+    app = create_app(replace(platform.parts, database=away, probes=probes))
+    answer = Caller(app, admin.token).get("/runs")
+    assert_problem(answer, 503, "unavailable")
+    assert answer.headers["Retry-After"] == "1"
+    # Sign-in counts its attempts before it looks at them: where it cannot count, nobody comes in.
+    body = {"tenant": "x", "email": "a@example.org", "password": "guess"}
+    assert_problem(Caller(app).post("/auth/token", body), 503)
+    ready = app.test_client().get("/readyz")
+    assert ready.status_code == 503
+    assert ready.get_json()["parts"]["database"].startswith("down")
+
+
+def test_only_a_trusted_proxy_tells_the_address(platform: Platform, admin: Caller) -> None:
+    def seen(app: Flask) -> str:
+        headers = {"X-Forwarded-For": "203.0.113.7"}
+        made = Caller(app, admin.token).call("PUT", "/secrets/SEEN", json={"value": "x"}, headers=headers)
+        assert made.status_code == 200
+        record = admin.get("/audit", action="secret.put", limit=1).get_json()["items"][0]
+        return str(record["source_ip"])
+
+    assert seen(platform.app) == "127.0.0.1"
+    assert seen(behind_proxies(create_app(platform.parts), 1)) == "203.0.113.7"

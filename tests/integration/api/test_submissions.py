@@ -125,7 +125,7 @@ def test_bad_definitions_name_their_place(admin: Caller, steps: list[Any], point
 def test_yaml_cannot_unfold_or_smuggle(admin: Caller) -> None:
     headers = {"Content-Type": "application/yaml"}
     unfolding, smuggling = b"a: &x [1]\nb: *x\n", b"a: !!python/object:os.system x"
-    for raw in (unfolding, smuggling, b"a: 2020-01-01", b"a: .nan", b"\x00"):
+    for raw in (unfolding, smuggling, b"a: 2020-01-01", b"a: .nan", b"a: 1\na: 2", b"\x00"):
         assert_problem(admin.call("POST", "/workflows", data=raw, headers=headers), 400)
     assert_problem(admin.post("/workflows", {"name": "core.echo", "version": 1, "steps": []}), 422)
 
