@@ -26,8 +26,8 @@ IDLE_IN_TRANSACTION_MS = 60_000
 CONNECT_TIMEOUT_S = 5
 ILLEGAL_TRANSITION = "QP001"
 
-# The statements inside the SQL functions go by keys: one plan serves all values, planning each time would cost more
-# than executing. The plan may be made while a table is small, so a sequential scan must not seem cheap.
+# The statements inside the SQL functions go by keys: one plan serves all values, planning each would cost
+# more than executing. The plan may be made while a table is small, so a sequential scan must not seem cheap.
 _OPTIONS = (
     f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
     f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_MS}"
