@@ -34,7 +34,12 @@ def _header(description: str) -> dict[str, Any]:
 
 _REQUEST_ID_HEADER: Final = {"X-Request-ID": _header("Names this request in logs, events and audit records")}
 _ETAG_HEADER: Final = {"ETag": _header("For If-Match of a change")}
-_LOCATION_HEADER: Final = {"Location": _header("Where the new resource is")}
+_RETRY_HEADER: Final = {"Retry-After": _header("Seconds to wait before the next try")}
+_RETRIABLE: Final = frozenset({429, 503})
+_CREATED_HEADERS: Final = {
+    "Location": _header("Where the new resource is, when there is one"),
+    "Idempotency-Replayed": _header("`true` when this answer was given before"),
+}
 
 
 def problem_responses() -> dict[str, dict[str, Any]]:
@@ -42,7 +47,7 @@ def problem_responses() -> dict[str, dict[str, Any]]:
     return {
         f"Problem{code}": {
             "description": http.HTTPStatus(code).phrase,
-            "headers": _REQUEST_ID_HEADER,
+            "headers": {**_REQUEST_ID_HEADER, **(_RETRY_HEADER if code in _RETRIABLE else {})},
             "content": {PROBLEM_TYPE: {"schema": ProblemSchema}},
         }
         for code in PROBLEM_STATUSES
@@ -102,9 +107,9 @@ def endpoint(
     if document is not None:
         described["requestBody"] = document
     headers = {
-        **_REQUEST_ID_HEADER,
         **(_ETAG_HEADER if tagged or changes else {}),
-        **(_LOCATION_HEADER if creates and status in (201, 202) else {}),
+        **(_CREATED_HEADERS if creates else {}),
+        **_REQUEST_ID_HEADER,
     }
 
     def register(view: View) -> View:
