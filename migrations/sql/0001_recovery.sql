@@ -1,6 +1,21 @@
 -- The system role's jobs across tenants. Each returns the (tenant, run) pairs it touched, so that the caller goes on
 -- as those tenants. Runs are taken in one order, so two beats cannot deadlock; only database time is compared.
 
+-- The clock of recovery. Every heartbeat and every look for the dead ticks it: while ticks come, heartbeats can. A gap
+-- longer than p_gap, or a restart of the server, begins a new steady time; the answer is how long it lasts. Whoever
+-- finds the row locked skips its tick, because somebody ticks right now.
+CREATE FUNCTION tick_clock(p_gap interval DEFAULT NULL) RETURNS interval LANGUAGE plpgsql AS $$
+DECLARE steady interval;
+BEGIN
+  INSERT INTO platform_clock (name) VALUES ('recover') ON CONFLICT DO NOTHING;
+  UPDATE platform_clock c SET ticked_at = clock_timestamp(), gap = coalesce(p_gap, c.gap),
+    steady_since = CASE WHEN clock_timestamp() - c.ticked_at > coalesce(p_gap, c.gap) THEN clock_timestamp()
+                        ELSE greatest(c.steady_since, pg_postmaster_start_time()) END
+  WHERE c.name IN (SELECT l.name FROM platform_clock l WHERE l.name = 'recover' FOR UPDATE SKIP LOCKED)
+  RETURNING clock_timestamp() - c.steady_since INTO steady;
+  RETURN coalesce(steady, interval '0');
+END $$;
+
 -- A worker says it lives; the answer is what it executes for runs that are being cancelled.
 CREATE FUNCTION beat(p_boot uuid, p_hostname text, p_pid integer, p_version text, p_queues text[], p_children jsonb)
 RETURNS TABLE (tenant_id uuid, run_id uuid, key text, pid integer, born bigint) LANGUAGE plpgsql AS $$
@@ -10,6 +25,7 @@ BEGIN
   VALUES (p_boot, p_hostname, p_pid, p_version, p_queues, p_children)
   ON CONFLICT (boot) DO UPDATE SET children = excluded.children, queues = excluded.queues, state = 'live',
     seen_at = clock_timestamp();
+  PERFORM tick_clock();
   RETURN QUERY
     SELECT s.tenant_id, s.run_id, s.key, s.lease_pid, s.lease_born FROM run_steps s
     JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state = 'cancelling'
@@ -34,19 +50,6 @@ BEGIN
   END LOOP;
 END $$;
 
--- The clock of recovery. Between two ticks the database answered; a gap, or a restart, begins a new steady time.
-CREATE FUNCTION tick_clock(p_name text, p_interval interval) RETURNS interval LANGUAGE plpgsql AS $$
-DECLARE steady timestamptz;
-BEGIN
-  INSERT INTO platform_clock AS c (name, ticked_at, steady_since)
-  VALUES (p_name, clock_timestamp(), clock_timestamp())
-  ON CONFLICT (name) DO UPDATE SET ticked_at = clock_timestamp(),
-    steady_since = CASE WHEN clock_timestamp() - c.ticked_at > p_interval THEN clock_timestamp()
-                        ELSE greatest(c.steady_since, pg_postmaster_start_time()) END
-  RETURNING c.steady_since INTO steady;
-  RETURN clock_timestamp() - steady;
-END $$;
-
 -- Workers whose last p_misses heartbeats did not come are dead, and what they held is given back; but only if they
 -- could have come: the database has answered without a gap for that long. Claims of a worker nobody knows count too.
 CREATE FUNCTION release_dead(p_interval interval, p_misses integer)
@@ -57,7 +60,8 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtext('quantum.release_dead')) THEN
     RETURN;
   END IF;
-  IF tick_clock('recover', p_interval) < patience THEN
+  -- A gap that lets more than one heartbeat fall out could make the living look dead.
+  IF tick_clock(p_interval * greatest(p_misses - 1, 1)) < patience THEN
     RETURN;
   END IF;
   UPDATE workers SET state = 'dead' WHERE state = 'live' AND seen_at < clock_timestamp() - patience;

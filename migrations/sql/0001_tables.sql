@@ -203,7 +203,7 @@ CREATE TABLE runs (
   intent_id uuid NOT NULL,
   generation integer NOT NULL,
   type_name text NOT NULL,
-  plan_hash text NOT NULL,
+  plan_hash text NOT NULL, -- no foreign key: all runs of a workflow would lock one row; start_runs looks it up
   workflow_name text NOT NULL,
   workflow_version integer NOT NULL,
   state run_state NOT NULL DEFAULT 'queued',
@@ -398,11 +398,13 @@ CREATE TABLE queue_watermarks (
   ready_at timestamptz NOT NULL
 ) WITH (fillfactor = 50);
 
--- Since when the database has answered without a gap: nobody is declared dead before heartbeats could arrive.
+-- Since when the database has answered without a gap: nobody is declared dead before heartbeats could arrive. A beat
+-- that is late with its work makes no gap as long as workers' heartbeats come.
 CREATE TABLE platform_clock (
   name text PRIMARY KEY,
-  ticked_at timestamptz NOT NULL,
-  steady_since timestamptz NOT NULL
+  ticked_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  steady_since timestamptz NOT NULL DEFAULT clock_timestamp(),
+  gap interval NOT NULL DEFAULT '4 seconds'
 ) WITH (fillfactor = 50);
 
 CREATE TABLE beat_jobs (

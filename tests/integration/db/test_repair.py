@@ -8,6 +8,7 @@ from app.db import recovery, runs, workers
 from app.db.engine import Connection
 from app.domain.leases import Child, Lease, RunRef
 from tests.support.spine import ACTOR, BROKER, LEASE, Spine
+from tests.support.waiting import eventually
 
 
 def retry(spine: Spine, run: object, version: int | None = None) -> str:
@@ -126,28 +127,38 @@ def test_nobody_is_dead_before_heartbeats_could_arrive(spine: Spine) -> None:
     spine.admin.call(
         "UPDATE run_steps SET started_at = started_at - interval '1 minute' WHERE run_id = %s", (run,)
     )
-    # The database was away: the gap between two ticks is longer than a heartbeat.
-    spine.admin.call(
-        "INSERT INTO platform_clock VALUES ('recover', clock_timestamp() - interval '30 s', clock_timestamp()"
-        " - interval '1 hour') ON CONFLICT (name) DO UPDATE SET ticked_at = excluded.ticked_at"
-    )
+    # The database was away: the gap between two ticks is longer than heartbeats may fall out.
+    recovery.release_dead(spine.system, 2, 3)
+    set_clock(spine, ticked="30 s", steady="1 hour")
     assert recovery.release_dead(spine.system, 2, 3) == []
-    assert recovery.release_dead(spine.system, 2, 3) == [], (
-        "the next tick is no gap, but not enough time either"
-    )
+    assert recovery.release_dead(spine.system, 2, 3) == [], "the next tick is no gap, but not enough time"
     assert spine.states(run) == {"a": "running"}
     # The database has answered for long enough, so the silence is the worker's own.
-    spine.admin.call(
-        "UPDATE platform_clock SET ticked_at = clock_timestamp(),"
-        " steady_since = clock_timestamp() - interval '7 s'"
+    eventually(
+        lambda: spine.admin.call("SELECT clock_timestamp() - pg_postmaster_start_time() > interval '6 s'")[0][
+            0
+        ]
     )
+    set_clock(spine, ticked="3 s", steady="7 s")
+    assert RunRef(spine.tenant, run) in recovery.release_dead(spine.system, 2, 3)
+    assert spine.states(run) == {"a": "ready"}
+    assert spine.step(run, "a")["kills"] == 1
+
+
+def test_heartbeats_keep_the_clock_while_beat_is_late(spine: Spine) -> None:
+    recovery.release_dead(spine.system, 2, 3)
+    set_clock(spine, ticked="3 s", steady="1 hour")
+    workers.beat(spine.system, uuid4(), "h", 1, "1", ["default"], [])
+    fresh = "SELECT clock_timestamp() - ticked_at < interval '1 s' FROM platform_clock"
+    assert spine.admin.call(fresh) == [(True,)]
+
+
+def set_clock(spine: Spine, *, ticked: str, steady: str) -> None:
     spine.admin.call(
-        "UPDATE run_steps SET started_at = clock_timestamp() WHERE state = 'running' AND run_id <> %s", (run,)
+        "UPDATE platform_clock SET ticked_at = clock_timestamp() - %s::interval,"
+        " steady_since = clock_timestamp() - %s::interval",
+        (ticked, steady),
     )
-    if spine.admin.call("SELECT clock_timestamp() - pg_postmaster_start_time() > interval '6 s'")[0][0]:
-        assert RunRef(spine.tenant, run) in recovery.release_dead(spine.system, 2, 3)
-        assert spine.states(run) == {"a": "ready"}
-        assert spine.step(run, "a")["kills"] == 1
 
 
 def test_lost_message_is_unmarked_with_its_canvas(spine: Spine) -> None:

@@ -93,8 +93,8 @@ MUTANTS = [
     Mutant(
         "workers dead at once after an outage",
         RECOVERY,
-        "IF tick_clock('recover', p_interval) < patience THEN",
-        "IF tick_clock('recover', p_interval) < interval '0' THEN",
+        "IF tick_clock(p_interval * greatest(p_misses - 1, 1)) < patience THEN",
+        "IF tick_clock(p_interval * greatest(p_misses - 1, 1)) < interval '0' THEN",
         f"{DB}/test_repair.py::test_nobody_is_dead_before_heartbeats_could_arrive",
     ),
     Mutant(
