@@ -23,9 +23,9 @@ from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
 from app.domain.modules import ModuleRegistry, Resources
-from app.messaging.amqp_probe import amqp_reader
+from app.messaging.amqp_probe import AmqpBrokerView, amqp_reader
 from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
-from app.messaging.broker_view import BlindBrokerView, RedisBrokerView
+from app.messaging.broker_view import RedisBrokerView
 from app.messaging.celery_app import QuantumCelery, create_celery
 from app.messaging.producer import CanvasProducer, SendThread
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
@@ -185,7 +185,7 @@ def _epoch_reader(settings: Settings) -> EpochReader:
 def _broker_look(settings: Settings, link: BrokerLink) -> BrokerLook:
     if settings.broker_url.startswith("redis"):
         return RedisBrokerView(settings.broker_url, link, time.time, PROBE_TIMEOUT_S)
-    return BlindBrokerView(link)
+    return AmqpBrokerView(settings.broker_url, link, PROBE_TIMEOUT_S)
 
 
 def _chores(system: Database) -> tuple[Chore, ...]:

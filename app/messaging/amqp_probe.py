@@ -1,14 +1,19 @@
-"""The broker epoch on RabbitMQ: the life of one message in a marker queue."""
+"""What can be asked of RabbitMQ: its epoch, kept in a marker queue, with the length of each queue."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import uuid4
 
+from amqp.exceptions import NotFound  # type: ignore[import-untyped]  # amqp ships no types
 from kombu import Connection, Queue
+from kombu.exceptions import OperationalError
 
-from app.messaging.broker_epoch import EpochReader
+from app.domain.errors import Unavailable
+from app.domain.lost import BrokerView, QueueView
+from app.messaging.broker_epoch import BrokerLink, EpochReader
 
 MARKER = "quantum.broker-epoch"
 LOOKS = 5
@@ -40,3 +45,32 @@ def _epoch(connection: Any, marker: Any) -> str:
     epoch = uuid4().hex
     connection.Producer().publish(epoch, routing_key=MARKER, serializer="json", delivery_mode=2)
     return epoch
+
+
+class AmqpBrokerView:
+    """Tells which queues are empty: RabbitMQ does not let anybody read the messages that wait."""
+
+    def __init__(self, url: str, link: BrokerLink, timeout_s: float) -> None:
+        self._url = url
+        self._link = link
+        self._timeout_s = timeout_s
+
+    def look(self, queues: Sequence[str]) -> BrokerView:
+        """Return the epoch, and an empty queue as read whole; raises Unavailable when RabbitMQ is away."""
+        epoch = self._link.refresh()
+        if epoch is None:
+            raise Unavailable("broker")
+        try:
+            with Connection(self._url, connect_timeout=self._timeout_s) as connection:
+                return BrokerView(epoch, {name: _queue(connection, name) for name in queues})
+        except (OSError, OperationalError) as fault:
+            raise Unavailable("broker") from fault
+
+
+def _queue(connection: Any, name: str) -> QueueView:
+    with connection.channel() as channel:
+        try:
+            waiting = channel.queue_declare(name, passive=True).message_count
+        except NotFound:
+            waiting = 0
+    return QueueView(frozenset(), whole=waiting == 0)

@@ -55,19 +55,5 @@ class RedisBrokerView:
         return {_id(json.loads(raw)[0]): now - at for at, raw in messages if raw is not None}
 
 
-class BlindBrokerView:
-    """The look at a broker whose queues cannot be read: only its epoch is known."""
-
-    def __init__(self, link: BrokerLink) -> None:
-        self._link = link
-
-    def look(self, queues: Sequence[str]) -> BrokerView:
-        """Return the epoch, with every queue unread: only overtaken steps count as missing."""
-        epoch = self._link.refresh()
-        if epoch is None:
-            raise Unavailable("broker")
-        return BrokerView(epoch, {name: QueueView(frozenset(), whole=False) for name in queues})
-
-
 def _id(message: Any) -> str:
     return str(message["headers"]["id"])

@@ -73,6 +73,7 @@ class SendThread:
             return
         with self._started:
             if self._thread is None or not self._thread.is_alive():
+                self._link.refresh()  # the first caller waits, so that its intent need not wait for beat
                 self._link.watch()
                 self._thread = threading.Thread(target=self._run, name="canvas-sender", daemon=True)
                 self._thread.start()

@@ -46,3 +46,13 @@ def test_a_broker_that_lost_its_queues_loses_no_work(rig: Rig, broker_url: str) 
     rig.beat()
     rig.ends(run)
     rig.checks(run)
+
+
+def test_messages_that_vanish_from_a_living_broker_are_sent_again(rig: Rig, broker_url: str) -> None:
+    run = rig.submit(FORK_JOIN)
+    with Connection(broker_url) as connection:
+        assert connection.default_channel.queue_purge("default") > 0
+    rig.worker()
+    rig.beat()
+    rig.ends(run)
+    rig.checks(run)
