@@ -14,6 +14,7 @@ from app.domain.errors import NotFound
 from workflows.plan import Plan, load_plan
 
 KEPT = 256
+REGISTERED = 10_000
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -51,10 +52,19 @@ class PlanCache:
 
     def __init__(self) -> None:
         self._plans: Recent[str, Plan] = Recent(KEPT)
+        self._registered: Recent[tuple[UUID, str], bool] = Recent(REGISTERED)
 
     def get(self, connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:
         """Return the plan; raises NotFound when the tenant has none of this hash."""
         return self._plans.get(plan_hash, lambda: _read(connection, tenant_id, plan_hash))
+
+    def is_registered(self, tenant_id: UUID, plan_hash: str) -> bool:
+        """Tell whether the tenant is known to have the plan's rows: rows of plans are never removed."""
+        return self._registered.peek((tenant_id, plan_hash)) is not None
+
+    def note_registered(self, tenant_id: UUID, plan_hash: str) -> None:
+        """Note that the tenant has the plan's rows, after the commit that wrote them."""
+        self._registered.get((tenant_id, plan_hash), lambda: True)
 
     def keep(self, plan: Plan) -> None:
         """Keep a plan that was compiled here."""

@@ -14,6 +14,7 @@ from app.db.engine import Connection
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
 from app.services.advance import advance
+from app.services.plans import PlanCache
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import send_segments
@@ -101,8 +102,10 @@ def submit_intents(
         if atomic and len(prepared) < len(items):
             prepared = []
         if prepared:
-            _declare(connection, actor, prepared, outcomes)
+            _declare(connection, submit.engine.plans, actor, prepared, outcomes)
         receipt.close(connection, outcomes)
+    for item in prepared:
+        submit.engine.plans.note_registered(actor.tenant_id, item.planned.plan.hash)
     if prepared:
         submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, broker_epoch))
     return outcomes
@@ -170,13 +173,19 @@ def _row(
 
 
 def _declare(
-    connection: Connection, actor: Actor, prepared: Sequence[_Prepared], outcomes: list[Outcome]
+    connection: Connection,
+    known: PlanCache,
+    actor: Actor,
+    prepared: Sequence[_Prepared],
+    outcomes: list[Outcome],
 ) -> None:
+    tenant_id = actor.tenant_id
     for plan in {item.planned.plan.hash: item.planned.plan for item in prepared}.values():
-        plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, partial(_step_rows, plan))
+        if not known.is_registered(tenant_id, plan.hash):
+            plans.ensure(connection, tenant_id, plan.hash, plan.document, partial(_step_rows, plan))
     rows = [item.row for item in prepared]
     for item, made in zip(
-        prepared, hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows), strict=True
+        prepared, hot.declare_intents(connection, tenant_id, actor.as_json(), rows), strict=True
     ):
         outcomes[item.index] = replace(
             outcomes[item.index], intent_id=made.intent_id, run_id=made.run_id, generation=made.generation

@@ -14,6 +14,7 @@ import pytest
 
 from app.services.advance import advance
 from app.services.dispatch import Dispatch, dispatch
+from app.services.schedule import claim_due
 from app.services.submit import Submission, submit_intents
 from tests.support.rig import Rig, note, rig_on
 from tests.support.waiting import eventually
@@ -98,3 +99,18 @@ def test_two_dispatchers_send_each_step_once(rig: Rig) -> None:
     assert max(found) >= len(runs), "a dispatcher saw all of them"
     for run in runs:
         assert ids(rig, run) == [f"{run}:{key}:1" for key in "abc"]
+
+
+def test_two_beats_never_claim_one_job_at_once(rig: Rig) -> None:
+    names = {f"job{number}": 60.0 for number in range(20)}
+    barrier = threading.Barrier(2)
+
+    def claim() -> list[str]:
+        barrier.wait(10)
+        return claim_due(rig.beat_parts.dispatch.system, names)
+
+    assert rig.beat_parts
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (job.result(20) for job in [pool.submit(claim) for _ in range(2)])
+    assert sorted(first + second) == sorted(names)
+    assert claim_due(rig.beat_parts.dispatch.system, names) == []
