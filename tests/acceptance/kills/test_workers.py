@@ -131,3 +131,36 @@ def test_a_fan_runs_each_item_once_and_an_empty_one_still_joins(busy: Rig) -> No
     assert [item["value"] for item in told] == ["a", "b", "c"]
     assert busy.step(empty, "join")["output"]["value"] == []
     busy.checks(full)
+
+
+def test_a_step_past_its_soft_limit_fails_or_is_tried_again(busy: Rig) -> None:
+    retry = {"attempts": 2, "backoff": 0.1, "jitter": 0}
+    run = busy.submit(
+        [note("slow", timeout=1, retry=retry, **{"with": {"seconds": 30}}), note("after", "slow")]
+    )
+    busy.ends(run, "failed")
+    row = busy.step(run, "slow")
+    assert (row["error"]["code"], row["tries"], row["kills"]) == ("timeout", 2, 0)
+
+
+def test_a_skipped_step_and_an_accepted_failure_let_the_join_run(busy: Rig) -> None:
+    fails = {"uses": "testkit.fail_first", "with": {"attempts": 9, "retryable": False}}
+    told = {"value": ["${steps.skipped.output}", "${steps.failed.output}", "${steps.plain.output.value}"]}
+    run = busy.submit(
+        [
+            note("skipped", when="spec.wanted"),
+            {"id": "failed", "continue_on_failure": True, **fails},
+            note("plain", **{"with": {"value": 1}}),
+            note("join", "skipped", "failed", "plain", **{"with": told}),
+        ],
+        {"wanted": False},
+    )
+    busy.ends(run)
+    steps = busy.steps(run)
+    assert [steps[key]["state"] for key in ("skipped", "failed", "join")] == [
+        "skipped",
+        "failed",
+        "succeeded",
+    ]
+    assert steps["join"]["output"]["value"] == [None, None, 1]
+    busy.checks(run)
