@@ -18,9 +18,7 @@ class BatchedEvents(EventDispatcher):
     Celery sends on every turn of its loop, which costs a busy worker two fifths of its throughput.
     """
 
-    def __init__(
-        self, *args: Any, on_send_buffered: Callable[[], None] | None = None, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, on_send_buffered: Callable[[], None] | None = None, **kwargs: Any) -> None:
         buffered = self._soon if on_send_buffered is not None else None
         super().__init__(*args, buffer_limit=AT_MOST, on_send_buffered=buffered, **kwargs)
         self._waiting = False

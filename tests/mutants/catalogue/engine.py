@@ -56,8 +56,8 @@ MUTANTS = [
     Mutant(
         "a dead pool process keeps its claims",
         "tasks/heartbeat.py",
-        "        release_child(self._parts.nursing, child_lease(self._parent, child))\n        self._children",
-        "        self._children",
+        "release_child(self._parts.nursing, child_lease(self._parent, child))\n        self._children",
+        "self._children",
         f"{WORKERS}::test_a_pool_process_killed_in_a_step_costs_one_attempt",
     ),
     Mutant(
