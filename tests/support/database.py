@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -37,9 +35,9 @@ def ensure_template(cluster: Cluster) -> str:
     from app.db.migrate import migrate  # noqa: PLC0415 - tests without a database need no migration
 
     name = f"template_{schema_fingerprint()}"
-    lock = Path(tempfile.gettempdir()) / f"quantum-test-{cluster.port}.lock"
-    with lock.open("a") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+    with contextlib.closing(psycopg2.connect(cluster.url())) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext('template'))")  # let go with the connection
+        connection.commit()
         if not _exists(cluster, name):
             draft = f"draft_{uuid4().hex}"
             create_database(cluster.url(), draft)
