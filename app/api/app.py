@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.api import (
     audit,
     auth,
+    dead_letters,
     docs,
     events,
     health,
@@ -47,6 +48,7 @@ RESOURCES = (
     workflows,
     runs,
     steps,
+    dead_letters,
     events,
     audit,
     secrets,

@@ -1,14 +1,13 @@
-"""Runs: listed, shown with their graph, retried, cancelled."""
+"""Runs: listed, shown with their graph, steered."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
-from marshmallow import ValidationError
+from flask import Response
 
-from app.api.bodies import read_document
+from app.api.converters import StepKey
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import page_document, page_request
@@ -18,35 +17,36 @@ from app.api.schemas.common import page_of
 from app.api.schemas.runs import (
     BulkRetryAnswerSchema,
     BulkRetrySchema,
-    CancelSchema,
+    ReasonSchema,
+    RerunSchema,
+    RetrySchema,
     RunArgs,
     RunDetailSchema,
     RunSchema,
 )
-from app.api.validation import faults_of
-from app.domain.errors import InvalidInput
+from app.api.validation import optional, optional_body
 from app.domain.runs import Run
+from app.security.authorize import authorize
 from app.services import browse
 from app.services.cancel_run import cancel_run as cancel
+from app.services.pause_run import pause_run as pause
+from app.services.pause_run import resume_run as resume
+from app.services.rerun_run import SAME_SPEC
+from app.services.rerun_run import rerun_run as rerun
 from app.services.retry_run import retry_run as retry
 from app.services.retry_runs import retry_runs as retry_many
 
 blueprint = Blueprint("runs", "Executions of plans.")
 
 _RUN = RunSchema()
-_CANCEL = CancelSchema()
-OPTIONAL_REASON = {
-    "required": False,
-    "content": {
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "properties": {"reason": {"type": "string", "minLength": 1, "maxLength": 200}},
-                "additionalProperties": False,
-            }
-        }
-    },
-}
+_REASON = ReasonSchema()
+_RETRY = RetrySchema()
+_RERUN = RerunSchema()
+OPTIONAL_REASON = optional_body({"reason": {"type": "string", "minLength": 1, "maxLength": 200}})
+OPTIONAL_STEP = optional_body({"from": {"type": "string", "pattern": f"^{StepKey.regex}$"}})
+OPTIONAL_SPEC = optional_body(
+    {"spec": {"description": "Becomes the intent's next generation when it differs"}}
+)
 
 
 @endpoint(blueprint, "GET /runs", "runs:read", page_of(RunSchema), query=RunArgs)
@@ -69,14 +69,16 @@ def show_run(run_id: UUID) -> Any:
     "runs:repair",
     RunSchema,
     status=202,
+    document=OPTIONAL_STEP,
     creates=True,
     errors=(412,),
 )
 def retry_run(run_id: UUID) -> Response:
-    """Run again what failed or never ran; finished steps keep their results."""
-    version = expected_version(required=False)
+    """Run again what failed or never ran, or from a step on, whatever became of it."""
+    version, step = expected_version(required=False), optional(_RETRY).get("from")
     return answer_once(
-        lambda receipt: retry(parts().submit, actor(), run_id, version, receipt=receipt), _repaired
+        lambda receipt: retry(parts().submit, actor(), run_id, version, from_step=step, receipt=receipt),
+        steered,
     )
 
 
@@ -92,10 +94,64 @@ def retry_run(run_id: UUID) -> Response:
 )
 def cancel_run(run_id: UUID) -> Response:
     """Cancel a run: running steps are stopped, the others never start."""
-    version = expected_version(required=False)
-    reason = _reason()
+    version, reason = expected_version(required=False), optional(_REASON).get("reason")
     return answer_once(
-        lambda receipt: cancel(parts().submit, actor(), run_id, version, reason, receipt=receipt), _repaired
+        lambda receipt: cancel(parts().submit, actor(), run_id, version, reason, receipt=receipt), steered
+    )
+
+
+@endpoint(
+    blueprint,
+    "POST /runs/<uuid:run_id>:pause",
+    "runs:repair",
+    RunSchema,
+    status=202,
+    document=OPTIONAL_REASON,
+    creates=True,
+    errors=(412,),
+)
+def pause_run(run_id: UUID) -> Response:
+    """Pause a run: running steps may end, nothing more begins."""
+    version, reason = expected_version(required=False), optional(_REASON).get("reason")
+    return answer_once(
+        lambda receipt: pause(parts().submit, actor(), run_id, version, reason, receipt=receipt), steered
+    )
+
+
+@endpoint(
+    blueprint,
+    "POST /runs/<uuid:run_id>:resume",
+    "runs:repair",
+    RunSchema,
+    status=202,
+    creates=True,
+    errors=(412,),
+)
+def resume_run(run_id: UUID) -> Response:
+    """Put a paused run under way again."""
+    version = expected_version(required=False)
+    return answer_once(
+        lambda receipt: resume(parts().submit, actor(), run_id, version, receipt=receipt), steered
+    )
+
+
+@endpoint(
+    blueprint,
+    "POST /runs/<uuid:run_id>:rerun",
+    "runs:repair",
+    RunSchema,
+    status=202,
+    document=OPTIONAL_SPEC,
+    creates=True,
+    errors=(412,),
+)
+def rerun_run(run_id: UUID) -> Response:
+    """Start a new run of an ended run's plan; an edited `spec` needs the permission to declare intents."""
+    version, spec = expected_version(required=False), optional(_RERUN).get("spec", SAME_SPEC)
+    if spec is not SAME_SPEC:
+        authorize(actor(), "intents:write")
+    return answer_once(
+        lambda receipt: rerun(parts().submit, actor(), run_id, spec, version, receipt=receipt), steered
     )
 
 
@@ -105,17 +161,7 @@ def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
     return retry_many(parts().submit, actor(), body["filter"], body["limit"], dry_run=body["dry_run"])
 
 
-def _reason() -> str | None:
-    """Return the reason in the body, which may be absent."""
-    if not request.get_data(cache=True):
-        return None
-    try:
-        reason: str | None = _CANCEL.load(read_document()).get("reason")
-    except ValidationError as wrong:
-        raise InvalidInput(tuple(faults_of(wrong.normalized_messages()))) from wrong
-    return reason
-
-
-def _repaired(run: Run) -> Rendered:
+def steered(run: Run) -> Rendered:
+    """Return the answer to an accepted change: the run as it is now."""
     headers = {"Location": f"{PREFIX}/runs/{run.id}", "ETag": etag_of(run.version)}
     return rendered(202, _RUN, run, headers)

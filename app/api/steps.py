@@ -1,16 +1,22 @@
-"""Steps of a run: listed page by page, shown with every attempt."""
+"""Steps of a run: listed page by page, shown with every attempt, skipped."""
 
 from __future__ import annotations
 
 from typing import Any
 from uuid import UUID
 
+from flask import Response
+
+from app.api.etags import expected_version
+from app.api.idempotency import answer_once
 from app.api.paging import page_document, page_request
 from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
+from app.api.runs import steered
 from app.api.schemas.common import page_of
-from app.api.schemas.runs import StepArgs, StepDetailSchema, StepSchema
+from app.api.schemas.runs import RunSchema, SkipSchema, StepArgs, StepDetailSchema, StepSchema
 from app.services import browse
+from app.services.skip_step import skip_step as skip
 
 blueprint = Blueprint("steps", "Nodes of a run.")
 
@@ -28,3 +34,22 @@ def list_steps(query: dict[str, Any], run_id: UUID) -> dict[str, Any]:
 def show_step(run_id: UUID, key: str) -> Any:
     """Show a step with its input, output, errors, attempts."""
     return browse.show_step(parts().database, actor(), run_id, key)
+
+
+@endpoint(
+    blueprint,
+    "POST /runs/<uuid:run_id>/steps/<step_key:key>:skip",
+    "runs:repair",
+    RunSchema,
+    status=202,
+    body=SkipSchema,
+    creates=True,
+    errors=(412,),
+)
+def skip_step(body: dict[str, Any], run_id: UUID, key: str) -> Response:
+    """Skip a step that has not begun, or that failed in a failed run; its dependants go on."""
+    version = expected_version(required=False)
+    return answer_once(
+        lambda receipt: skip(parts().submit, actor(), run_id, key, body["reason"], version, receipt=receipt),
+        steered,
+    )

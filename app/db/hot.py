@@ -198,7 +198,8 @@ def _item_counts(
     rows = connection.execute(
         text(
             "SELECT base, count(*) FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
-            " AND base = ANY(CAST(:fans AS text[])) AND item IS NOT NULL GROUP BY base"
+            " AND base = ANY(CAST(:fans AS text[])) AND item IS NOT NULL AND state <> 'cancelled'"
+            " GROUP BY base"
         ),
         {"tenant": tenant_id, "run": run_id, "fans": list(fans)},
     )

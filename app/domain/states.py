@@ -12,11 +12,12 @@ RUN_TRANSITIONS: Transitions = {
     "queued": ("running", "pausing", "paused", "cancelling", "cancelled", "superseded"),
     "running": ("pausing", "paused", "cancelling", "compensating", "succeeded", "failed", "cancelled"),
     "pausing": ("paused", "running", "cancelling", "succeeded", "failed", "cancelled"),
-    "paused": ("running", "queued", "cancelling", "cancelled", "superseded"),
+    # a skip may close the last open step of a paused run
+    "paused": ("running", "queued", "cancelling", "succeeded", "failed", "cancelled", "superseded"),
     "cancelling": ("compensating", "cancelled"),
     "compensating": ("failed", "cancelled"),
     "succeeded": (),
-    "failed": ("running",),  # only an operator's retry
+    "failed": ("running",),  # only an operator's retry or skip
     "cancelled": (),
     "superseded": (),
 }
@@ -27,11 +28,13 @@ STEP_TRANSITIONS: Transitions = {
     "pending": ("ready", "skipped", "cancelled"),
     "ready": ("running", "waiting", "succeeded", "failed", "skipped", "cancelled"),
     "running": ("ready", "waiting", "succeeded", "failed", "skipped", "cancelled"),
-    "waiting": ("ready", "succeeded", "failed", "cancelled"),
-    "succeeded": ("compensating",),
-    "failed": ("ready", "waiting"),  # only an operator's retry; a fan whose items run again waits
-    "skipped": (),
-    "cancelled": ("pending", "ready"),  # only an operator's retry
+    "waiting": ("ready", "succeeded", "failed", "skipped", "cancelled"),
+    # Out of an end only an operator's retry leads. A fan whose items run again waits; the items of a fan that
+    # is decided anew are cancelled.
+    "succeeded": ("pending", "ready", "waiting", "cancelled", "compensating"),
+    "failed": ("pending", "ready", "waiting", "cancelled"),
+    "skipped": ("pending", "ready", "waiting", "cancelled"),
+    "cancelled": ("pending", "ready"),
     "compensating": ("compensated", "failed"),
     "compensated": (),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from app.db import runs
-from app.domain.errors import IllegalState, NotFound, PreconditionFailed, QuantumError
+from app.domain.errors import Conflict, IllegalState, NotFound, PreconditionFailed, QuantumError
 from app.domain.identity import Actor
 from app.domain.runs import Run
 from app.services.advance import advance
@@ -14,16 +14,26 @@ from app.services.submit import SubmitDeps
 
 
 def retry_run(
-    deps: SubmitDeps, actor: Actor, run_id: UUID, version: int | None = None, *, receipt: Receipt = NO_RECEIPT
+    deps: SubmitDeps,
+    actor: Actor,
+    run_id: UUID,
+    version: int | None = None,
+    *,
+    from_step: str | None = None,
+    receipt: Receipt = NO_RECEIPT,
 ) -> Run:
     """Start the run's next round in one commit, and send it after.
 
-    Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState unless it failed.
+    Without `from_step` what failed or never ran runs; with it that step, whatever became of it, and all that
+    depends on it.
+
+    Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState unless the run failed,
+    or when another failed step holds `from_step` back, Conflict when the intent has another open run.
     """
     tenant_id = actor.tenant_id
     with deps.engine.database.tenant(tenant_id) as connection:
         receipt.open(connection)
-        verdict, run = runs.retry_run(connection, tenant_id, run_id, actor.as_json(), version)
+        verdict, run = runs.retry_run(connection, tenant_id, run_id, actor.as_json(), version, from_step)
         checked = run_of(verdict, run, "retried")
         receipt.close(connection, checked)
     deps.outbox.later(lambda: advance(deps.engine, tenant_id, run_id))
@@ -39,8 +49,15 @@ def run_of(verdict: str, run: Run | None, done: str) -> Run:
 
 def refusal(verdict: str, run: Run | None, done: str) -> QuantumError:
     """Return the error of a verdict other than `ok`."""
-    if run is None or verdict == "not_found":
+    if run is None:
         return NotFound("no such run")
-    if verdict == "conflict":
-        return PreconditionFailed(f"the run is at version {run.version}")
-    return IllegalState(f"a run that is {run.state} cannot be {done}")
+    errors = {
+        "no_step": NotFound("no such step"),
+        "conflict": PreconditionFailed(f"the run is at version {run.version}"),
+        "occupied": Conflict("another run of this intent is under way", "intent_occupied"),
+        "held_back": IllegalState("the step waits for another one that failed: retry or skip that one"),
+        "illegal_step": IllegalState(
+            f"the step as it stands, in a run that is {run.state}, cannot be {done}"
+        ),
+    }
+    return errors.get(verdict) or IllegalState(f"a run that is {run.state} cannot be {done}")

@@ -19,6 +19,7 @@ from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import send_segments
 from app.services.type_book import PlannedType, TypeBook
+from workflows.catalog import IntentType
 from workflows.plan import Plan
 from workflows.specs import canonical_json, validate_spec
 
@@ -122,7 +123,7 @@ def _prepare(
     for index, item in enumerate(items):
         try:
             planned = submit.types.find(connection, actor.tenant_id, item.type, item.type_version)
-            spec = _checked(planned, item.spec)
+            spec = checked_spec(planned.type, item.spec)
         except QuantumError as error:
             outcomes.append(Outcome(index, error))
             continue
@@ -133,7 +134,7 @@ def _prepare(
     return outcomes, prepared
 
 
-def _checked(planned: PlannedType, spec: Any) -> str:
+def checked_spec(kind: IntentType, spec: Any) -> str:
     """Return the spec as canonical JSON; raises InvalidInput with the pointer of each fault."""
     try:
         document = canonical_json(spec)
@@ -141,13 +142,18 @@ def _checked(planned: PlannedType, spec: Any) -> str:
         raise InvalidInput.at("/spec", "number", str(fault)) from fault
     if len(document) > MAX_SPEC_CHARACTERS:
         raise InvalidInput.at("/spec", "too_large", f"a spec has at most {MAX_SPEC_CHARACTERS} characters")
-    faults = validate_spec(planned.type.spec_schema, spec, "/spec")
+    faults = validate_spec(kind.spec_schema, spec, "/spec")
     if faults:
-        raise InvalidInput(faults, f"The spec does not fit {planned.type.name} {planned.type.version}.")
+        raise InvalidInput(faults, f"The spec does not fit {kind.name} {kind.version}.")
     # An escaped backslash before it makes it plain text.
     if "\\u0000" in document.replace("\\\\", ""):
         raise InvalidInput((Fault("/spec", "character", "the character U+0000 cannot be stored"),))
     return document
+
+
+def hash_of(document: str) -> str:
+    """Return the hash that a generation keeps of its spec's canonical JSON."""
+    return hashlib.sha256(document.encode()).hexdigest()
 
 
 def _row(
@@ -162,7 +168,7 @@ def _row(
         "name": item.name or str(intent_id),
         "mode": planned.type.mode,
         "spec": item.spec,
-        "spec_hash": hashlib.sha256(spec.encode()).hexdigest(),
+        "spec_hash": hash_of(spec),
         "labels": dict(item.labels),
         "priority": item.priority,
         "workflow": planned.type.workflow_name,

@@ -1,4 +1,4 @@
--- Moving a run on: what is ready, what was sent, what a foreach becomes; retry and cancel by people.
+-- Moving a run on: what is ready, what was sent, what a foreach becomes; cancelled by people.
 
 -- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
 -- the first has marked. Nothing for a run that is not under way.
@@ -25,7 +25,8 @@ BEGIN
 END $$;
 
 -- A ready fan becomes its items, once: compare-and-set on its state. No items: it ends well at once, so a join still
--- runs. True when something is ready that no message carries.
+-- runs. Items of an earlier round, retired by a retry, run again under their old keys. True when something is ready
+-- that no message carries.
 CREATE FUNCTION expand_step(p_tenant uuid, p_run uuid, p_base text, p_items jsonb)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE r runs; s run_steps; news record; width integer := jsonb_array_length(p_items);
@@ -51,7 +52,10 @@ BEGIN
                          queue, continue_on_failure, ready_at, round, item_value)
   SELECT p_tenant, p_run, p_base || '.' || (i.n - 1), p_base, i.n - 1, s.seq, 'ready', 0, '{}', false, s.operation,
          s.queue, s.continue_on_failure, clock_timestamp(), s.round, i.value
-  FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (value, n);
+  FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (value, n)
+  ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET state = 'ready', ready_at = excluded.ready_at,
+    item_value = excluded.item_value, round = greatest(run_steps.round + 1, excluded.round), attempt = 0, kills = 0,
+    sent_at = NULL, carrier = NULL, input = NULL, output = NULL, error = NULL, started_at = NULL, finished_at = NULL;
   UPDATE runs SET open_steps = open_steps + width WHERE tenant_id = p_tenant AND id = p_run;
   RETURN true;
 END $$;
@@ -144,54 +148,6 @@ LANGUAGE sql AS $$
   VALUES (p_tenant, p_actor, p_action, p_subject, p_detail, p_actor ->> 'request_id', p_actor ->> 'source_ip')
 $$;
 
--- An operator's retry re-runs only what failed or never ran. Failures that were accepted (continue_on_failure) stay:
--- their dependants have run. A fan with items waits for its failed items alone; a fan whose decision failed decides
--- anew. What still holds a step back is counted from the rows. tries and dispatch_epoch go on growing, so nothing of
--- the earlier round can claim or finish; round changes the idempotency key.
-CREATE FUNCTION retry_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer)
-RETURNS TABLE (verdict text, run_state text, version integer, rearmed integer) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE r runs; keys text[];
-BEGIN
-  PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
-  IF r.id IS NULL OR r.version <> p_version OR r.state <> 'failed' THEN
-    RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
-                             ELSE 'illegal' END, r.state::text, r.version, 0;
-    RETURN;
-  END IF;
-  keys := ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run
-    AND (state = 'failed' AND NOT continue_on_failure
-         OR state = 'cancelled' AND error ->> 'code' = 'upstream_failed'));
-  UPDATE run_steps s SET state = w.state, needs_left = w.needs_left, round = s.round + 1, attempt = 0, kills = 0,
-         sent_at = NULL, carrier = NULL, not_before = NULL, error = NULL, output = NULL, started_at = NULL,
-         finished_at = NULL, ready_at = CASE WHEN w.state = 'ready' THEN clock_timestamp() END
-  FROM (
-    SELECT a.key, a.items + a.needs AS needs_left,
-           CASE WHEN a.items > 0 THEN 'waiting' WHEN a.needs > 0 THEN 'pending' ELSE 'ready' END AS state
-    FROM (
-      SELECT s.key,
-        (SELECT count(*) FROM run_steps i WHERE s.is_fan AND i.tenant_id = p_tenant AND i.run_id = p_run
-           AND i.base = s.key AND i.item IS NOT NULL AND i.state = 'failed' AND NOT i.continue_on_failure) AS items,
-        CASE WHEN s.item IS NULL THEN (SELECT count(*) FROM unnest(p.needs) n WHERE n = ANY (keys)) ELSE 0 END AS needs
-      FROM run_steps s
-      LEFT JOIN plan_steps p ON p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
-      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = ANY (keys)
-    ) a
-  ) w
-  WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = w.key;
-  UPDATE runs SET state = 'running', round = round + 1, version = version + 1, open_steps = cardinality(keys),
-         failed_steps = 0, error = NULL, finished_at = NULL, event_seq = event_seq + 1
-  WHERE tenant_id = p_tenant AND id = p_run;
-  PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq + 1, 'run.retried',
-    jsonb_build_object('run_id', p_run, 'round', r.round + 1, 'steps', cardinality(keys)), p_actor);
-  UPDATE intents SET phase = 'running', updated_at = clock_timestamp(), version = version + 1
-  WHERE tenant_id = p_tenant AND id = r.intent_id AND generation = r.generation;
-  PERFORM audit(p_tenant, p_actor, 'run.retry', 'runs/' || p_run,
-                jsonb_build_object('round', r.round + 1, 'steps', cardinality(keys)));
-  RETURN QUERY SELECT 'ok', 'running', r.version + 1, cardinality(keys);
-END $$;
-
 -- Everything not yet running is cancelled at once; what runs is told by its worker's heartbeat, and the run stays
 -- cancelling until the last of it ends. A step claimed while we waited for its row is running when we see it.
 -- Cancelling twice changes nothing.
@@ -204,7 +160,7 @@ DECLARE
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
-  IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('queued', 'running') THEN
+  IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('queued', 'running', 'pausing', 'paused') THEN
     RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
                              WHEN r.state = 'cancelling' THEN 'ok' ELSE 'illegal' END, r.state::text, r.version;
     RETURN;

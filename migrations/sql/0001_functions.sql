@@ -99,7 +99,8 @@ BEGIN
   IF jsonb_array_length(p_refs) > 0 THEN
     SELECT coalesce(jsonb_object_agg(s.key, jsonb_build_object('state', s.state, 'output', CASE WHEN s.is_fan THEN (
              SELECT coalesce(jsonb_agg(i.output ORDER BY i.item), '[]') FROM run_steps i
-             WHERE i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.base = s.key AND i.item IS NOT NULL)
+             WHERE i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.base = s.key AND i.item IS NOT NULL
+               AND i.state <> 'cancelled')
            ELSE s.output END)), '{}') INTO steps
     FROM run_steps s WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id
      AND s.key = ANY (ARRAY(SELECT jsonb_array_elements_text(p_refs)));
@@ -192,7 +193,8 @@ BEGIN
   RETURN coalesce(unsent, false);
 END $$;
 
--- A step failed for good: all that depends on it, however far, is cancelled. Returns how many steps that closed.
+-- A step failed for good: all that depends on it, however far, is cancelled, save what lies behind a step that an
+-- operator has skipped. Returns how many steps that closed.
 CREATE FUNCTION block_dependants(p_step run_steps) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE blocked integer;
 BEGIN
@@ -200,7 +202,7 @@ BEGIN
     SELECT unnest(p_step.successors)
     UNION
     SELECT unnest(s.successors) FROM down JOIN run_steps s
-      ON s.tenant_id = p_step.tenant_id AND s.run_id = p_step.run_id AND s.key = down.key
+      ON s.tenant_id = p_step.tenant_id AND s.run_id = p_step.run_id AND s.key = down.key AND s.state = 'pending'
   )
   UPDATE run_steps t SET state = 'cancelled', finished_at = clock_timestamp(), sent_at = NULL, carrier = NULL,
          error = jsonb_build_object('code', 'upstream_failed', 'step', p_step.base)
@@ -269,7 +271,10 @@ BEGIN
   IF p_run.open_steps > closed THEN
     UPDATE runs SET open_steps = open_steps - closed, failed_steps = failed_steps + failed, event_seq = seq
     WHERE tenant_id = p_run.tenant_id AND id = p_run.id;
-    needs_advance := needs_advance AND run_state <> 'cancelling';
+    IF run_state = 'pausing' THEN
+      run_state := rest_run(p_run.tenant_id, p_run.id, NULL);
+    END IF;
+    needs_advance := needs_advance AND run_state NOT IN ('cancelling', 'pausing', 'paused');
     RETURN;
   END IF;
   run_state := settle_run(p_run, closed, p_run.failed_steps + failed, seq);
@@ -388,5 +393,9 @@ BEGIN
     PERFORM emit_event(r.tenant_id, 'runs/' || r.id, r.event_seq + 1, 'step.retrying',
       jsonb_build_object('run_id', r.id, 'step', p_key, 'attempt', s.attempt, 'round', s.round,
                          'code', p_error ->> 'code'), NULL);
+  END IF;
+  IF run_state = 'pausing' THEN
+    run_state := rest_run(r.tenant_id, r.id, NULL);
+    needs_advance := false;
   END IF;
 END $$;

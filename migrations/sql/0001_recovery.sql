@@ -80,13 +80,15 @@ BEGIN
   END LOOP;
 END $$;
 
--- Retries whose time has come. A run that somebody else has locked waits for the next tick.
+-- Retries whose time has come. A run that somebody else has locked waits for the next tick; a run that is paused keeps
+-- its waits, and they take no place in the limit.
 CREATE FUNCTION due_waits(p_limit integer) RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
     WITH due AS MATERIALIZED (
       SELECT s.tenant_id, s.run_id, s.key FROM run_steps s
+      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
       WHERE s.state || '' = 'waiting' AND s.not_before <= clock_timestamp() ORDER BY s.not_before LIMIT p_limit
     ), held AS MATERIALIZED (
       SELECT r.tenant_id, r.id FROM runs r
@@ -101,7 +103,8 @@ BEGIN
     ) SELECT DISTINCT w.tenant_id, w.run_id FROM woken w;
 END $$;
 
--- Runs with steps that are ready and that nobody has sent for a while: the sender died, or the broker was away.
+-- Runs under way with steps that are ready and that nobody has sent for a while: the sender died, or the broker was
+-- away. What a paused run holds back takes no place in the limit.
 CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
 RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -109,6 +112,7 @@ BEGIN
   RETURN QUERY
     SELECT DISTINCT u.tenant_id, u.run_id FROM (
       SELECT s.tenant_id, s.run_id FROM run_steps s
+      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;

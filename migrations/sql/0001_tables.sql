@@ -274,6 +274,9 @@ CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waitin
 -- What a canvas still carries, for the moment it breaks: an item of a wide fan must not search its whole run for it.
 CREATE INDEX run_steps_carried ON run_steps (tenant_id, run_id, carrier)
   WHERE state || '' = 'pending' AND sent_at IS NOT NULL;
+-- What waits for an operator, the latest first.
+CREATE INDEX run_steps_parked ON run_steps (tenant_id, finished_at, run_id, key)
+  WHERE state || '' = 'failed' AND NOT continue_on_failure;
 ALTER TABLE run_steps ADD PRIMARY KEY (tenant_id, run_id, key);
 
 -- Written when an attempt ends, lost ones included; a running attempt is in its step's row.

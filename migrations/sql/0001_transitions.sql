@@ -10,8 +10,9 @@ BEGIN
     'running>compensating', 'running>succeeded', 'running>failed', 'running>cancelled',
     'pausing>paused', 'pausing>running', 'pausing>cancelling', 'pausing>succeeded',
     'pausing>failed', 'pausing>cancelled', 'paused>running', 'paused>queued',
-    'paused>cancelling', 'paused>cancelled', 'paused>superseded', 'cancelling>compensating',
-    'cancelling>cancelled', 'compensating>failed', 'compensating>cancelled', 'failed>running') THEN
+    'paused>cancelling', 'paused>succeeded', 'paused>failed', 'paused>cancelled',
+    'paused>superseded', 'cancelling>compensating', 'cancelling>cancelled', 'compensating>failed',
+    'compensating>cancelled', 'failed>running') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
@@ -29,9 +30,12 @@ BEGIN
     'ready>waiting', 'ready>succeeded', 'ready>failed', 'ready>skipped',
     'ready>cancelled', 'running>ready', 'running>waiting', 'running>succeeded',
     'running>failed', 'running>skipped', 'running>cancelled', 'waiting>ready',
-    'waiting>succeeded', 'waiting>failed', 'waiting>cancelled', 'succeeded>compensating',
-    'failed>ready', 'failed>waiting', 'cancelled>pending', 'cancelled>ready',
-    'compensating>compensated', 'compensating>failed') THEN
+    'waiting>succeeded', 'waiting>failed', 'waiting>skipped', 'waiting>cancelled',
+    'succeeded>pending', 'succeeded>ready', 'succeeded>waiting', 'succeeded>cancelled',
+    'succeeded>compensating', 'failed>pending', 'failed>ready', 'failed>waiting',
+    'failed>cancelled', 'skipped>pending', 'skipped>ready', 'skipped>waiting',
+    'skipped>cancelled', 'cancelled>pending', 'cancelled>ready', 'compensating>compensated',
+    'compensating>failed') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,

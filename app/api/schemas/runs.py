@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from marshmallow import Schema, fields, validate
 
+from app.api.converters import StepKey
 from app.api.paging import PageArgs
 from app.api.schemas.common import DOTTED, JsonObject, JsonValue, moment, text
 from app.domain.states import RUN_STATES, STEP_STATES
@@ -121,10 +122,56 @@ class StepArgs(PageArgs):
     state = fields.String(validate=validate.OneOf(STEP_STATES))
 
 
-class CancelSchema(Schema):
-    """Why a run is cancelled."""
+class ReasonSchema(Schema):
+    """Why a run is cancelled or paused."""
 
     reason = text()
+
+
+class SkipSchema(Schema):
+    """Why a step is skipped."""
+
+    reason = text(required=True)
+
+
+class RetrySchema(Schema):
+    """From which step a run is retried."""
+
+    from_ = text(f"^{StepKey.regex}$", data_key="from", attribute="from")
+
+
+class RerunSchema(Schema):
+    """What the new run is to do instead."""
+
+    spec = JsonValue()
+
+
+class DeadLetterSchema(Schema):
+    """A step that failed for good."""
+
+    run_id = fields.UUID(required=True)
+    key = fields.String(required=True)
+    base = fields.String(required=True)
+    item = fields.Integer(required=True, allow_none=True)
+    type = fields.String(required=True)
+    intent_id = fields.UUID(required=True)
+    operation = fields.String(required=True)
+    queue = fields.String(required=True)
+    attempt = fields.Integer(required=True)
+    tries = fields.Integer(required=True)
+    round = fields.Integer(required=True)
+    kills = fields.Integer(required=True)
+    error = JsonObject(required=True, allow_none=True)
+    parked_at = fields.DateTime(required=True)
+    run_state = fields.String(required=True)
+    run_version = fields.Integer(required=True)
+
+
+class DeadLetterDetailSchema(DeadLetterSchema):
+    """A dead letter with what went in, every try of it."""
+
+    input = JsonValue(required=True, allow_none=True)
+    attempts = fields.List(fields.Nested(AttemptSchema), required=True)
 
 
 class RunFilterSchema(Schema):
