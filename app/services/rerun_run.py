@@ -32,9 +32,9 @@ def rerun_run(
 
     A spec that differs from the intent's present one becomes its next generation.
 
-    Raises NotFound, InvalidInput when the spec does not fit the intent's type, PreconditionFailed when `version`
-    is not the run's present one, IllegalState unless the run has ended, Conflict when the intent has another
-    open run.
+    Raises NotFound, InvalidInput when the spec does not fit the intent's type, PreconditionFailed when
+    `version` is not the run's present one, IllegalState unless the run has ended, Conflict when the intent
+    has another open run.
     """
     tenant_id, new_run_id = actor.tenant_id, deps.new_id()
     with deps.engine.database.tenant(tenant_id) as connection:

@@ -27,8 +27,8 @@ def retry_run(
     Without `from_step` what failed or never ran runs; with it that step, whatever became of it, and all that
     depends on it.
 
-    Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState unless the run failed,
-    or when another failed step holds `from_step` back, Conflict when the intent has another open run.
+    Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState unless the run
+    failed, or when another failed step holds `from_step` back, Conflict when the intent has another open run.
     """
     tenant_id = actor.tenant_id
     with deps.engine.database.tenant(tenant_id) as connection:

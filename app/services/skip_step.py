@@ -25,8 +25,9 @@ def skip_step(
 ) -> Run:
     """Skip the step in one commit, and send what that released after it; the reason stands in its error.
 
-    Raises NotFound, PreconditionFailed when `version` is not the run's present one, IllegalState unless the step
-    has not begun in a run under way or failed in a failed run, Conflict when the intent has another open run.
+    Raises NotFound, PreconditionFailed when `version` is not the run's present one, IllegalState unless the
+    step has not begun in a run under way or failed in a failed run, Conflict when the intent has another open
+    run.
     """
     tenant_id = actor.tenant_id
     with deps.engine.database.tenant(tenant_id) as connection:

@@ -14,6 +14,7 @@ from tests.support.spine import ACTOR, Graph, Spine
 OPEN = ("pending", "ready", "running", "waiting")
 ACTIONS = 400
 CANCELS = 0.01
+STEERS = 0.06
 
 
 def random_graph(random: Random) -> tuple[Graph, list[str], list[str]]:
@@ -40,6 +41,12 @@ def assert_consistent(spine: Spine, run: UUID, graph: Graph) -> None:
     assert (row["open_steps"] == 0) == (row["state"] in ("succeeded", "failed", "cancelled")), row["state"]
     if row["state"] == "failed":
         assert failed
+    if row["state"] == "paused":
+        assert not [
+            key
+            for key, step in steps.items()
+            if step["state"] == "running" or step["sent_at"] and step["state"] in OPEN
+        ]
     for key, step in steps.items():
         items = [s for s in steps.values() if s["base"] == key and s["item"] is not None]
         good = {
@@ -52,8 +59,20 @@ def assert_consistent(spine: Spine, run: UUID, graph: Graph) -> None:
             assert step["needs_left"] == len(graph[key]) - len(good) > 0, key
         elif step["state"] == "waiting" and items:
             assert step["needs_left"] == sum(s["state"] in OPEN for s in items) > 0, key
-        elif step["state"] != "cancelled" and step["item"] is None:
+        elif step["state"] not in ("cancelled", "skipped") and step["item"] is None:
             assert len(good) == len(graph[key]), f"{key} is {step['state']} before its needs ended"
+
+
+def steer(spine: Spine, run: UUID, random: Random, keys: list[str]) -> None:
+    """Do what an operator might: pause, resume, or skip some step; what is illegal changes nothing."""
+    with spine.app.tenant(spine.tenant) as connection:
+        choice = random.choice(["pause", "resume", "resume", "skip"])
+        if choice == "pause":
+            runs.pause_run(connection, spine.tenant, run, ACTOR, None, None)
+        elif choice == "resume":
+            runs.resume_run(connection, spine.tenant, run, ACTOR, None)
+        else:
+            runs.skip_step(connection, spine.tenant, run, random.choice(keys), ACTOR, None, "random")
 
 
 def act(spine: Spine, run: UUID, random: Random) -> None:
@@ -61,7 +80,9 @@ def act(spine: Spine, run: UUID, random: Random) -> None:
     states = spine.states(run)
     ready = [key for key, state in states.items() if state == "ready"]
     running = [key for key, state in states.items() if state == "running"]
-    if random.random() < CANCELS:
+    if random.random() < STEERS or spine.run(run)["state"] == "paused":
+        steer(spine, run, random, list(states))
+    elif random.random() < CANCELS:
         with spine.app.tenant(spine.tenant) as connection:
             runs.cancel_run(connection, spine.tenant, run, ACTOR, None, None)
     elif running and random.random() < 0.5:
@@ -94,7 +115,9 @@ def test_random_life_of_a_run(spine: Spine, seed: int) -> None:
         state = spine.run(run)["state"]
         if state == "failed" and random.random() < 0.9:
             with spine.app.tenant(spine.tenant) as connection:
-                assert runs.retry_run(connection, spine.tenant, run, ACTOR, None)[0] == "ok"
+                step = random.choice([None, *spine.states(run)])
+                verdict = runs.retry_run(connection, spine.tenant, run, ACTOR, None, step)[0]
+                assert verdict == "ok" or step is not None and verdict in ("held_back", "no_step")
             assert_consistent(spine, run, graph)
         elif state in ("succeeded", "failed", "cancelled"):
             break
