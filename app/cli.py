@@ -20,6 +20,7 @@ COMMANDS = {
     "user": "app.commands.users:user",
     "intent": "app.commands.intents:intent",
     "runs": "app.commands.runs:runs",
+    "dead-letters": "app.commands.dead_letters:dead_letters",
     "events": "app.commands.events:events",
     "secrets": "app.commands.secrets:secrets",
     "workflow": "app.commands.workflows:workflow",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import click
-import yaml
 
+from app.commands.documents import json_or_text, read_document
 from app.commands.runs import settle
 from app.commands.shell import Shell, picked, table, tenant_command
 
@@ -16,17 +15,6 @@ from app.commands.shell import Shell, picked, table, tenant_command
 @click.group()
 def intent() -> None:
     """Submit, list intents."""
-
-
-def read_document(path: Path) -> Any:
-    """A YAML or JSON file; raises `click.UsageError` with the line of the fault."""
-    try:
-        with click.open_file(str(path), encoding="utf-8") as file:
-            return yaml.safe_load(file)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise click.UsageError(f"{path}: {error}") from error
-    except OSError as error:
-        raise click.UsageError(f"{path}: {error.strerror}") from error
 
 
 @intent.command("submit")
@@ -46,7 +34,7 @@ def submit(
         raise click.UsageError(f"{path}: expected one intent (a mapping)")
     for override in overrides:
         key, _, text = override.partition("=")
-        body.setdefault("spec", {})[key] = _json_or_text(text)
+        body.setdefault("spec", {})[key] = json_or_text(text)
     document = shell.client.post("/intents", body, idempotency_key=idempotency_key)
     if not wait:
         shell.show(document, lambda: _accepted(document))
@@ -71,11 +59,3 @@ def list_intents(shell: Shell, phase: str | None, type_name: str | None, limit: 
 def _accepted(document: dict[str, Any]) -> str:
     declared, run = document["intent"], document["run"]
     return f"Accepted: intent {declared['id']} ({declared['type']}), run {run['id']} is {run['state']}."
-
-
-def _json_or_text(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        # Bare words need no quotes on a command line.
-        return text

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
 
 from app.client.drawing import run_tree
 from app.client.watching import look, watch
+from app.commands.documents import read_document
 from app.commands.follow import follow
 from app.commands.shell import Exit, Shell, picked, table, tenant_command
 
 
 @click.group()
 def runs() -> None:
-    """List, show, retry, cancel runs."""
+    """List, show, steer runs."""
 
 
 @runs.command("list")
@@ -41,19 +43,26 @@ def show_run(shell: Shell, run_id: str) -> None:
 @runs.command("retry")
 @click.argument("run_id", required=False)
 @click.option("--failed-type", help="Instead of one run: every failed run of this intent type.")
+@click.option(
+    "--from", "step", help="From this step on, even when it succeeded, with all that depends on it."
+)
 @click.option("--dry-run", is_flag=True, help="With --failed-type: only count.")
 @click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
 @tenant_command
-def retry_run(shell: Shell, run_id: str | None, failed_type: str | None, dry_run: bool, wait: bool) -> None:
+def retry_run(
+    shell: Shell, run_id: str | None, failed_type: str | None, step: str | None, dry_run: bool, wait: bool
+) -> None:
     """Run again what failed or never ran; what succeeded stays."""
     if (run_id is None) == (failed_type is None):
         raise click.UsageError("give a run id or --failed-type")
+    if step is not None and run_id is None:
+        raise click.UsageError("--from names a step of one run")
     if run_id is None:
         body = {"filter": {"state": "failed", "type": failed_type}, "dry_run": dry_run}
         document = shell.client.post("/runs:retry", body)
         shell.show(document, lambda: f"{document['matched']} matched, {document['retried']} retried")
         return
-    document = shell.client.post(f"/runs/{run_id}:retry")
+    document = shell.client.post(f"/runs/{run_id}:retry", {"from": step} if step else None)
     settle(shell, document, wait)
 
 
@@ -69,6 +78,46 @@ def cancel_run(shell: Shell, run_id: str, reason: str | None, wait: bool) -> Non
         *_, last = watch(shell.client, run_id)
         document = last.run
     shell.show(document, lambda: f"Run {run_id} is {document['state']}.")
+
+
+@runs.command("pause")
+@click.argument("run_id")
+@click.option("--reason", help="Kept in the audit record.")
+@tenant_command
+def pause_run(shell: Shell, run_id: str, reason: str | None) -> None:
+    """Let running steps end, begin nothing more until the resume."""
+    settle(shell, shell.client.post(f"/runs/{run_id}:pause", {"reason": reason} if reason else None), False)
+
+
+@runs.command("resume")
+@click.argument("run_id")
+@click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
+@tenant_command
+def resume_run(shell: Shell, run_id: str, wait: bool) -> None:
+    """Put a paused run under way again."""
+    settle(shell, shell.client.post(f"/runs/{run_id}:resume"), wait)
+
+
+@runs.command("skip")
+@click.argument("run_id")
+@click.argument("step")
+@click.option("--reason", required=True, help="Kept in the audit record, shown with the step.")
+@click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
+@tenant_command
+def skip_step(shell: Shell, run_id: str, step: str, reason: str, wait: bool) -> None:
+    """Let the dependants of a step go on without it: it has not begun, or it failed in a failed run."""
+    settle(shell, shell.client.post(f"/runs/{run_id}/steps/{step}:skip", {"reason": reason}), wait)
+
+
+@runs.command("rerun")
+@click.argument("run_id")
+@click.option("--spec", "path", type=click.Path(path_type=Path), help="YAML or JSON of an edited spec.")
+@click.option("--wait", is_flag=True, help="Follow the new run to its end; exit 1 when it does not succeed.")
+@tenant_command
+def rerun_run(shell: Shell, run_id: str, path: Path | None, wait: bool) -> None:
+    """Start a new run of the plan of a run that has ended."""
+    body = None if path is None else {"spec": read_document(path)}
+    settle(shell, shell.client.post(f"/runs/{run_id}:rerun", body), wait)
 
 
 def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.commands.intents import read_document
+from app.commands.documents import read_document
 from app.commands.shell import Shell, picked, table, tenant_command
 
 

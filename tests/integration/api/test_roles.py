@@ -9,6 +9,7 @@ import pytest
 from tests.support.http_api import Caller, Platform, assert_problem, echo
 
 RUN = "/runs/01890000-0000-7000-8000-000000000000"
+LETTER = "/dead-letters/01890000-0000-7000-8000-000000000000/a"
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 ALL = {"platform_admin", "tenant_admin", "operator", "developer", "viewer", "auditor"}
@@ -33,6 +34,14 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/modules", {"name": "m_{role}", "version": "1"}, DEVELOPERS),
     ("POST", f"{RUN}:retry", None, DEVELOPERS | {"operator"}),
     ("POST", f"{RUN}:cancel", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{RUN}:pause", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{RUN}:resume", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{RUN}:rerun", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{RUN}:rerun", {"spec": {}}, DEVELOPERS),
+    ("POST", f"{RUN}/steps/a:skip", {"reason": "x"}, DEVELOPERS | {"operator"}),
+    ("GET", "/dead-letters", None, READERS),
+    ("GET", f"{LETTER}", None, READERS),
+    ("POST", f"{LETTER}:replay", None, DEVELOPERS | {"operator"}),
     ("POST", "/runs:retry", {"filter": {}, "dry_run": True}, DEVELOPERS | {"operator"}),
     ("GET", "/secrets", None, DEVELOPERS),
     ("PUT", "/secrets/A", {"value": "x"}, ADMIN),

@@ -45,7 +45,7 @@ def assert_consistent(spine: Spine, run: UUID, graph: Graph) -> None:
         assert not [
             key
             for key, step in steps.items()
-            if step["state"] == "running" or step["sent_at"] and step["state"] in OPEN
+            if step["state"] == "running" or (step["sent_at"] and step["state"] in OPEN)
         ]
     for key, step in steps.items():
         items = [s for s in steps.values() if s["base"] == key and s["item"] is not None]
@@ -117,7 +117,7 @@ def test_random_life_of_a_run(spine: Spine, seed: int) -> None:
             with spine.app.tenant(spine.tenant) as connection:
                 step = random.choice([None, *spine.states(run)])
                 verdict = runs.retry_run(connection, spine.tenant, run, ACTOR, None, step)[0]
-                assert verdict == "ok" or step is not None and verdict in ("held_back", "no_step")
+                assert verdict == "ok" or (step is not None and verdict in ("held_back", "no_step"))
             assert_consistent(spine, run, graph)
         elif state in ("succeeded", "failed", "cancelled"):
             break

@@ -1,0 +1,30 @@
+"""Documents that people hand to a command: files, values of options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+
+def read_document(path: Path) -> Any:
+    """A YAML or JSON file; raises `click.UsageError` with the line of the fault."""
+    try:
+        with click.open_file(str(path), encoding="utf-8") as file:
+            return yaml.safe_load(file)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"{path}: {error}") from error
+    except OSError as error:
+        raise click.UsageError(f"{path}: {error.strerror}") from error
+
+
+def json_or_text(text: str) -> Any:
+    """The JSON value in a text, else the text itself."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        # Bare words need no quotes on a command line.
+        return text
