@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event
 
-from app.db import reads, recovery, runs
+from app.db import dead_letters, reads, recovery, runs
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
@@ -44,7 +44,10 @@ FILL = f"""
     SELECT tenant_id, 'runs/' || id, 1, 'io.quantum.run.succeeded', '{{}}', mod(n, 8), at, n FROM made;
   INSERT INTO audit_records (tenant_id, id, actor, action, subject, created_at)
     SELECT tenant_id, id, '{{}}', 'run.' || state, 'runs/' || id, at FROM made;
-  ANALYZE intents, intent_labels, runs, events, audit_records;
+  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation, queue,
+                         continue_on_failure, finished_at)
+    SELECT tenant_id, id, 'a', 'a', 0, state, 0, '{{}}', false, 'core.echo', 'default', false, at FROM made;
+  ANALYZE intents, intent_labels, runs, run_steps, events, audit_records;
 """
 
 
@@ -94,6 +97,7 @@ LISTS: dict[str, Read] = {
     "runs by rare label": lambda c, t: reads.page_runs(c, t, FIRST, {"label": "team=failed"}),
     "runs by usual label, deep": lambda c, t: reads.page_runs(c, t, DEEP, {"label": "team=succeeded"}),
     "failed runs": lambda c, t: runs.failed_runs(c, t, {"type": "rare.type"}, 50),
+    "dead letters": lambda c, t: dead_letters.page(c, t, FIRST),
     "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
     "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),
     "audit": lambda c, t: reads.page_audit(c, t, FIRST, {}),
@@ -134,7 +138,7 @@ def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
         "state || '' = 'running' AND lease_boot = gen_random_uuid()",
     ):
         plan = crowd.system.call(f"EXPLAIN SELECT 1 FROM run_steps WHERE {condition}")
-        assert "Index" in plan[0][0], plan
+        assert any("Index" in line for (line,) in plan), plan
 
 
 # A stable call stands for a parameter of a kept plan: the planner does not know its value.

@@ -85,9 +85,9 @@ MUTANTS = [
     ),
     Mutant(
         "retry runs finished items again",
-        CONTROL,
-        "AND i.base = s.key AND i.item IS NOT NULL AND i.state = 'failed'",
-        "AND i.base = s.key AND i.item IS NOT NULL AND i.state <> 'x'",
+        "migrations/sql/0001_steering.sql",
+        "AND i.base = s.key AND i.item IS NOT NULL AND i.key = ANY (p_keys)) AS items",
+        "AND i.base = s.key AND i.item IS NOT NULL AND i.state <> 'x') AS items",
         f"{DB}/test_repair.py::test_retry_of_a_fan_runs_its_failed_items_alone",
     ),
     Mutant(
