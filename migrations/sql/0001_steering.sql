@@ -94,30 +94,32 @@ $$;
 -- the rows. tries and dispatch_epoch go on growing, so nothing of an earlier round can claim or finish; round changes
 -- the idempotency key.
 CREATE FUNCTION rearm(p_run runs, p_keys text[], p_from text, p_actor jsonb) RETURNS runs LANGUAGE plpgsql AS $$
-DECLARE r runs;
+DECLARE r runs; undecided text[];
 BEGIN
-  UPDATE run_steps i SET state = 'cancelled', error = '{"code": "retired"}'
-  WHERE i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.item IS NOT NULL AND i.base = ANY (p_keys)
-    AND NOT EXISTS (SELECT 1 FROM run_steps o WHERE o.tenant_id = i.tenant_id AND o.run_id = i.run_id
-                     AND o.base = i.base AND o.item IS NOT NULL AND o.key = ANY (p_keys));
-  UPDATE run_steps s SET state = w.state, needs_left = w.needs_left, round = s.round + 1, attempt = 0, kills = 0,
-         sent_at = NULL, carrier = NULL, not_before = NULL, error = NULL, output = NULL, started_at = NULL,
-         finished_at = NULL, ready_at = CASE WHEN w.state = 'ready' THEN clock_timestamp() END
-  FROM (
-    SELECT a.key, a.items + a.needs AS needs_left,
-           CASE WHEN a.items > 0 THEN 'waiting' WHEN a.needs > 0 THEN 'pending' ELSE 'ready' END AS state
-    FROM (
-      SELECT s.key,
-        (SELECT count(*) FROM run_steps i WHERE s.is_fan AND i.tenant_id = s.tenant_id AND i.run_id = s.run_id
-           AND i.base = s.key AND i.item IS NOT NULL AND i.key = ANY (p_keys)) AS items,
-        CASE WHEN s.item IS NULL THEN (SELECT count(*) FROM unnest(p.needs) n WHERE n = ANY (p_keys)) ELSE 0 END
-          AS needs
-      FROM run_steps s
-      LEFT JOIN plan_steps p ON p.tenant_id = s.tenant_id AND p.plan_hash = p_run.plan_hash AND p.base = s.base
-      WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = ANY (p_keys)
-    ) a
-  ) w
-  WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = w.key;
+  undecided := ARRAY(
+    SELECT s.key FROM unnest(p_keys) k
+    JOIN run_steps s ON s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k AND s.is_fan
+    EXCEPT SELECT s.base FROM unnest(p_keys) k
+    JOIN run_steps s ON s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k AND s.item IS NOT NULL);
+  UPDATE run_steps SET state = 'cancelled', error = '{"code": "retired"}'
+  WHERE tenant_id = p_run.tenant_id AND run_id = p_run.id AND base = ANY (undecided) AND item IS NOT NULL;
+  UPDATE run_steps s SET round = s.round + 1, attempt = 0, kills = 0, sent_at = NULL, carrier = NULL,
+         not_before = NULL, error = NULL, output = NULL, started_at = NULL, finished_at = NULL,
+         state = CASE WHEN s.item IS NULL THEN s.state ELSE 'ready' END,
+         ready_at = CASE WHEN s.item IS NOT NULL THEN clock_timestamp() END
+  FROM unnest(p_keys) k WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k;
+  WITH w AS MATERIALIZED (
+    SELECT p.base,
+      (SELECT count(*) FROM unnest(p_keys) i WHERE p.is_fan AND starts_with(i, p.base || '.')) AS items,
+      (SELECT count(*) FROM unnest(p.needs) n WHERE n = ANY (p_keys)) AS needs
+    FROM plan_steps p
+    WHERE p.tenant_id = p_run.tenant_id AND p.plan_hash = p_run.plan_hash AND p.base = ANY (p_keys)
+  )
+  UPDATE run_steps s SET needs_left = w.items + w.needs,
+         state = CASE WHEN w.items > 0 THEN 'waiting' WHEN w.needs > 0 THEN 'pending' ELSE 'ready' END,
+         ready_at = CASE WHEN w.items + w.needs = 0 THEN clock_timestamp() END
+  FROM w
+  WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = w.base AND s.item IS NULL;
   UPDATE runs SET state = 'running', round = round + 1, version = version + 1, open_steps = cardinality(p_keys),
          failed_steps = (SELECT count(*) FROM run_steps f WHERE f.tenant_id = p_run.tenant_id AND f.run_id = p_run.id
                           AND f.state = 'failed' AND NOT f.continue_on_failure),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.services.dead_letters import replay_dead_letter
 from app.services.pause_run import pause_run, resume_run
 from app.services.rerun_run import rerun_run
+from app.services.retry_run import retry_run
 from app.services.skip_step import skip_step
 from tests.support.rig import Rig, held, note
 from tests.support.waiting import eventually, holds
@@ -44,6 +45,25 @@ def test_a_failed_run_goes_on_past_a_skipped_step_then_runs_again(busy: Rig) -> 
     again = rerun_run(busy.base, busy.actor, run)
     busy.ends(again.id, "failed")
     assert busy.run(again.id)["intent_id"] == busy.run(run)["intent_id"]
+
+
+def test_a_retry_from_a_step_decides_a_foreach_anew(busy: Rig) -> None:
+    run = busy.submit(
+        [
+            note("list", **{"with": {"value": [1, 2, 3]}}),
+            note("each", "list", foreach="${steps.list.output.value}", **{"with": {"value": "${item}"}}),
+            note("join", "each"),
+            {"id": "end", "uses": "testkit.fail_without", "with": {"gate": "end mended"}, "needs": ["join"]},
+        ]
+    )
+    busy.ends(run, "failed")
+    busy.open_gate("end mended")
+    retry_run(busy.base, busy.actor, run, from_step="list")
+    busy.ends(run)
+    assert {key: row["tries"] for key, row in busy.steps(run).items() if key != "each"} == dict.fromkeys(
+        ("list", "each.0", "each.1", "each.2", "join", "end"), 2
+    )
+    busy.checks(run)
 
 
 def test_a_dead_letter_is_replayed_alone(busy: Rig) -> None:

@@ -44,8 +44,8 @@ FILL = f"""
     SELECT tenant_id, 'runs/' || id, 1, 'io.quantum.run.succeeded', '{{}}', mod(n, 8), at, n FROM made;
   INSERT INTO audit_records (tenant_id, id, actor, action, subject, created_at)
     SELECT tenant_id, id, '{{}}', 'run.' || state, 'runs/' || id, at FROM made;
-  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation, queue,
-                         continue_on_failure, finished_at)
+  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation,
+                         queue, continue_on_failure, finished_at)
     SELECT tenant_id, id, 'a', 'a', 0, state, 0, '{{}}', false, 'core.echo', 'default', false, at FROM made;
   ANALYZE intents, intent_labels, runs, run_steps, events, audit_records;
 """

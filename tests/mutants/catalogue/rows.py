@@ -86,8 +86,8 @@ MUTANTS = [
     Mutant(
         "retry runs finished items again",
         "migrations/sql/0001_steering.sql",
-        "AND i.base = s.key AND i.item IS NOT NULL AND i.key = ANY (p_keys)) AS items",
-        "AND i.base = s.key AND i.item IS NOT NULL AND i.state <> 'x') AS items",
+        "FROM unnest(p_keys) i WHERE p.is_fan AND starts_with(i, p.base || '.')) AS items",
+        "FROM run_steps i WHERE i.run_id = p_run.id AND p.is_fan AND i.base = p.base AND i.item >= 0) AS items",
         f"{DB}/test_repair.py::test_retry_of_a_fan_runs_its_failed_items_alone",
     ),
     Mutant(
