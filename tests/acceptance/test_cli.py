@@ -168,3 +168,30 @@ def test_cancel_ends_a_run(quantum: Quantum, tmp_path: Path) -> None:
     path.write_text("type: core.sleep_chain\nspec: {seconds: 60}\n")
     run = quantum.json("intent", "submit", "-f", str(path))["run"]
     assert quantum.json("runs", "cancel", run["id"], "--reason", "a test", "--wait")["state"] == "cancelled"
+
+
+def test_a_run_is_steered(quantum: Quantum, tmp_path: Path) -> None:
+    path, edited = tmp_path / "flaky.yaml", tmp_path / "spec.yaml"
+    path.write_text("type: core.flaky\nspec: {succeeds_at: 99}\n")
+    edited.write_text("succeeds_at: 1\n")
+    run = quantum.json("intent", "submit", "-f", str(path), "--wait", code=1)["id"]
+    letter = next(each for each in quantum.json("dead-letters", "list") if each["run_id"] == run)
+    step = (run, letter["key"])
+    assert quantum.json("dead-letters", "show", *step)["attempts"]
+    assert quantum.json("dead-letters", "replay", *step, "--wait", code=1)["state"] == "failed"
+    reason = ("--reason", "known to be harmless", "--wait")
+    quantum("runs", "skip", *step, *reason, code=1)  # the last step needs the output that is missing
+    assert quantum.json("runs", "skip", run, "after", *reason)["state"] == "succeeded"
+    assert quantum("dead-letters", "show", *step, code=4)
+    again = quantum.json("runs", "rerun", run, "--spec", str(edited), "--wait")
+    assert (again["id"] != run, again["generation"]) == (True, 2)
+    assert quantum("runs", "retry", run, "--from", letter["key"], code=7), "it succeeded: history"
+
+
+def test_a_run_is_paused(quantum: Quantum, tmp_path: Path) -> None:
+    path = tmp_path / "wait.yaml"
+    path.write_text("type: core.sleep_chain\nspec: {seconds: 60}\n")
+    run = quantum.json("intent", "submit", "-f", str(path))["run"]["id"]
+    assert quantum.json("runs", "pause", run, "--reason", "a test")["state"] in ("pausing", "paused")
+    assert quantum.json("runs", "resume", run)["state"] in ("queued", "running")
+    assert quantum.json("runs", "cancel", run, "--wait")["state"] == "cancelled"
