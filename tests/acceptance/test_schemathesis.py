@@ -104,9 +104,9 @@ class Seeds:
         }
         if path.startswith("/intent_types"):
             known["name"] = "seed.type"
-        if path.endswith(":retry"):
+        if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
             known["run_id"] = self.failed_run()
-        elif path.endswith(":cancel"):
+        elif path.endswith((":cancel", ":pause", ":resume")):
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.query = {}
@@ -134,6 +134,10 @@ class Seeds:
             "POST /intents:batch": lambda: {"items": [echo(), {}]},
             "POST /workflows": lambda: {"name": "w", "version": number, "steps": [STEP]},
             "POST /runs/{run_id}:cancel": lambda: {"reason": "test"},
+            "POST /runs/{run_id}:pause": lambda: {"reason": "test"},
+            "POST /runs/{run_id}:retry": lambda: {"from": "echo"},
+            "POST /runs/{run_id}:rerun": lambda: {"spec": {"message": "again"}},
+            "POST /runs/{run_id}/steps/{key}:skip": lambda: {"reason": "test"},
             "POST /runs:retry": lambda: {"filter": {}, "dry_run": True},
             "PUT /secrets/{name}": lambda: {"value": "x"},
         }
