@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from flower.events import Events
-
 from app.settings import inherited_environment, load_settings
 
 # Flower takes every name below that is one of its options; the others begin with an underscore.

@@ -73,7 +73,7 @@ def hear_events(stage: Stage, report: Report, client: ApiClient, run_id: str) ->
 def watch_flower(stage: Stage, report: Report, client: ApiClient) -> None:
     """Flower shows each step of a run as a task; its id leads back to run and step.
 
-    A worker sends task events once Flower has asked for them; for a run that came too early another is made.
+    Flower sees what happens from when it listens; for a run that came too early another is made.
     """
     steps: dict[str, str] = {}
 
