@@ -20,8 +20,6 @@ state_save_interval = 10_000  # milliseconds
 max_tasks = 20_000
 purge_offline_workers = 300
 tasks_columns = "name,uuid,args,state,received,runtime,worker"
-# Workers send task events by default; one whose events were turned off is asked again within a second.
-Events.events_enable_interval = 1_000
 # Repairs go through the API: a revoke behind its back would only be undone from the rows.
 read_only = True
 
