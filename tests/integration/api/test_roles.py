@@ -66,7 +66,11 @@ def people(platform: Platform, tenant: tuple[str, Caller]) -> dict[str, Caller]:
     return {**members, "platform_admin": platform.sign_in("platform", email, "0123456789")}
 
 
-@pytest.mark.parametrize(("method", "path", "body", "allowed"), TABLE, ids=lambda value: str(value)[:30])
+NAMES = [f"{number} {row[0]} {row[1]}" for number, row in enumerate(TABLE)]
+"""A set in a name would have the test processes disagree about it."""
+
+
+@pytest.mark.parametrize(("method", "path", "body", "allowed"), TABLE, ids=NAMES)
 def test_roles(people: dict[str, Caller], method: str, path: str, body: Any, allowed: set[str]) -> None:
     for role, caller in people.items():
         filled = _filled(body, role)
