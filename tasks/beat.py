@@ -10,6 +10,7 @@ from celery.beat import Scheduler
 from app.bootstrap import BeatParts
 from app.domain.errors import QuantumError, Unavailable
 from app.services.schedule import claim_due, note_end
+from app.services.timers import Timers
 from tasks.beat_table import Job, beat_table
 
 log = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class PostgresScheduler(Scheduler):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._jobs: dict[str, Job] = {}
+        self._timers: Timers | None = None
 
     def setup_schedule(self) -> None:
         """Take the jobs from the table instead of a schedule of tasks."""
@@ -32,6 +34,10 @@ class PostgresScheduler(Scheduler):
         parts: BeatParts = self.app.container.beat
         if not self._jobs:
             self._jobs = {job.name: job for job in beat_table(parts)}
+        if self._timers is None:
+            self._timers = Timers(parts.dispatch.system)
+            self._timers.start()
+        self._timers.advance(parts.dispatch.engine)
         try:
             due = claim_due(parts.dispatch.system, {name: job.every_s for name, job in self._jobs.items()})
         except Unavailable:
@@ -56,6 +62,11 @@ class PostgresScheduler(Scheduler):
             note_end(parts.dispatch.system, job.name, fault)
         except QuantumError:
             log.warning("beat_job_not_noted", extra={"job": job.name})
+
+    def close(self) -> None:
+        """End the timers with beat."""
+        if self._timers is not None:
+            self._timers.stop()
 
     @property
     def schedule(self) -> dict[str, Any]:

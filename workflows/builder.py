@@ -9,6 +9,9 @@ from typing import Any
 from workflows.definition import Definition
 from workflows.parsing import parse_definition
 
+Need = str | Mapping[str, str]
+"""The id of a step, or `{"step": id, "on": "success" | "failure" | "always"}`."""
+
 
 class Workflow:
     """Collects steps; `document()` is the same data that YAML would give.
@@ -30,7 +33,7 @@ class Workflow:
         id: str,
         uses: str,
         *,
-        needs: Sequence[str] = (),
+        needs: Sequence[Need] = (),
         when: str | None = None,
         foreach: str | Sequence[Any] | None = None,
         retry: Mapping[str, float] | None = None,
@@ -58,12 +61,31 @@ class Workflow:
         self._steps.append({"id": id, "uses": uses, **given})
         return id
 
+    def wait(
+        self,
+        id: str,
+        wait: Mapping[str, Any],
+        *,
+        needs: Sequence[Need] = (),
+        when: str | None = None,
+        continue_on_failure: bool = False,
+    ) -> str:
+        """Add a step that waits and return its id: `wait` is `{"for": "PT5M"}`, `until` or `signal`."""
+        options = {
+            "needs": list(needs) or None,
+            "when": when,
+            "continue_on_failure": continue_on_failure or None,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        self._steps.append({"id": id, "wait": dict(wait), **given})
+        return id
+
     def chain(self, *ids: str) -> None:
         """Make each step need the one before it; raises KeyError for an id that was not added."""
         steps = {step["id"]: step for step in self._steps}
         for need, step in pairwise(ids):
             needs = steps[step].setdefault("needs", [])
-            if need not in needs:
+            if need not in [other if isinstance(other, str) else other["step"] for other in needs]:
                 needs.append(need)
 
     def document(self) -> dict[str, Any]:

@@ -34,7 +34,7 @@ _TOKEN = re.compile(
         [bB]?[rR][bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"[^"\n]*"|'[^'\n]*')
         | [bB]?(?:\"\"\"(?:\\.|.)*?\"\"\"|'''(?:\\.|.)*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
       )
-    | (?P<step>\bsteps\s*\.\s*(?P<id>[a-z][a-z0-9_]*)\s*\.\s*(?:output|state)\b)
+    | (?P<step>\bsteps\s*\.\s*(?P<id>[a-z][a-z0-9_]*)\s*\.\s*(?:output|state|error)\b)
     | (?P<number>\d[\w.]*)
     | (?P<name>[A-Za-z_]\w*)
     | (?P<mark>[^\s\w])

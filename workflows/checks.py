@@ -8,10 +8,11 @@ from typing import Any
 from app.domain.errors import Fault, InvalidInput
 from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, ExpressionError, compile_expression
-from workflows.definition import Definition, StepDefinition
+from workflows.definition import WAIT, Definition, StepDefinition
 from workflows.graph import Cycle, Graph, build_graph
 from workflows.specs import check_schema, pointer, validate_spec
 from workflows.templates import Template, compile_template
+from workflows.waits import wait_faults
 
 MAX_FAULTS = 50
 
@@ -28,7 +29,9 @@ def check_definition(definition: Definition, registry: ModuleRegistry) -> None:
             faults.append(Fault(f"/steps/{index}/needs", "cycle", f"the steps form a cycle: {cycle}"))
     for index, step in enumerate(definition.steps):
         faults += _expressions(step, f"/steps/{index}", graph)
-        faults += _operation(step, f"/steps/{index}", registry)
+        if step.uses != WAIT:
+            faults += _operation(step, f"/steps/{index}", registry)
+    faults += wait_faults(definition)
     if faults:
         raise InvalidInput(tuple(faults[:MAX_FAULTS]))
 
@@ -43,6 +46,8 @@ def _names(definition: Definition) -> Iterator[Fault]:
         for place, need in enumerate(step.needs):
             if need not in first:
                 yield Fault(f"/steps/{index}/needs/{place}", "unknown_step", f"there is no step {need!r}")
+            elif need in step.needs[:place]:
+                yield Fault(f"/steps/{index}/needs/{place}", "duplicate_need", f"{need!r} is named twice")
 
 
 def _operation(step: StepDefinition, at: str, registry: ModuleRegistry) -> Iterator[Fault]:
@@ -74,7 +79,8 @@ def _expressions(step: StepDefinition, at: str, graph: Graph | None) -> Iterator
         yield from _expression(step, step.when, item, pointer(at, "when"), graph)
     if isinstance(step.foreach, str):
         yield from _expression(step, step.foreach, False, pointer(at, "foreach"), graph)
-    for where, text in _texts(step.inputs, pointer(at, "with")):
+    given = [*_texts(step.inputs, pointer(at, "with")), *_texts(step.wait or {}, pointer(at, "wait"))]
+    for where, text in given:
         try:
             template: Template = compile_template(text, item)
         except ExpressionError as error:

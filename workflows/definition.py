@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.domain.retry import RetryPolicy
@@ -14,19 +14,24 @@ MAX_DEPTH = 32
 MAX_NODES = 200_000
 MAX_CHARACTERS = 1_000_000
 ONE_ATTEMPT = RetryPolicy()
+WAIT = "wait"
+"""What stands as the operation of a step that waits; a real operation has a dot in its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepDefinition:
     """One step as written: `timeout_s` in seconds or None for the operation's own limit.
 
-    `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step.
+    `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step. `wait` says what
+    a step waits for whose `uses` is WAIT. `outcomes` names the needs that need not end well: failure, always.
     """
 
     id: str
     uses: str
     inputs: Mapping[str, Any]
     needs: tuple[str, ...] = ()
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+    wait: Mapping[str, Any] | None = None
     when: str | None = None
     foreach: str | tuple[Any, ...] | None = None
     retry: RetryPolicy = ONE_ATTEMPT

@@ -13,8 +13,9 @@ import yaml
 
 from app.domain.errors import InvalidInput
 from app.domain.retry import RetryPolicy
-from workflows.definition import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, Definition, StepDefinition
+from workflows.definition import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, WAIT, Definition, StepDefinition
 from workflows.specs import pointer, validate_spec
+from workflows.yaml12 import Loader
 
 
 def parse_definition(document: Any) -> Definition:
@@ -39,7 +40,7 @@ def parse_text(text: str) -> Any:
     if len(text) > MAX_CHARACTERS:
         raise InvalidInput.at("", "too_large", f"more than {MAX_CHARACTERS} characters")
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+        return yaml.load(text, Loader=Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise InvalidInput.at("", "syntax", str(error)[:500]) from error
 
@@ -94,11 +95,14 @@ def _check_text(text: str, at: str) -> None:
 
 def _step(step: Mapping[str, Any]) -> StepDefinition:
     foreach = step.get("foreach")
+    needs = [{"step": need} if isinstance(need, str) else need for need in step.get("needs", ())]
     return StepDefinition(
         id=step["id"],
-        uses=step["uses"],
+        uses=WAIT if "wait" in step else step["uses"],
         inputs=step.get("with", {}),
-        needs=tuple(step.get("needs", ())),
+        needs=tuple(need["step"] for need in needs),
+        outcomes={need["step"]: need["on"] for need in needs if need.get("on", "success") != "success"},
+        wait=step.get("wait"),
         when=_condition(step.get("when")),
         foreach=tuple(foreach) if isinstance(foreach, list) else _bare(foreach),
         retry=_retry(step.get("retry", {})),

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app.domain.modules import ModuleRegistry, OperationSpec
+from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, compile_expression
-from workflows.definition import Definition, StepDefinition
+from workflows.definition import WAIT, Definition, StepDefinition
 from workflows.graph import Graph, build_graph
 from workflows.segments import Segment, segments_of_roots
 from workflows.specs import canonical_json
@@ -24,6 +24,7 @@ class PlanStep:
     """One step of a plan: time-outs in whole seconds, `seq` its topological place.
 
     `first_carrier` names the segment that carries it when a run starts; None when a later one does.
+    `successors_on` tells which outcome each successor needs; None when the whole plan asks for success.
     """
 
     base: str
@@ -36,6 +37,13 @@ class PlanStep:
     soft_timeout: int
     definition: Mapping[str, Any]
     first_carrier: int | None
+    successors_on: tuple[str, ...] | None = None
+
+    @property
+    def outcomes(self) -> Mapping[str, str]:
+        """The needs that must not end well, with how they must end: failure, always."""
+        found: Mapping[str, str] = self.definition.get("needs_on", {})
+        return found
 
     @property
     def hard_timeout(self) -> int:
@@ -44,7 +52,9 @@ class PlanStep:
 
     def row(self) -> dict[str, Any]:
         """Return the step as JSON, for the table of plan steps."""
+        on = {} if self.successors_on is None else {"successors_on": list(self.successors_on)}
         return {
+            **on,
             "base": self.base,
             "seq": self.seq,
             "needs": list(self.needs),
@@ -60,13 +70,18 @@ class PlanStep:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run executes; equal definitions on equal operations give the equal hash."""
+    """What a run executes; equal definitions on equal operations give the equal hash.
+
+    `graph` holds the edges that a canvas may travel: those of success. `fans` are the steps that no message
+    carries (foreach, waits), `conditional` those which need another outcome than success.
+    """
 
     hash: str
     name: str
     version: int
     steps: tuple[PlanStep, ...]
     fans: frozenset[str]
+    conditional: frozenset[str]
     first_segments: tuple[Segment, ...]
     document: Mapping[str, Any] = field(compare=False, repr=False)
     graph: Graph = field(compare=False, repr=False)
@@ -86,49 +101,63 @@ def compile_plan(definition: Definition, registry: ModuleRegistry) -> Plan:
     """Compile a checked definition; an unchecked one raises Cycle, UnknownOperation, ExpressionError."""
     graph = build_graph({step.id: step.needs for step in definition.steps})
     written = {step.id: step for step in definition.steps}
-    fans = frozenset(step.id for step in definition.steps if step.foreach is not None)
-    segments = segments_of_roots(graph, fans)
-    carriers = {key: segment.carrier for segment in segments for key in segment.keys}
-    steps = tuple(
-        _plan_step(written[base], graph, registry.operation(written[base].uses), carriers.get(base))
-        for base in graph.order
-    )
+    travel: Graph | None = graph
+    steps = tuple(_plan_step(written[base], graph, registry) for base in graph.order)
+    if any(step.outcomes for step in steps):
+        steps = _with_outcomes(steps)
+        travel = None
+    draft = _plan("", {"name": definition.name, "version": definition.version}, steps, travel)
+    carriers = {key: segment.carrier for segment in draft.first_segments for key in segment.keys}
+    steps = tuple(replace(step, first_carrier=carriers.get(step.base)) for step in steps)
     document = {
         "name": definition.name,
         "version": definition.version,
         "steps": [step.row() for step in steps],
     }
     plan_hash = hashlib.sha256(canonical_json(document).encode()).hexdigest()
-    return _plan(plan_hash, document, steps, graph)
+    return replace(draft, hash=plan_hash, steps=steps, document=document, _index=_by_base(steps))
 
 
 def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
     """Rebuild a plan from its stored document; the hash is kept, since jsonb may respell a number."""
-    steps = tuple(
-        PlanStep(**{**row, "needs": tuple(row["needs"]), "successors": tuple(row["successors"])})
-        for row in document["steps"]
+    return _plan(plan_hash, document, tuple(_step_of(row) for row in document["steps"]))
+
+
+def _step_of(row: Mapping[str, Any]) -> PlanStep:
+    tuples = {key: tuple(row[key]) for key in ("needs", "successors", "successors_on") if key in row}
+    return PlanStep(**{**row, **tuples})
+
+
+def _by_base(steps: tuple[PlanStep, ...]) -> dict[str, PlanStep]:
+    return {step.base: step for step in steps}
+
+
+def _plan(
+    plan_hash: str, document: Mapping[str, Any], steps: tuple[PlanStep, ...], travel: Graph | None = None
+) -> Plan:
+    graph = travel or build_graph(
+        {step.base: [need for need in step.needs if need not in step.outcomes] for step in steps}
     )
-    graph = build_graph({step.base: step.needs for step in steps})
-    return _plan(plan_hash, document, steps, graph)
-
-
-def _plan(plan_hash: str, document: Mapping[str, Any], steps: tuple[PlanStep, ...], graph: Graph) -> Plan:
-    fans = frozenset(step.base for step in steps if step.is_fan)
+    fans = frozenset(step.base for step in steps if step.is_fan or step.operation == WAIT)
+    conditional = frozenset(step.base for step in steps if step.outcomes)
     return Plan(
         hash=plan_hash,
         name=document["name"],
         version=document["version"],
         steps=steps,
         fans=fans,
-        first_segments=segments_of_roots(graph, fans),
+        conditional=conditional,
+        first_segments=segments_of_roots(graph, fans, conditional),
         document=document,
         graph=graph,
-        _index={step.base: step for step in steps},
+        _index=_by_base(steps),
     )
 
 
-def _plan_step(step: StepDefinition, graph: Graph, operation: OperationSpec, carrier: int | None) -> PlanStep:
-    soft_timeout = max(1, math.ceil(step.timeout_s or operation.timeout_s))
+def _plan_step(step: StepDefinition, graph: Graph, registry: ModuleRegistry) -> PlanStep:
+    waits = step.uses == WAIT
+    operation = None if waits else registry.operation(step.uses)
+    soft_timeout = 0 if operation is None else max(1, math.ceil(step.timeout_s or operation.timeout_s))
     return PlanStep(
         base=step.id,
         seq=graph.position[step.id],
@@ -136,11 +165,40 @@ def _plan_step(step: StepDefinition, graph: Graph, operation: OperationSpec, car
         successors=graph.successors[step.id],
         is_fan=step.foreach is not None,
         operation=step.uses,
-        queue=step.queue or operation.queue,
+        queue="" if operation is None else step.queue or operation.queue,
         soft_timeout=soft_timeout,
-        definition=_definition(step, soft_timeout),
-        first_carrier=carrier,
+        definition=_wait_definition(step) if waits else _definition(step, soft_timeout),
+        first_carrier=None,
     )
+
+
+def _with_outcomes(steps: tuple[PlanStep, ...]) -> tuple[PlanStep, ...]:
+    """Give each step the outcomes that its successors wait for."""
+    wanted = {step.base: step.outcomes for step in steps}
+    return tuple(
+        replace(step, successors_on=tuple(wanted[name].get(step.base, "success") for name in step.successors))
+        for step in steps
+    )
+
+
+def _wait_definition(step: StepDefinition) -> dict[str, Any]:
+    """Return what `advance` needs of a step that waits, with the rows that its expressions read."""
+    own = [
+        *step_expressions(step),
+        *(e for t in _texts(step.wait) for e in compile_template(t, False).expressions),
+    ]
+    return {
+        "wait": step.wait,
+        "when": step.when,
+        "continue_on_failure": step.continue_on_failure,
+        "foreach_refs": _refs(own),
+        "foreach_uses_spec": any(expression.uses_spec for expression in own),
+        **_needs_on(step),
+    }
+
+
+def _needs_on(step: StepDefinition) -> dict[str, Any]:
+    return {"needs_on": dict(step.outcomes)} if step.outcomes else {}
 
 
 def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
@@ -163,6 +221,7 @@ def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
         "uses_spec": any(expression.uses_spec for expression in own),
         "foreach_refs": _refs(of_fan),
         "foreach_uses_spec": any(expression.uses_spec for expression in of_fan),
+        **_needs_on(step),
     }
 
 

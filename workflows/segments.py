@@ -61,40 +61,51 @@ class ReadyStep:
 
 
 class Planned(Protocol):
-    """What a plan says about its shape; `fans` are its foreach steps."""
+    """What a plan says about its shape."""
 
     @property
     def graph(self) -> Graph:
-        """The dependencies."""
+        """The dependencies on success."""
 
     @property
     def fans(self) -> AbstractSet[str]:
-        """The foreach steps."""
+        """The steps that no message carries."""
+
+    @property
+    def conditional(self) -> AbstractSet[str]:
+        """The steps that need an outcome other than success."""
 
 
 def segments_for(
     plan: Planned, ready: Sequence[ReadyStep], item_counts: Mapping[str, int] | None = None
 ) -> tuple[Segment, ...]:
     """Return the segments to send now, in the plan's order; see `segments_of`."""
-    return segments_of(plan.graph, plan.fans, ready, item_counts or {})
+    return segments_of(plan.graph, plan.fans, ready, item_counts or {}, plan.conditional)
 
 
-def segments_of_roots(graph: Graph, fans: AbstractSet[str]) -> tuple[Segment, ...]:
+def segments_of_roots(
+    graph: Graph, fans: AbstractSet[str], conditional: AbstractSet[str] = frozenset()
+) -> tuple[Segment, ...]:
     """Return the segments that start a run: those of the steps without needs."""
-    return segments_of(
-        graph, fans, [ReadyStep(step, step) for step in graph.order if not graph.needs[step]], {}
-    )
+    roots = [step for step in graph.order if not graph.needs[step] and step not in conditional]
+    return segments_of(graph, fans, [ReadyStep(step, step) for step in roots], {}, conditional)
 
 
 def segments_of(
-    graph: Graph, fans: AbstractSet[str], ready: Iterable[ReadyStep], item_counts: Mapping[str, int]
+    graph: Graph,
+    fans: AbstractSet[str],
+    ready: Iterable[ReadyStep],
+    item_counts: Mapping[str, int],
+    conditional: AbstractSet[str] = frozenset(),
 ) -> tuple[Segment, ...]:
     """Return segments that carry each ready step once, and what can follow it without a needless barrier.
 
-    `item_counts` gives the number of items of each expanded fan. A fan itself is expanded, not carried.
+    `item_counts` gives the number of items of each expanded fan. A fan itself is expanded, not carried. What
+    is `conditional` travels at the head of a segment only: `graph` lacks its edges, the transaction releases
+    it.
     """
     heads = [step.base for step in ready if step.item is None and step.base not in fans]
-    planner = _Planner(graph, frozenset(fans).union(heads))
+    planner = _Planner(graph, frozenset(fans).union(heads, conditional))
     items: dict[str, list[ReadyStep]] = {}
     for step in ready:
         if step.item is not None:
@@ -144,8 +155,9 @@ def _prefix(branch: Sequence[str], keys: Container[str]) -> tuple[str, ...]:
 class _Planner:
     """Grows segments over the graph without the edges that other paths imply.
 
-    `barred` steps are never carried behind another: fans, and what is ready by itself. A ready step can stand
-    behind another one, after a retry of a step whose failure its successors had passed over.
+    `barred` steps are never carried behind another: fans, waits, what needs another outcome than success,
+    what is ready by itself. A ready step can stand behind another one, after a retry of a step whose failure
+    its successors had passed over.
     """
 
     def __init__(self, graph: Graph, barred: AbstractSet[str]) -> None:

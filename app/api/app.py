@@ -22,6 +22,7 @@ from app.api import (
     modules,
     runs,
     secrets,
+    signals,
     steps,
     tenants,
     users,
@@ -52,6 +53,7 @@ RESOURCES = (
     events,
     audit,
     secrets,
+    signals,
 )
 
 

@@ -13,6 +13,8 @@ from webargs import core
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from workflows.yaml12 import Loader
+
 DEEPEST: Final = 64
 """Levels of nested arrays and objects that a body may have."""
 LARGEST_YAML: Final = 256 * 1024
@@ -22,8 +24,6 @@ YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/y
 
 # A cheap look at the raw text tells whether the costly walk over all values is needed at all.
 _SUSPICIOUS: Final = re.compile(rb"\x00|\\u0000|\\u[dD][89a-fA-F]")
-# The C loader is some ten times faster, where the wheel has it.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
 
 
@@ -61,7 +61,7 @@ def parse_yaml(raw: bytes) -> Any:
     if len(raw) > LARGEST_YAML:
         raise RequestEntityTooLarge(f"a YAML body has at most {LARGEST_YAML} bytes: send JSON")
     try:
-        for event in yaml.parse(raw, Loader=_Loader):
+        for event in yaml.parse(raw, Loader=Loader):
             if getattr(event, "anchor", None):
                 raise Malformed("anchors and aliases are not allowed")
         value = yaml.load(raw, Loader=_UniqueKeys)  # noqa: S506 - a SafeLoader
@@ -103,7 +103,7 @@ class StrictParser(FlaskParser):
         return parse_json(raw) if raw else core.missing
 
 
-class _UniqueKeys(_Loader):
+class _UniqueKeys(Loader):
     """A safe loader that refuses one key twice: readers differ in which of the two they believe."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

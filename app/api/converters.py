@@ -29,6 +29,13 @@ class SecretName(BaseConverter):
     part_isolating = True
 
 
+class SignalName(BaseConverter):
+    """The name of a signal."""
+
+    regex = r"[a-z][a-z0-9_-]{0,62}"
+    part_isolating = True
+
+
 class Version(BaseConverter):
     """The number of an immutable version."""
 
@@ -44,6 +51,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "step_key": StepKey,
     "dotted": Dotted,
     "secret_name": SecretName,
+    "signal_name": SignalName,
     "version": Version,
 }
 

@@ -9,12 +9,14 @@ from typing import Any
 import click
 import yaml
 
+from workflows.yaml12 import Loader
+
 
 def read_document(path: Path) -> Any:
     """A YAML or JSON file; raises `click.UsageError` with the line of the fault."""
     try:
         with click.open_file(str(path), encoding="utf-8") as file:
-            return yaml.safe_load(file)
+            return yaml.load(file, Loader=Loader)  # noqa: S506 - a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise click.UsageError(f"{path}: {error}") from error
     except OSError as error:

@@ -12,11 +12,16 @@ from app.client.watching import look, watch
 from app.commands.documents import read_document
 from app.commands.follow import follow
 from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.signals import approve, reject, signal
 
 
 @click.group()
 def runs() -> None:
     """List, show, steer runs."""
+
+
+for command in (signal, approve, reject):
+    runs.add_command(command)
 
 
 @runs.command("list")

@@ -48,7 +48,7 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class ReadyRow:
-    """A ready step that no message carries; definition with context only for fans."""
+    """A ready step that no message carries; definition with context only for fans, for waits."""
 
     key: str
     base: str

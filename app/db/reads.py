@@ -115,11 +115,18 @@ def count_steps(connection: Connection, tenant_id: UUID, run_id: UUID) -> int:
 
 def graph(connection: Connection, tenant_id: UUID, plan_hash: str) -> Document:
     """Return the base steps of a plan with an edge for each need."""
-    query = "SELECT base, needs FROM plan_steps WHERE tenant_id = :tenant AND plan_hash = :hash ORDER BY seq"
+    query = (
+        "SELECT base, needs, COALESCE(definition -> 'needs_on', '{}') AS needs_on FROM plan_steps"
+        " WHERE tenant_id = :tenant AND plan_hash = :hash ORDER BY seq"
+    )
     rows = connection.execute(text(query), {"tenant": tenant_id, "hash": plan_hash}).all()
     return {
         "nodes": [row.base for row in rows],
-        "edges": [{"source": need, "target": row.base} for row in rows for need in row.needs],
+        "edges": [
+            {"source": need, "target": row.base, "on": row.needs_on.get(need, "success")}
+            for row in rows
+            for need in row.needs
+        ],
     }
 
 

@@ -25,6 +25,7 @@ PERMISSIONS: Final = frozenset(
         "workflows:write",
         "runs:read",
         "runs:repair",
+        "runs:signal",
         "events:read",
         "audit:read",
         "secrets:read",
@@ -35,7 +36,7 @@ PERMISSIONS: Final = frozenset(
 _VIEW: Final = frozenset(
     {"modules:read", "intent_types:read", "intents:read", "workflows:read", "runs:read", "events:read"}
 )
-_OPERATE: Final = _VIEW | {"runs:repair"}
+_OPERATE: Final = _VIEW | {"runs:repair", "runs:signal"}
 _DEVELOP: Final = _OPERATE | {
     "intents:write",
     "workflows:write",

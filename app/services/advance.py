@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db import hot
+from app.db import hot, waits
 from app.db.engine import Connection
 from app.services.ports import Engine
 from app.services.send import send_segments
 from workflows.decisions import DecisionFailed, evaluate_foreach
 from workflows.plan import Plan
 from workflows.segments import ReadyStep, Segment, restrict, segments_for
+from workflows.waits import evaluate_wait
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ class Marked:
 
 
 def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
-    """Expand what fans out and send what is ready, until nothing is left to do.
+    """Expand what fans out, let wait what waits, send what is ready, until nothing is left to do.
 
     Harmless to call at any time, by many at once: the run's row lock serialises the marking. When the
     broker is away the steps stay unsent. Raises Unavailable when the database is away.
@@ -42,9 +43,9 @@ def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
             found = hot.ready_steps(connection, tenant_id, run_id, STEPS_AT_ONCE)
             if found is None or not found.steps:
                 return
-            expanded = _expand(connection, tenant_id, run_id, found)
-            marked = None if expanded else _mark(engine, connection, tenant_id, run_id, found)
-        if expanded:
+            decided = _decide(connection, tenant_id, run_id, found)
+            marked = None if decided else _mark(engine, connection, tenant_id, run_id, found)
+        if decided:
             continue
         if marked is None or not send_segments(
             engine, marked.plan, tenant_id, run_id, marked.segments, marked.epochs
@@ -53,17 +54,20 @@ def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
     log.warning("advance_unfinished", extra={"run_id": str(run_id), "rounds": ROUNDS})
 
 
-def _expand(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> bool:
-    """Write the items of each ready fan, or its failure; tell whether there was any."""
-    fans = [step for step in found.steps if step.is_fan]
-    for fan in fans:
+def _decide(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> bool:
+    """Write what each ready fan fans out to, what each ready wait waits for; tell whether there was any."""
+    decidable = [step for step in found.steps if step.definition is not None]
+    for step in decidable:
         try:
-            items = evaluate_foreach(fan.definition, fan.context)
+            if step.is_fan:
+                items = evaluate_foreach(step.definition, step.context)
+                hot.expand_step(connection, tenant_id, run_id, step.base, items)
+            else:
+                waiting = evaluate_wait(step.definition, step.context)
+                waits.begin_wait(connection, tenant_id, run_id, step.key, waiting)
         except DecisionFailed as fault:
-            hot.fail_decision(connection, tenant_id, run_id, fan.key, fault.as_error())
-        else:
-            hot.expand_step(connection, tenant_id, run_id, fan.base, items)
-    return bool(fans)
+            hot.fail_decision(connection, tenant_id, run_id, step.key, fault.as_error())
+    return bool(decidable)
 
 
 def _mark(

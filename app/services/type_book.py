@@ -12,6 +12,7 @@ from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
 from app.services.plans import PlanCache, Recent
 from workflows.catalog import Catalogue, IntentType
+from workflows.definition import WAIT
 from workflows.parsing import parse_definition
 from workflows.plan import Plan, compile_plan
 
@@ -20,7 +21,7 @@ KEPT = 1024
 
 @dataclass(frozen=True, slots=True)
 class PlannedType:
-    """An intent type plus the plan of its workflow; `starts_with_fan` when a root step fans out."""
+    """An intent type plus the plan of its workflow; `starts_with_fan` when a root step fans out, or waits."""
 
     type: IntentType
     plan: Plan
@@ -81,7 +82,7 @@ class TypeBook:
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
         self._plans.keep(plan)
         roots = [row for row in plan.step_rows if not row["needs"]]
-        return PlannedType(kind, plan, any(row["is_fan"] for row in roots))
+        return PlannedType(kind, plan, any(row["is_fan"] or row["operation"] == WAIT for row in roots))
 
 
 def _unknown(name: str, version: int | None) -> InvalidInput:

@@ -15,11 +15,11 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY
-    SELECT s.key, s.base, s.item, s.queue, s.is_fan, CASE WHEN s.is_fan THEN p.definition END,
-           CASE WHEN s.is_fan THEN step_context(r, s, coalesce(p.definition -> 'foreach_refs', '[]'),
+    SELECT s.key, s.base, s.item, s.queue, s.is_fan, p.definition,
+           CASE WHEN p.base IS NOT NULL THEN step_context(r, s, coalesce(p.definition -> 'foreach_refs', '[]'),
              coalesce((p.definition ->> 'foreach_uses_spec')::boolean, false)) END, r.plan_hash
     FROM run_steps s
-    LEFT JOIN plan_steps p ON s.is_fan AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
+    LEFT JOIN plan_steps p ON (s.is_fan OR s.operation = 'wait') AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
     WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state = 'ready' AND s.sent_at IS NULL
     ORDER BY s.seq, s.item LIMIT p_limit;
 END $$;

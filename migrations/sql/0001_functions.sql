@@ -11,11 +11,12 @@ BEGIN
     RETURN;
   END IF;
   INSERT INTO plan_steps (tenant_id, plan_hash, base, seq, needs, successors, is_fan, operation, queue, soft_timeout,
-                          continue_on_failure, definition, first_carrier)
+                          continue_on_failure, definition, first_carrier, successors_on)
   SELECT p_tenant, p_hash, s.base, s.seq, s.needs, s.successors, s.is_fan, s.operation, s.queue, s.soft_timeout,
-         coalesce((s.definition ->> 'continue_on_failure')::boolean, false), s.definition, s.first_carrier
+         coalesce((s.definition ->> 'continue_on_failure')::boolean, false), s.definition, s.first_carrier,
+         s.successors_on
   FROM jsonb_to_recordset(p_steps) AS s (base text, seq integer, needs text[], successors text[], is_fan boolean,
-       operation text, queue text, soft_timeout integer, definition jsonb, first_carrier integer);
+       operation text, queue text, soft_timeout integer, definition jsonb, first_carrier integer, successors_on text[]);
 END $$;
 
 -- Writes runs with their steps for generations that are there. A step without needs is ready at once; when the item
@@ -33,10 +34,11 @@ BEGIN
   LEFT JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash
   GROUP BY i.run_id, i.intent_id, i.generation, i.type, i.plan_hash, i.workflow, i.workflow_version, i.priority;
 
-  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation, queue,
-                         continue_on_failure, ready_at, sent_at, dispatch_epoch, carrier, broker_epoch)
+  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, successors_on, is_fan,
+                         operation, queue, continue_on_failure, ready_at, sent_at, dispatch_epoch, carrier,
+                         broker_epoch)
   SELECT p_tenant, i.run_id, s.base, s.base, s.seq, CASE WHEN s.needs = '{}' THEN 'ready' ELSE 'pending' END,
-         cardinality(s.needs), s.successors, s.is_fan, s.operation, s.queue, s.continue_on_failure,
+         cardinality(s.needs), s.successors, s.successors_on, s.is_fan, s.operation, s.queue, s.continue_on_failure,
          CASE WHEN s.needs = '{}' THEN clock_timestamp() END,
          CASE WHEN sent.now THEN clock_timestamp() END, CASE WHEN sent.now THEN 1 ELSE 0 END,
          CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
@@ -101,7 +103,7 @@ BEGIN
              SELECT coalesce(jsonb_agg(i.output ORDER BY i.item), '[]') FROM run_steps i
              WHERE i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.base = s.key AND i.item IS NOT NULL
                AND i.state <> 'cancelled')
-           ELSE s.output END)), '{}') INTO steps
+           ELSE s.output END, 'error', s.error)), '{}') INTO steps
     FROM run_steps s WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id
      AND s.key = ANY (ARRAY(SELECT jsonb_array_elements_text(p_refs)));
   END IF;
@@ -247,6 +249,8 @@ BEGIN
     IF s.item IS NULL THEN
       IF s.state = 'cancelled' THEN
         NULL;  -- only within a cancelled run, where nobody waits any more
+      ELSIF s.successors_on IS NOT NULL THEN
+        SELECT closed + p.more, p.unsent INTO closed, needs_advance FROM pass_on(s) AS p (more, unsent);
       ELSIF bad THEN
         closed := closed + block_dependants(s);
       ELSIF s.successors <> '{}' THEN

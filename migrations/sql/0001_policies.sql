@@ -7,7 +7,7 @@ BEGIN
   -- The setting reads back as '' after a transaction, so NULLIF; the sub-select is evaluated once a query.
   FOREACH relation IN ARRAY ARRAY[
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
-    'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'step_attempts', 'events',
+    'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
     'dead_events', 'audit_records', 'idempotency_keys', 'tenant_keys', 'secrets']
   LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', relation);
@@ -50,6 +50,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON user_roles, refresh_families, idempotenc
 GRANT SELECT, INSERT ON modules, intent_types, workflows, plans, plan_steps, intent_generations, intent_labels,
   step_attempts, events, audit_records, tenant_keys TO quantum_app;
 GRANT SELECT ON dead_events TO quantum_app;
+GRANT SELECT, INSERT, UPDATE ON run_signals TO quantum_app;
 GRANT DELETE ON secrets TO quantum_app;
 GRANT SELECT, INSERT, DELETE ON sign_in_failures TO quantum_app;
 

@@ -89,7 +89,8 @@ BEGIN
     WITH due AS MATERIALIZED (
       SELECT s.tenant_id, s.run_id, s.key FROM run_steps s
       JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
-      WHERE s.state || '' = 'waiting' AND s.not_before <= clock_timestamp() ORDER BY s.not_before LIMIT p_limit
+      WHERE s.state || '' = 'waiting' AND s.not_before <= clock_timestamp() AND s.operation <> 'wait'
+      ORDER BY s.not_before LIMIT p_limit
     ), held AS MATERIALIZED (
       SELECT r.tenant_id, r.id FROM runs r
       WHERE (r.tenant_id, r.id) IN (SELECT d.tenant_id, d.run_id FROM due d) AND r.state IN ('queued', 'running')

@@ -109,7 +109,7 @@ BEGIN
          ready_at = CASE WHEN s.item IS NOT NULL THEN clock_timestamp() END
   FROM unnest(p_keys) k WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k;
   WITH w AS MATERIALIZED (
-    SELECT p.base,
+    SELECT p.base, p.definition -> 'needs_on' AS outcomes,
       (SELECT count(*) FROM unnest(p_keys) i WHERE p.is_fan AND starts_with(i, p.base || '.')) AS items,
       (SELECT count(*) FROM unnest(p.needs) n WHERE n = ANY (p_keys)) AS needs
     FROM plan_steps p
@@ -117,7 +117,8 @@ BEGIN
   )
   UPDATE run_steps s SET needs_left = w.items + w.needs,
          state = CASE WHEN w.items > 0 THEN 'waiting' WHEN w.needs > 0 THEN 'pending' ELSE 'ready' END,
-         ready_at = CASE WHEN w.items + w.needs = 0 THEN clock_timestamp() END
+         ready_at = CASE WHEN w.items + w.needs = 0 THEN clock_timestamp() END,
+         error = CASE WHEN w.outcomes IS NOT NULL THEN unmet_need(s, w.outcomes, p_keys) END
   FROM w
   WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = w.base AND s.item IS NULL;
   UPDATE runs SET state = 'running', round = round + 1, version = version + 1, open_steps = cardinality(p_keys),

@@ -144,6 +144,7 @@ CREATE TABLE plan_steps (
   continue_on_failure boolean NOT NULL,
   definition jsonb NOT NULL,
   first_carrier integer,
+  successors_on text[], -- which outcome each successor needs; null when the whole plan needs success only
   PRIMARY KEY (tenant_id, plan_hash, base),
   FOREIGN KEY (tenant_id, plan_hash) REFERENCES plans ON DELETE CASCADE
 );
@@ -234,6 +235,7 @@ CREATE TABLE run_steps (
   state step_state NOT NULL,
   needs_left integer NOT NULL CHECK (needs_left >= 0),
   successors text[] NOT NULL,
+  successors_on text[],
   is_fan boolean NOT NULL,
   operation text NOT NULL,
   queue text NOT NULL,
@@ -278,6 +280,29 @@ CREATE INDEX run_steps_carried ON run_steps (tenant_id, run_id, carrier)
 CREATE INDEX run_steps_parked ON run_steps (tenant_id, finished_at, run_id, key)
   WHERE state || '' = 'failed' AND NOT continue_on_failure;
 ALTER TABLE run_steps ADD PRIMARY KEY (tenant_id, run_id, key);
+
+-- What people or other systems told a run. A signal is consumed by one wait, in order; a decision belongs to the
+-- round of the wait it was made for, and nobody decides twice.
+CREATE TABLE run_signals (
+  tenant_id uuid NOT NULL,
+  run_id uuid NOT NULL,
+  seq integer NOT NULL,
+  name text NOT NULL,
+  payload jsonb,
+  decision text CHECK (decision IN ('approve', 'reject')),
+  reason text,
+  sent_by jsonb NOT NULL,
+  user_id uuid,
+  step_key text,
+  round integer,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, run_id, seq),
+  FOREIGN KEY (tenant_id, run_id) REFERENCES runs ON DELETE CASCADE,
+  CHECK (decision IS NULL OR (user_id IS NOT NULL AND step_key IS NOT NULL AND round IS NOT NULL))
+);
+CREATE UNIQUE INDEX run_signals_vote ON run_signals (tenant_id, run_id, step_key, round, user_id)
+  WHERE decision IS NOT NULL;
+CREATE INDEX run_signals_kept ON run_signals (tenant_id, run_id, name, seq) WHERE step_key IS NULL;
 
 -- Written when an attempt ends, lost ones included; a running attempt is in its step's row.
 CREATE TABLE step_attempts (

@@ -19,6 +19,7 @@ def upgrade() -> None:
         "0001_events.sql",
         "0001_functions.sql",
         "0001_control.sql",
+        "0001_waits.sql",
         "0001_steering.sql",
         "0001_recovery.sql",
         "0001_policies.sql",

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from app.client.http import ApiClient
+from app.client.tokens import load_token
 from app.runtime.ports import free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from tests.support.waiting import eventually
@@ -195,3 +197,29 @@ def test_a_run_is_paused(quantum: Quantum, tmp_path: Path) -> None:
     assert quantum.json("runs", "pause", run, "--reason", "a test")["state"] in ("pausing", "paused")
     assert quantum.json("runs", "resume", run)["state"] in ("queued", "running")
     assert quantum.json("runs", "cancel", run, "--wait")["state"] == "cancelled"
+
+
+def test_a_run_is_told_what_it_waits_for(quantum: Quantum, tmp_path: Path) -> None:
+    gate = {"signal": "go", "approvers": {"roles": ["tenant_admin"]}}
+    steps = [{"id": "paid", "wait": {"signal": "payment"}}, {"id": "gate", "needs": ["paid"], "wait": gate}]
+    kind = {"name": "cli.waits", "version": 1, "spec_schema": {}, "workflow_name": "cli.waits"}
+    flow = {"name": "cli.waits", "version": 1, "steps": steps}
+    token = load_token(quantum.token_file)
+    assert token is not None
+    module = {"name": "cli_waits", "version": "1", "workflows": [flow]}
+    module["intent_types"] = [{**kind, "workflow_version": 1}]
+    ApiClient(token.url, token.access_token).post("/modules", module)
+    path = tmp_path / "waits.yaml"
+    path.write_text("type: cli.waits\nspec: {}\n")
+    run = quantum.json("intent", "submit", "-f", str(path))["run"]["id"]
+    assert quantum("runs", "signal", run, "payment", "--payload", "{", code=2)
+    quantum("runs", "signal", run, "payment", "--payload", '{"paid": 5}')
+
+    def asked() -> bool:
+        states = {step["key"]: step["state"] for step in quantum.json("runs", "show", run)["steps"]}
+        return states["gate"] == "waiting"
+
+    eventually(asked, within=20.0)
+    told = quantum.json("runs", "reject", run, "go", "--reason", "not paid enough")
+    assert (told["step"], told["run_state"]) == ("gate", "failed")
+    assert quantum("runs", "approve", run, "go", code=7)

@@ -64,19 +64,28 @@ class Spine:
         fans: Sequence[str] = (),
         lenient: Sequence[str] = (),
         carriers: Mapping[str, int] | None = None,
+        waits: Mapping[str, Mapping[str, Any]] | None = None,
+        outcomes: Mapping[str, Mapping[str, str]] | None = None,
         queue: str = "default",
         tenant: UUID | None = None,
     ) -> str:
-        """Register a plan of steps with their needs; `lenient` ones continue on failure."""
-        carriers, plan_hash = carriers or {}, uuid4().hex
+        """Register a plan of steps with their needs; `lenient` ones continue on failure.
+
+        `waits` says what steps wait for, `outcomes` of each step which need has to end otherwise than well.
+        """
+        carriers, plan_hash, waits, outcomes = carriers or {}, uuid4().hex, waits or {}, outcomes or {}
+        successors = {base: [other for other in graph if base in graph[other]] for base in graph}
         rows = [
             {
                 "base": base,
                 "seq": seq,
                 "needs": list(needs),
-                "successors": [other for other in graph if base in graph[other]],
+                "successors": successors[base],
+                "successors_on": [outcomes.get(other, {}).get(base, "success") for other in successors[base]]
+                if outcomes
+                else None,
                 "is_fan": base in fans,
-                "operation": "core.echo",
+                "operation": "wait" if base in waits else "core.echo",
                 "queue": queue,
                 "soft_timeout": 300,
                 "definition": {
@@ -85,6 +94,8 @@ class Spine:
                     "uses_spec": True,
                     "foreach_refs": list(needs),
                     "foreach_uses_spec": True,
+                    **({"wait": waits[base]} if base in waits else {}),
+                    **({"needs_on": outcomes[base]} if base in outcomes else {}),
                 },
                 "first_carrier": carriers.get(base),
             }
@@ -151,7 +162,7 @@ class Spine:
         """Mark all that is ready as sent, each step with a carrier of its own; fans are left out."""
         with self.app.tenant(self.tenant) as connection:
             ready = hot.ready_steps(connection, self.tenant, run, 1000)
-            keys = [step.key for step in ready.steps if not step.is_fan] if ready else []
+            keys = [step.key for step in ready.steps if step.definition is None] if ready else []
             return hot.mark_sent(
                 connection, self.tenant, run, keys, list(range(100, 100 + len(keys))), BROKER
             )

@@ -10,6 +10,7 @@ from app.api.schemas.common import DOTTED, JsonObject, JsonValue, moment, text
 from app.domain.states import RUN_STATES, STEP_STATES
 
 MOST_REPAIRED = 1000
+OUTCOMES = ("success", "failure", "always")
 
 
 class WorkflowRefSchema(Schema):
@@ -86,6 +87,10 @@ class EdgeSchema(Schema):
 
     source = fields.String(required=True)
     target = fields.String(required=True)
+    on = fields.String(
+        required=True,
+        metadata={"description": "How `source` has to end: success, failure, always", "enum": list(OUTCOMES)},
+    )
 
 
 class GraphSchema(Schema):
@@ -120,6 +125,19 @@ class StepArgs(PageArgs):
     """Which steps to list."""
 
     state = fields.String(validate=validate.OneOf(STEP_STATES))
+
+
+class SignalAnswerSchema(Schema):
+    """What became of a signal or a decision."""
+
+    name = fields.String(required=True)
+    step = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The step that took it; null while it is kept for the next that waits"},
+    )
+    decision = fields.String(required=True, allow_none=True)
+    run_state = fields.String(required=True)
 
 
 class ReasonSchema(Schema):

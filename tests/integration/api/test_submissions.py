@@ -81,7 +81,8 @@ def test_own_workflow_and_type_can_be_submitted(admin: Caller, stranger: Caller)
     answer = admin.post("/intents", {"type": "team.report", "spec": {"who": "me"}})
     assert answer.status_code == 202, answer.text
     run = admin.get(f"/runs/{answer.get_json()['run']['id']}").get_json()
-    assert run["graph"] == {"nodes": ["load", "each"], "edges": [{"source": "load", "target": "each"}]}
+    edge = {"source": "load", "target": "each", "on": "success"}
+    assert run["graph"] == {"nodes": ["load", "each"], "edges": [edge]}
     assert_problem(admin.post("/intents", {"type": "team.report", "spec": {}}), 422)
     assert_problem(stranger.post("/intents", {"type": "team.report", "spec": {"who": "x"}}), 422)
 

@@ -16,7 +16,7 @@ def test_claim_brings_what_the_step_refers_to(spine: Spine) -> None:
     spine.perform(run, "a", output={"n": 1})
     claim = spine.claim(run, "b")
     assert (claim.tries, claim.attempt, claim.round, claim.operation) == (1, 1, 0, "core.echo")
-    assert claim.context["steps"] == {"a": {"state": "succeeded", "output": {"n": 1}}}
+    assert claim.context["steps"] == {"a": {"state": "succeeded", "output": {"n": 1}, "error": None}}
     assert claim.context["spec"] == {"x": 1}
     assert claim.context["run"]["id"] == str(run)
 
@@ -94,6 +94,7 @@ def test_accepted_failure_releases_dependants(spine: Spine) -> None:
     assert spine.claim(run, "b").context["steps"]["a"] == {
         "state": "failed",
         "output": None,
+        "error": {"code": "x"},
     }
     assert spine.finish(run, "b", 1).run_state == "succeeded"
 
@@ -120,7 +121,7 @@ def test_fan_of_nothing_lets_the_join_run(spine: Spine) -> None:
     run = spine.declare(spine.plan({"f": [], "join": ["f"]}, fans=["f"]))
     assert spine.expand(run, "f", []) is True
     claim = spine.claim(run, "join", spine.send(run)["join"])
-    assert claim.context["steps"]["f"] == {"state": "succeeded", "output": []}
+    assert claim.context["steps"]["f"] == {"state": "succeeded", "output": [], "error": None}
     assert spine.finish(run, "join", 1).run_state == "succeeded"
 
 

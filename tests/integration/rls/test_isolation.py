@@ -26,6 +26,7 @@ TENANT = (
     "intent_labels",
     "runs",
     "run_steps",
+    "run_signals",
     "step_attempts",
     "events",
     "dead_events",
@@ -62,6 +63,8 @@ FILL = {
     "modules": "(tenant_id, id, name, version, manifest) VALUES ({t}, {t}, 'm', '1', '{{}}')",
     "intent_types": "VALUES ({t}, 'n', 1, 'job', '', '{{}}', 'w', 1, NULL, now())",
     "workflows": "(tenant_id, id, name, version, document, plan_hash) VALUES ({t}, {t}, 'w', 1, '{{}}', 'h')",
+    "run_signals": "(tenant_id, run_id, seq, name, sent_by)"
+    " SELECT tenant_id, id, 1, 's', '{{}}' FROM runs WHERE tenant_id = {t}",
     "dead_events": "VALUES ({t}, 's', 'x/1', 1, {t}, 1, 1, 'e', now())",
     "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"
     " VALUES ({t}, 'a', 'r', 'k', 'h', 200, now())",

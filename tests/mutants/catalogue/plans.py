@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "a ready step is carried behind another one too",
         "workflows/segments.py",
-        "_Planner(graph, frozenset(fans).union(heads))",
-        "_Planner(graph, frozenset(fans))",
+        "_Planner(graph, frozenset(fans).union(heads, conditional))",
+        "_Planner(graph, frozenset(fans).union(conditional))",
         "tests/unit/workflows/test_segments.py::test_a_ready_step_behind_another_is_carried_once",
     ),
     Mutant(

@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from app.domain.modules import Module, ModuleRegistry
+from workflows.builder import Need
 from workflows.canvas import Bind, bind_messages
 from workflows.parsing import parse_definition
 from workflows.plan import Plan, compile_plan
@@ -40,7 +41,7 @@ def _need(_context: Any, **_given: Any) -> None:
 REGISTRY = ModuleRegistry([_toy])
 
 
-def document(needs: Mapping[str, Sequence[str]], fans: Iterable[str] = (), **changes: Any) -> dict[str, Any]:
+def document(needs: Mapping[str, Sequence[Need]], fans: Iterable[str] = (), **changes: Any) -> dict[str, Any]:
     """A workflow document of no-op steps; `changes` maps a step id to members that replace its own."""
     steps = []
     for step, wanted in needs.items():

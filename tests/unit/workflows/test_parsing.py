@@ -68,3 +68,10 @@ def test_the_optional_braces_of_when_and_foreach_are_taken_off() -> None:
     parsed = parse_definition(document({"a": []}, a={"when": "${ spec.go }", "foreach": ["x"]}))
     assert (parsed.steps[0].when, parsed.steps[0].foreach) == ("spec.go", ("x",))
     assert parse_definition(document({"a": []}, a={"when": False})).steps[0].when == "false"
+
+
+def test_on_is_a_text_in_yaml() -> None:
+    assert parse_text("{on: always, off: [yes, true, False]}") == {
+        "on": "always",
+        "off": ["yes", True, False],
+    }

@@ -1,0 +1,129 @@
+"""The documents' examples of waits, of outcomes, run by real processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from app.domain.errors import Conflict, Forbidden, IllegalState, InvalidInput, NotFound
+from app.domain.identity import Actor
+from app.services.retry_run import retry_run
+from app.services.tell_run import tell_run
+from tests.support.rig import Rig, rig_on
+from tests.support.waiting import eventually
+from workflows.checks import check_definition
+from workflows.parsing import parse_definition, parse_text
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+
+
+@pytest.fixture(scope="module")
+def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A beat with one worker."""
+    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
+        rig.beat()
+        rig.worker()
+        yield rig
+
+
+def submit(rig: Rig, name: str, spec: Any) -> UUID:
+    document = parse_text((EXAMPLES / f"{name}.yaml").read_text())
+    check_definition(parse_definition(document), rig.registry)
+    return rig.submit_definition(document, spec)
+
+
+def person(rig: Rig, role: str) -> Actor:
+    user = uuid4()
+    return replace(rig.actor, user_id=user, email=f"{user}@example.org", roles=frozenset({role}))
+
+
+def waits(rig: Rig, run: UUID, key: str) -> None:
+    eventually(lambda: rig.step(run, key)["state"] == "waiting", within=20.0, what=f"{key} waits")
+
+
+def output(rig: Rig, run: UUID, key: str) -> Any:
+    return rig.step(run, key)["output"]
+
+
+def test_a_timer_fires_within_a_second_of_due(rig: Rig) -> None:
+    run = submit(rig, "timer", {"pause": "PT2S"})
+    waits(rig, run, "cool_down")
+    rig.quiet(run)
+    assert rig.run(run)["open_steps"] == 2
+    rig.ends(run)
+    late = rig.rows(
+        "SELECT extract(epoch FROM finished_at - (output ->> 'due')::timestamptz)::float AS late"
+        " FROM run_steps WHERE run_id = %s AND key = 'cool_down'",
+        run,
+    )
+    assert 0 <= late[0]["late"] < 1.0
+    assert output(rig, run, "remind")["message"].startswith("ordered, still there at 20")
+
+
+def test_a_signal_becomes_the_output_also_when_it_comes_early(rig: Rig) -> None:
+    run = submit(rig, "signal", {"amount": 5})
+    told = tell_run(rig.base, person(rig, "developer"), run, "payment", {"method": "card"})
+    rig.ends(run)
+    assert told.name == "payment"
+    assert output(rig, run, "ship")["message"] == "paid by card"
+    with pytest.raises(IllegalState):
+        tell_run(rig.base, person(rig, "developer"), run, "payment", {})
+
+
+def test_two_approvers_let_the_release_go(rig: Rig) -> None:
+    run = submit(rig, "approval", {"version": 7})
+    waits(rig, run, "gate")
+    ann, bob = person(rig, "operator"), person(rig, "tenant_admin")
+    approve = {"decision": "approve", "reason": "tested"}
+    with pytest.raises(Forbidden):
+        tell_run(rig.base, person(rig, "developer"), run, "release", approve)
+    with pytest.raises(InvalidInput):
+        tell_run(rig.base, ann, run, "release", {"decision": "perhaps"})
+    with pytest.raises(NotFound):
+        tell_run(rig.base, ann, run, "other", approve)
+    tell_run(rig.base, ann, run, "release", approve)
+    with pytest.raises(Conflict, match="decided already"):
+        tell_run(rig.base, ann, run, "release", approve)
+    assert rig.step(run, "gate")["state"] == "waiting"
+    tell_run(rig.base, bob, run, "release", approve)
+    rig.ends(run)
+    assert output(rig, run, "release")["message"] == f"release 7, approved by {ann.email}"
+    assert rig.step(run, "withdraw")["state"] == "skipped"
+
+
+def test_a_rejection_runs_the_handler(rig: Rig) -> None:
+    run = submit(rig, "approval", {"version": 8})
+    waits(rig, run, "gate")
+    tell_run(rig.base, person(rig, "operator"), run, "release", {"decision": "reject", "reason": "too late"})
+    rig.ends(run, "failed")
+    assert rig.step(run, "gate")["error"]["code"] == "rejected"
+    assert rig.step(run, "release")["state"] == "cancelled"
+    assert output(rig, run, "withdraw")["message"] == "withdrawn: too late"
+    rig.checks(run)
+
+
+def test_outcomes_choose_the_branch(rig: Rig) -> None:
+    good, bad = submit(rig, "outcomes", {"healthy": True}), submit(rig, "outcomes", {"healthy": False})
+    rig.ends(good)
+    rig.ends(bad, "failed")
+    states = {key: row["state"] for key, row in rig.steps(good).items()}
+    assert states == {
+        "lock": "succeeded",
+        "migrate": "succeeded",
+        "announce": "succeeded",
+        "restore": "skipped",
+        "unlock": "succeeded",
+    }
+    assert output(rig, bad, "restore")["message"] == "restored after: the disk is full"
+    assert (rig.step(bad, "announce")["state"], rig.step(bad, "unlock")["state"]) == (
+        "cancelled",
+        "succeeded",
+    )
+    retry_run(rig.base, rig.actor, bad)
+    rig.ends(bad, "failed")
+    assert rig.step(bad, "restore")["round"] == 0, "what ended well stays"
