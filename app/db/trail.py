@@ -24,7 +24,10 @@ class Mark:
 
 
 def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mark: Mark) -> None:
-    """Write the mark; the subject has no row that counts its events, so an advisory lock orders them."""
+    """Write the mark; the subject has no row that counts its events, so an advisory lock orders them.
+
+    A subject whose events were all pruned goes on from the clock, in seconds: above every number it ever had.
+    """
     values = {
         "tenant": tenant_id,
         "subject": mark.subject,
@@ -54,7 +57,8 @@ def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mar
     connection.execute(
         text(
             "SELECT emit_event(CAST(:tenant AS uuid), :subject,"
-            " (SELECT COALESCE(max(seq), 0) + 1 FROM events"
+            " (SELECT COALESCE(max(seq),"
+            "    CAST(floor(extract(epoch FROM clock_timestamp()) - 1700000000) AS integer)) + 1 FROM events"
             "   WHERE tenant_id = :tenant AND subject = :subject),"
             " :type, CAST(:detail AS jsonb), CAST(:actor AS jsonb))"
         ),
