@@ -69,9 +69,12 @@ def execute_step(executor: Executor, message: StepMessage, lease: Lease) -> Step
     """
     database = executor.engine.database
     result = StepResult(False, "lost")
-    for _ in range(CLAIMS):
+    for turn in range(CLAIMS):
         claim = _patiently(executor, lambda: hot.claim_step(database, message, lease))
         if claim.verdict != "claimed":
+            if turn and claim.verdict == "done":
+                # With the answer we also lost the word that something may wait to be sent.
+                _advance_or_leave(executor, message.tenant_id, message.run_id)
             return StepResult(claim.verdict == "done", claim.verdict)
         outcome = _perform(executor, message, claim)
         result = _settle(executor, message, claim, outcome)
