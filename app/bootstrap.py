@@ -43,6 +43,7 @@ from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.relay import Relay, RelayRules
 from app.services.resolve_secrets import SecretReader
+from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
 from app.settings import Settings
@@ -164,6 +165,7 @@ def build_api(settings: Settings) -> ApiParts:
         installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
         submit=build_submit(settings, database),
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
+        standings=Standings(database),
         probes={
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,

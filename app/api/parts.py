@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
 from app.services.manage_workflows import Installed
+from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 
 Probe = Callable[[], object]
@@ -29,6 +30,7 @@ class ApiParts:
     installed: Installed
     submit: SubmitDeps
     limits: TenantLimits
+    standings: Standings
     probes: Mapping[str, Probe] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"database"})
     """Probes without which the API is not ready; the others only degrade it."""

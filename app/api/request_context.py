@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final, cast
 from uuid import UUID
 
@@ -46,16 +47,18 @@ def surround(app: Flask) -> None:
 
 
 def identify() -> Actor:
-    """Return the caller whom the bearer token names, without a database look-up; raises Unauthenticated.
+    """Return the caller whom the bearer token names; raises Unauthenticated.
 
-    A role taken away or a user closed is therefore felt when the access token ends, 15 minutes later at most.
+    A role taken away, a user closed or a tenant suspended is felt within 5 seconds; a role given, with the
+    next access token.
     """
     try:
         claims = _claims()
+        user_id = UUID(claims["sub"])
         actor = Actor(
             tenant_id=UUID(claims["tid"]),
             tenant_slug=claims["tenant"],
-            user_id=UUID(claims["sub"]),
+            user_id=user_id,
             email=claims["email"],
             roles=frozenset(claims["roles"]),
             request_id=g.request_id,
@@ -64,8 +67,11 @@ def identify() -> Actor:
     except (PyJWTError, JWTExtendedException, KeyError, ValueError) as refused:
         raise Unauthenticated(_reason(refused)) from refused
     structlog.contextvars.bind_contextvars(tenant_id=str(actor.tenant_id), user_id=str(actor.user_id))
-    g.actor = actor
-    return actor
+    present = parts().standings.roles(actor.tenant_id, user_id)
+    if present is None:
+        raise Unauthenticated("the user is closed or its tenant suspended")
+    g.actor = replace(actor, roles=actor.roles & present)
+    return g.actor  # type: ignore[no-any-return]  # set in the line above
 
 
 def actor() -> Actor:

@@ -22,10 +22,18 @@ class Family:
     open: bool
 
 
-def note_attempts(connection: Connection, keys: list[str]) -> None:
-    """Record one attempt under each key, before it is known how it ends."""
+def note_attempts(connection: Connection, keys: list[str], ceiling: int) -> None:
+    """Record one attempt under each key, before it is known how it ends.
+
+    A key with `ceiling` attempts in the `WINDOW` gets no more: who goes on guessing fills no table.
+    """
     connection.execute(
-        text("INSERT INTO sign_in_failures (key) SELECT unnest(CAST(:keys AS text[]))"), {"keys": keys}
+        text(
+            "INSERT INTO sign_in_failures (key) SELECT k.key FROM unnest(CAST(:keys AS text[])) AS k (key)"
+            " WHERE (SELECT count(*) FROM (SELECT 1 FROM sign_in_failures f WHERE f.key = k.key"
+            "   AND f.at > clock_timestamp() - CAST(:window AS interval) LIMIT :ceiling) AS noted) < :ceiling"
+        ),
+        {"keys": keys, "window": WINDOW, "ceiling": ceiling},
     )
 
 

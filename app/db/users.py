@@ -54,6 +54,20 @@ def find_by_email(connection: Connection, tenant_id: UUID, email: str) -> User |
     return _first(row)
 
 
+def present_roles(connection: Connection, tenant_id: UUID, user_id: UUID) -> frozenset[str] | None:
+    """Return the roles of an active user of an active tenant; None for anybody else."""
+    row = connection.execute(
+        text(
+            "SELECT ARRAY(SELECT r.role FROM user_roles r"
+            "   WHERE r.tenant_id = u.tenant_id AND r.user_id = u.id) AS roles"
+            " FROM users u JOIN tenants t ON t.id = u.tenant_id"
+            " WHERE u.tenant_id = :tenant AND u.id = :id AND u.state = 'active' AND t.state = 'active'"
+        ),
+        {"tenant": tenant_id, "id": user_id},
+    ).first()
+    return frozenset(row.roles) if row else None
+
+
 def page(connection: Connection, tenant_id: UUID, wanted: PageRequest, state: str | None) -> Page[User]:
     """Return the users, latest first."""
     query, values = _SELECT, {"tenant": tenant_id, "limit": wanted.limit + 1}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
@@ -16,9 +18,13 @@ from app.observability.logging import get_log
 from app.security.passwords import hash_password, needs_rehash, verify_password
 from app.security.tokens import REFRESH_LIFETIME, RefreshToken, new_refresh_token, parse_refresh_token
 
-FAILURES_PER_USER: Final = 10
+FAILURES_PER_PAIR: Final = 10
+"""From one source at one account: whoever guesses there locks himself out, not the account's owner."""
+FAILURES_PER_ACCOUNT: Final = 100
+"""From all sources together: it takes ten of them to lock an owner out."""
 FAILURES_PER_ADDRESS: Final = 100
 RETRY_AFTER_S: Final = 60
+_NETWORK_OF_IPV6: Final = 64
 
 log = get_log(__name__)
 
@@ -55,18 +61,18 @@ class SignedIn:
 def sign_in(database: Database, slug: str, email: str, password: str, origin: Origin) -> SignedIn:
     """Return a new session of the user; raises Unauthenticated, or RateLimited after too many failures.
 
-    The attempt is recorded before it is judged, so that parallel guesses cannot slip below the limit. Tenant,
-    user or password being wrong gives one answer after the same work.
+    The attempt is recorded before it is judged, so that parallel guesses cannot slip below the limit; one
+    that its own source's limit refuses does not count against the account. Tenant, user or password being
+    wrong gives one answer after the same work.
     """
     email = email.lower()
-    user_key, address_key = _key("user", slug, email), _key("address", origin.source_ip or "")
+    source = _source(origin.source_ip)
+    account_key, address_key = _key("user", slug, email), _key("address", source)
+    pair_key = _key("pair", slug, email, source)
+    _limit(database, {pair_key: FAILURES_PER_PAIR, address_key: FAILURES_PER_ADDRESS})
+    _limit(database, {account_key: FAILURES_PER_ACCOUNT})
     with database.anonymous() as connection:
-        sessions.note_attempts(connection, [user_key, address_key])
-    with database.anonymous() as connection:
-        counts = sessions.count_attempts(connection, [user_key, address_key])
         tenant = tenants.resolve(connection, slug)
-    if counts.get(user_key, 0) > FAILURES_PER_USER or counts.get(address_key, 0) > FAILURES_PER_ADDRESS:
-        raise RateLimited("too many failed sign-ins: try again later", RETRY_AFTER_S)
     user = None
     if tenant is not None and tenant.state == "active":
         with database.tenant(tenant.id) as connection:
@@ -86,8 +92,9 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
             origin.actor(user.id, user.email),
             Mark("session.open", f"users/{user.id}"),
         )
-        sessions.forgive(connection, user_key)
+        sessions.forgive(connection, pair_key)
         sessions.forgive_one(connection, address_key)
+        sessions.forgive_one(connection, account_key)
     return _signed_in(tenant.id, slug, user, token)
 
 
@@ -130,6 +137,31 @@ def _signed_in(tenant_id: UUID, slug: str, user: users.User, token: RefreshToken
 
 def _refused() -> Unauthenticated:
     return Unauthenticated("the refresh token is not valid: sign in again")
+
+
+def _limit(database: Database, limits: Mapping[str, int]) -> None:
+    """Count one attempt under each key; raises RateLimited when one has more than its limit."""
+    keys = list(limits)
+    # Two commits: each of several parallel attempts must see the others before it is judged.
+    with database.anonymous() as connection:
+        sessions.note_attempts(connection, keys, 2 * max(limits.values()))
+    with database.anonymous() as connection:
+        counts = sessions.count_attempts(connection, keys)
+    if any(counts.get(key, 0) > limit for key, limit in limits.items()):
+        raise RateLimited("too many failed sign-ins: try again later", RETRY_AFTER_S)
+
+
+def _source(address: str | None) -> str:
+    """Return what counts as one source: an address, of IPv6 the network that one host may have for itself."""
+    try:
+        ip = ipaddress.ip_address(address or "")
+    except ValueError:
+        return address or ""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return str(ip)
+    if ip.ipv4_mapped:
+        return str(ip.ipv4_mapped)
+    return str(ipaddress.IPv6Network((int(ip), _NETWORK_OF_IPV6), strict=False))
 
 
 def _key(*parts: str) -> str:

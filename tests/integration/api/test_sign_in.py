@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -12,6 +13,7 @@ from app.db import sessions
 from app.domain.errors import Unauthenticated
 from app.security import passwords
 from app.services import sign_in as service
+from app.services import standing
 from tests.support.http_api import PASSWORD, Caller, Platform, assert_problem
 
 
@@ -55,26 +57,43 @@ def test_wrong_credentials_look_alike(
     assert len(hashed) == 3
 
 
-def test_failures_are_limited_for_a_user_even_in_parallel(platform: Platform) -> None:
+def test_failures_are_limited_for_a_source_even_in_parallel(platform: Platform) -> None:
     slug, admin = platform.tenant()
     seen: list[int] = []
     threads = [
         threading.Thread(
             target=lambda n=n: seen.append(
-                _attempt(platform, slug, "admin@example.org", "guess", f"10.0.0.{n}")
+                _attempt(platform, slug, "admin@example.org", "guess", f"2001:db8::{n}")
             )
         )
-        for n in range(service.FAILURES_PER_USER + 6)
+        for n in range(service.FAILURES_PER_PAIR + 6)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert seen.count(401) <= service.FAILURES_PER_USER
+    assert seen.count(401) <= service.FAILURES_PER_PAIR
     assert set(seen) == {401, 429}
-    # Even the right password has to wait, while another user may come in.
-    assert _attempt(platform, slug, "admin@example.org", PASSWORD, "10.0.0.99") == 429
+    # Even the right password has to wait there, while the owner comes in from elsewhere, as other users do.
+    assert _attempt(platform, slug, "admin@example.org", PASSWORD, "2001:db8::99") == 429
+    assert _attempt(platform, slug, "admin@example.org", PASSWORD, "10.0.0.99") == 200
     platform.member(slug, admin, "viewer")
+
+
+def test_failures_of_all_sources_are_limited_for_an_account(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FAILURES_PER_PAIR", 2)
+    monkeypatch.setattr(service, "FAILURES_PER_ACCOUNT", 4)
+    slug, _ = platform.tenant()
+
+    def guess(address: str, times: int) -> list[int]:
+        return [_attempt(platform, slug, "admin@example.org", "guess", address) for _ in range(times)]
+
+    # What a source's own limit refuses does not count against the account.
+    assert guess("10.3.0.1", 4) == [401, 401, 429, 429]
+    assert guess("10.3.0.2", 3) == [401, 401, 429]
+    assert guess("10.3.0.3", 1) == [429]
 
 
 def test_failures_are_limited_for_an_address(
@@ -168,3 +187,40 @@ def test_a_new_password_ends_the_sessions(platform: Platform) -> None:
     assert _refresh(platform, member.refresh_token)[0] == 401
     assert _attempt(platform, slug, me["email"], PASSWORD, "10.2.2.2") == 401
     assert _attempt(platform, slug, me["email"], "another good one", "10.2.2.2") == 200
+
+
+def test_a_good_token_ends_with_the_standing_of_its_user(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "KEPT_S", 0.0)
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "operator")
+    user, cancel = (
+        member.get("/me").get_json()["user_id"],
+        f"/runs/{UUID(int=0)}:cancel",
+    )
+    assert member.post(cancel).status_code == 404
+    assert admin.patch(f"/users/{user}", {"roles": ["viewer"]}, If_Match="*").status_code == 200
+    assert member.post(cancel).status_code == 403
+    assert admin.patch(f"/users/{user}", {"state": "disabled"}, If_Match="*").status_code == 200
+    assert_problem(member.get("/runs"), 401, "unauthenticated")
+    path = f"/tenants/{admin.tenant_id}"
+    assert platform.root.patch(path, {"state": "suspended"}, If_Match="*").status_code == 200
+    assert_problem(admin.post("/intents", {"type": "core.echo", "spec": {"message": "x"}}), 401)
+
+
+def test_a_standing_is_read_once_while_it_is_kept(platform: Platform, tenant: tuple[str, Caller]) -> None:
+    me = tenant[1].get("/me").get_json()
+    now, reads = [0.0], []
+
+    class Counting:
+        def tenant(self, tenant_id: Any) -> Any:
+            reads.append(tenant_id)
+            return platform.parts.database.tenant(tenant_id)
+
+    database: Any = Counting()
+    standings = standing.Standings(database, lambda: now[0])
+    for at, expected in ((0.0, 1), (standing.KEPT_S - 0.1, 1), (standing.KEPT_S + 0.1, 2)):
+        now[0] = at
+        assert standings.roles(UUID(me["tenant_id"]), UUID(me["user_id"])) == frozenset({"tenant_admin"})
+        assert len(reads) == expected

@@ -64,9 +64,9 @@ MUTANTS = [
     Mutant(
         "sign-in attempts are counted after they are judged",
         "app/services/sign_in.py",
-        "        sessions.note_attempts(connection, [user_key, address_key])\n",
+        "        sessions.note_attempts(connection, keys, 2 * max(limits.values()))\n",
         "        pass\n",
-        f"{API}/test_sign_in.py::test_failures_are_limited_for_a_user_even_in_parallel",
+        f"{API}/test_sign_in.py::test_failures_are_limited_for_a_source_even_in_parallel",
     ),
     Mutant(
         "an unknown user costs no hash",

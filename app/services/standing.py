@@ -1,0 +1,40 @@
+"""Whether a caller whose token is good may still act."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+from uuid import UUID
+
+from app.db import users
+from app.db.engine import Database
+
+KEPT_S: Final = 5.0
+"""How long an answer is kept: within it a closed user may still act."""
+_KEPT: Final = 10_000
+"""Users remembered; beyond that all are forgotten at once."""
+
+Roles = frozenset[str]
+
+
+class Standings:
+    """The present roles of users, read at most once in `KEPT_S` seconds for each."""
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+        self._kept: dict[tuple[UUID, UUID], tuple[float, Roles | None]] = {}
+
+    def roles(self, tenant_id: UUID, user_id: UUID) -> Roles | None:
+        """Return the roles, None when the user is closed or the tenant suspended; raises Unavailable."""
+        now = self._clock()
+        kept = self._kept.get((tenant_id, user_id))
+        if kept is not None and now - kept[0] < KEPT_S:
+            return kept[1]
+        with self._database.tenant(tenant_id) as connection:
+            roles = users.present_roles(connection, tenant_id, user_id)
+        if len(self._kept) >= _KEPT:
+            self._kept.clear()
+        self._kept[tenant_id, user_id] = (now, roles)
+        return roles
