@@ -30,6 +30,7 @@ from app.messaging.celery_app import QuantumCelery, create_celery
 from app.messaging.producer import CanvasProducer, SendThread
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.observability.logging import configure_logging, get_log
+from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
 from app.services.dispatch import Dispatch
@@ -43,6 +44,7 @@ from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.relay import Relay, RelayRules
 from app.services.resolve_secrets import SecretReader
+from app.services.seal_audit import seal_audit
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
@@ -124,7 +126,9 @@ class CeleryParts:
         settings = self._settings
         link = BrokerLink(_epoch_reader(settings), time.monotonic)
         dispatch = self._dispatch(link)
-        return BeatParts(dispatch, _broker_look(settings, link), _chores(dispatch.system))
+        return BeatParts(
+            dispatch, _broker_look(settings, link), _chores(dispatch.system, AuditKey(settings.secrets_key))
+        )
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
@@ -162,6 +166,7 @@ def build_api(settings: Settings) -> ApiParts:
         platform=build_platform(settings),
         keys=signing_keys(settings.jwt_private_key),
         box=SecretBox(settings.secrets_key),
+        audit_key=AuditKey(settings.secrets_key),
         installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
         submit=build_submit(settings, database),
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
@@ -190,8 +195,9 @@ def _broker_look(settings: Settings, link: BrokerLink) -> BrokerLook:
     return AmqpBrokerView(settings.broker_url, link, PROBE_TIMEOUT_S)
 
 
-def _chores(system: Database) -> tuple[Chore, ...]:
+def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:
     return (
+        ("seal_audit", 5.0, partial(seal_audit, system, audit_key)),
         ("prune", 60.0, partial(prune, Pruner(system))),
         ("forget_workers", 60.0, partial(forget_workers, system)),
     )

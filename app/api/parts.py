@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from app.api.limits import TenantLimits
 from app.db.engine import Database
+from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
 from app.services.manage_workflows import Installed
@@ -27,6 +28,7 @@ class ApiParts:
     """Sessions of the system role, for the tenants routes only."""
     keys: SigningKeys
     box: SecretBox
+    audit_key: AuditKey
     installed: Installed
     submit: SubmitDeps
     limits: TenantLimits

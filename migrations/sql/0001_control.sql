@@ -142,12 +142,6 @@ BEGIN
       AND s.lease_boot = p_boot AND s.lease_pid = p_pid AND s.lease_born = p_born;
 END $$;
 
-CREATE FUNCTION audit(p_tenant uuid, p_actor jsonb, p_action text, p_subject text, p_detail jsonb) RETURNS void
-LANGUAGE sql AS $$
-  INSERT INTO audit_records (tenant_id, actor, action, subject, detail, request_id, source_ip)
-  VALUES (p_tenant, p_actor, p_action, p_subject, p_detail, p_actor ->> 'request_id', p_actor ->> 'source_ip')
-$$;
-
 -- Everything not yet running is cancelled at once; what runs is told by its worker's heartbeat, and the run stays
 -- cancelling until the last of it ends. A step claimed while we waited for its row is running when we see it.
 -- Cancelling twice changes nothing.

@@ -8,7 +8,7 @@ BEGIN
   FOREACH relation IN ARRAY ARRAY[
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
-    'dead_events', 'audit_records', 'idempotency_keys', 'tenant_keys', 'secrets']
+    'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets']
   LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', relation);
     EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', relation);
@@ -19,7 +19,7 @@ BEGIN
   END LOOP;
   FOREACH relation IN ARRAY ARRAY[
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
-    'audit_records', 'idempotency_keys', 'refresh_families', 'users', 'user_roles']
+    'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles']
   LOOP
     EXECUTE format('CREATE POLICY system_jobs ON %I TO quantum_system USING (true) WITH CHECK (true)', relation);
   END LOOP;
@@ -49,7 +49,7 @@ GRANT SELECT, INSERT, UPDATE ON users, intents, runs, run_steps, secrets TO quan
 GRANT SELECT, INSERT, UPDATE, DELETE ON user_roles, refresh_families, idempotency_keys TO quantum_app;
 GRANT SELECT, INSERT ON modules, intent_types, workflows, plans, plan_steps, intent_generations, intent_labels,
   step_attempts, events, audit_records, tenant_keys TO quantum_app;
-GRANT SELECT ON dead_events TO quantum_app;
+GRANT SELECT ON dead_events, audit_seals TO quantum_app;
 GRANT SELECT, INSERT, UPDATE ON run_signals TO quantum_app;
 GRANT DELETE ON secrets TO quantum_app;
 GRANT SELECT, INSERT, DELETE ON sign_in_failures TO quantum_app;
@@ -58,7 +58,8 @@ GRANT SELECT, INSERT, DELETE ON sign_in_failures TO quantum_app;
 GRANT SELECT, INSERT, UPDATE ON tenants TO quantum_system;
 GRANT SELECT ON roles, plan_steps, intent_generations TO quantum_system;
 GRANT SELECT, UPDATE ON intents, runs, run_steps TO quantum_system;
-GRANT SELECT, INSERT ON step_attempts, audit_records TO quantum_system;
+GRANT SELECT, INSERT ON step_attempts, audit_records, audit_seals TO quantum_system;
+GRANT UPDATE (seal) ON audit_records TO quantum_system;
 GRANT SELECT, INSERT ON users, user_roles TO quantum_system;
 GRANT SELECT, INSERT, DELETE, UPDATE (position) ON events TO quantum_system;
 GRANT SELECT, INSERT, UPDATE, DELETE ON dead_events TO quantum_system;

@@ -367,10 +367,24 @@ CREATE TABLE audit_records (
   request_id text,
   source_ip text,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  seal integer, -- the link of the tenant's chain that vouches for this record; given once, soon after its commit
   PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX audit_records_action ON audit_records (tenant_id, action, id);
 CREATE INDEX audit_records_subject ON audit_records (tenant_id, subject, id);
+CREATE INDEX audit_records_seal ON audit_records (tenant_id, seal);
+
+-- The chain: each seal authenticates its records and the seal before it, under a key that is not in the database.
+CREATE TABLE audit_seals (
+  tenant_id uuid NOT NULL,
+  seq integer NOT NULL CHECK (seq > 0),
+  records integer NOT NULL CHECK (records > 0),
+  digest bytea NOT NULL,
+  mac bytea NOT NULL,
+  key_id text NOT NULL,
+  created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  PRIMARY KEY (tenant_id, seq)
+);
 
 CREATE TABLE idempotency_keys (
   tenant_id uuid NOT NULL,

@@ -17,6 +17,7 @@ def upgrade() -> None:
         "0001_tables.sql",
         "0001_transitions.sql",
         "0001_events.sql",
+        "0001_audit.sql",
         "0001_functions.sql",
         "0001_control.sql",
         "0001_waits.sql",

@@ -159,6 +159,21 @@ def test_secrets_go_in_and_never_come_out(quantum: Quantum) -> None:
     assert "s3cr3t-value" not in listed
 
 
+def test_the_audit_trail_is_verified(quantum: Quantum) -> None:
+    eventually(lambda: quantum.json("audit", "verify")["seals"] > 0, within=20)
+    report = quantum.json("audit", "verify")
+    assert report["intact"]
+    assert quantum.json("audit", "verify", "--checkpoint", report["head"])["intact"]
+    forged = report["head"].partition(":")[0] + ":" + "0" * 64
+    assert (
+        quantum.json("audit", "verify", "--checkpoint", forged, code=1)["faults"][0]["code"] == "other_chain"
+    )
+    quantum("audit", "verify", "--checkpoint", "nonsense", code=2)
+    assert (
+        quantum.json("audit", "list", "--action", "session.open")[0]["actor"]["email"] == "ann@acme.example"
+    )
+
+
 def test_a_user_is_created_with_a_role(quantum: Quantum) -> None:
     quantum("user", "create", "bob@acme.example", "--role", "viewer", "--password-stdin", typed=PASSWORD)
     users = {user["email"]: user["roles"] for user in quantum.json("user", "list")}

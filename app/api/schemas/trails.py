@@ -71,3 +71,45 @@ class AuditRecordSchema(Schema):
     request_id = fields.String(required=True, allow_none=True)
     source_ip = fields.String(required=True, allow_none=True)
     created_at = fields.DateTime(required=True)
+
+
+class VerificationArgs(Schema):
+    """Which stretch of the chain to look at."""
+
+    first = fields.Integer(
+        load_default=1,
+        validate=validate.Range(1, 2**31 - 1),
+        metadata={"description": "The seal to begin with: next of the answer before"},
+    )
+    limit = fields.Integer(
+        load_default=20, validate=validate.Range(1, 100), metadata={"description": "Seals of one answer"}
+    )
+
+
+class SealFaultSchema(Schema):
+    """What is wrong with one seal."""
+
+    seq = fields.Integer(required=True)
+    code = fields.String(
+        required=True,
+        validate=validate.OneOf(("seal_missing", "seal_changed", "records_changed", "other_key")),
+    )
+    message = fields.String(required=True)
+
+
+class VerificationSchema(Schema):
+    """Whether the audit trail is as it was written."""
+
+    intact = fields.Boolean(required=True)
+    faults = fields.List(fields.Nested(SealFaultSchema), required=True)
+    seals = fields.Integer(required=True)
+    records = fields.Integer(required=True)
+    unsealed = fields.Integer(
+        required=True, metadata={"description": "Records older than 5 minutes that no seal vouches for"}
+    )
+    head_seq = fields.Integer(required=True, metadata={"description": "The last seal looked at"})
+    head_mac = fields.String(
+        required=True,
+        metadata={"description": "Its code: keep it elsewhere, to see later whether the end was cut off"},
+    )
+    next = fields.Integer(required=True, allow_none=True, metadata={"description": "Pass as first"})

@@ -50,6 +50,7 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("POST", "/users", {"email": "n-{role}@e.org", "password": "0123456789", "roles": ["viewer"]}, ADMIN),
     ("PATCH", "/users/01890000-0000-7000-8000-000000000000", {}, ADMIN),
     ("GET", "/audit", None, ADMIN | {"auditor"}),
+    ("GET", "/audit/verification", None, ADMIN | {"auditor"}),
     ("GET", "/tenants", None, {"platform_admin"}),
     ("GET", "/tenants/01890000-0000-7000-8000-000000000000", None, {"platform_admin"}),
     ("PATCH", "/tenants/01890000-0000-7000-8000-000000000000", {}, {"platform_admin"}),

@@ -31,6 +31,7 @@ TENANT = (
     "events",
     "dead_events",
     "audit_records",
+    "audit_seals",
     "idempotency_keys",
     "tenant_keys",
     "secrets",
@@ -66,6 +67,7 @@ FILL = {
     "run_signals": "(tenant_id, run_id, seq, name, sent_by)"
     " SELECT tenant_id, id, 1, 's', '{{}}' FROM runs WHERE tenant_id = {t}",
     "dead_events": "VALUES ({t}, 's', 'x/1', 1, {t}, 1, 1, 'e', now())",
+    "audit_seals": "(tenant_id, seq, records, digest, mac, key_id) VALUES ({t}, 1, 1, 'd', 'm', 'k')",
     "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"
     " VALUES ({t}, 'a', 'r', 'k', 'h', 200, now())",
     "tenant_keys": "(tenant_id, wrapped_key, nonce, kek_id) VALUES ({t}, 'w', 'n', 'k')",
@@ -220,7 +222,10 @@ def test_tenant_is_resolved_by_its_slug_alone(filled: Spine, app: Cursor) -> Non
         "UPDATE events SET data = '{}'",
         "DELETE FROM events",
         "UPDATE audit_records SET action = 'x'",
+        "UPDATE audit_records SET seal = 1",
         "DELETE FROM audit_records",
+        "UPDATE audit_seals SET mac = ''",
+        "INSERT INTO audit_seals SELECT * FROM audit_seals",
         "UPDATE plan_steps SET operation = 'x'",
         "UPDATE intent_generations SET spec = '{}'",
         "INSERT INTO tenants (id, slug, name) VALUES (gen_random_uuid(), 'evil', 'x')",

@@ -110,4 +110,18 @@ MUTANTS = [
         '    return b"secret/"\n',
         "tests/unit/security/test_secret_box.py::test_a_sealed_value_opens_in_its_place_only",
     ),
+    Mutant(
+        "a seal does not vouch for the one before it",
+        "app/security/audit_chain.py",
+        "+ previous + digest",
+        "+ digest",
+        "tests/integration/db/test_audit_chain.py::test_tampering_shows",
+    ),
+    Mutant(
+        "verification believes the stored digest",
+        "app/services/verify_audit.py",
+        "    if found is None or (found.records, found.digest) != (link.records, link.digest):\n",
+        "    if found is None:\n",
+        "tests/integration/db/test_audit_chain.py::test_tampering_shows",
+    ),
 ]
