@@ -5,7 +5,15 @@ from __future__ import annotations
 from alembic import context
 from sqlalchemy import Connection, text
 
-from app.db.migrate import LOCK_TIMEOUT, MIGRATION_LOCK, OWNER_ROLE, STATEMENT_TIMEOUT
+from app.db.migrate import (
+    LOCK_TIMEOUT,
+    MIGRATION_LOCK,
+    OWNER_ROLE,
+    STATEMENT_TIMEOUT,
+    check_origin,
+    latest_revision,
+    note_origin,
+)
 
 
 def run(connection: Connection) -> None:
@@ -20,9 +28,13 @@ def run(connection: Connection) -> None:
         connection.execute(text(f"SET ROLE {OWNER_ROLE}"))
     connection.commit()
     try:
+        check_origin(connection)
+        connection.commit()
         context.configure(connection=connection, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
+        note_origin(connection, latest_revision())
+        connection.commit()
     finally:
         connection.rollback()
         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": MIGRATION_LOCK})

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.commands.shell import Exit
-from app.db.migrate import difference, migrate
+from app.db.migrate import SchemaDiffers, difference, migrate
 from app.runtime.doctor import examine, removable_state
 from app.runtime.embedded import EmbeddedServers, running_urls, servers_of
 from app.runtime.failure import RuntimeFailure
@@ -51,6 +51,9 @@ def told(command: F) -> F:
         except SettingsError as wrong:
             click.echo("\n".join(f"error: {line}" for line in wrong.faults), err=True)
             sys.exit(Exit.USAGE)
+        except SchemaDiffers as differs:
+            click.echo(f"error: the database was {differs}", err=True)
+            sys.exit(Exit.UNAVAILABLE)
         except RuntimeFailure as failure:
             click.echo(f"error: {failure}", err=True)
             sys.exit(Exit.UNAVAILABLE)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.db.engine import Database
-from app.db.migrate import current_revision, difference, latest_revision, migrate
+from app.db.migrate import SchemaDiffers, current_revision, difference, latest_revision, migrate
 from checks.schema import COMMITTED, catalogue
 from tests.support.servers import DatabaseUrls
 
@@ -38,6 +38,17 @@ def test_schema_is_the_sum_of_the_migrations(database_urls: DatabaseUrls) -> Non
     assert catalogue(database_urls.owner) == COMMITTED.read_text(encoding="utf-8"), (
         "run python -m checks.schema --write"
     )
+
+
+@pytest.mark.parametrize("mark", ["'0123456789abcdef'", "NULL"])
+def test_a_database_of_another_text_of_a_revision_is_refused(
+    empty_database_urls: DatabaseUrls, mark: str
+) -> None:
+    migrate(empty_database_urls.owner)
+    Database(empty_database_urls.owner).call(f"COMMENT ON TABLE alembic_version IS {mark}")
+    assert "another build of revision" in difference(empty_database_urls.owner)
+    with pytest.raises(SchemaDiffers, match="cannot be upgraded"):
+        migrate(empty_database_urls.owner)
 
 
 def test_app_role_cannot_migrate(empty_database_urls: DatabaseUrls) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -15,14 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.client.http import ApiClient, ApiProblem, sign_in
-from app.db.migrate import migrate
+from app.db.migrate import SchemaDiffers, migrate
 from app.domain.identity import PLATFORM_SLUG
 from app.runtime.demo.claims import Report
 from app.runtime.embedded import running_urls, servers_of, side_environment
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Output, Supervisor, child_environment, read_procfile, wait_until_healthy
-from app.settings import Settings, load_settings, state_directory
+from app.settings import Settings, load_settings, state_directory, wants_embedded
 
 LINES_KEPT = 20
 LINE_WIDTH = 300
@@ -83,11 +84,9 @@ def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
     target_port = free_port()
     log: deque[str] = deque(maxlen=LINES_KEPT)
     with ExitStack() as stack:
-        served = dict(stack.enter_context(servers_of(environ)))
-        served |= _choices(target_port)
+        served = _served(stack, environ, report) | _choices(target_port)
         settings = load_settings(served)
         report.claim("PostgreSQL and the Redis-compatible server answer", settings.database_url)
-        migrate(settings.database_owner_url)
         report.claim("the schema is migrated", True)
         supervisor = Supervisor(read_procfile(), child_environment(served, state), _logger(state, log))
         stack.enter_context(supervisor.running())
@@ -101,6 +100,25 @@ def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
                 report.say(line[:LINE_WIDTH])
             report.say(f"the whole log: {state / 'log' / 'demo.log'}")
             raise
+
+
+def _served(stack: ExitStack, environ: Mapping[str, str], report: Report) -> dict[str, str]:
+    """Start the servers, migrate; what an earlier build of an unreleased schema has left is made anew."""
+    with ExitStack() as first:
+        served = dict(first.enter_context(servers_of(environ)))
+        try:
+            migrate(load_settings(served).database_owner_url)
+        except SchemaDiffers as differs:
+            if not wants_embedded(environ):
+                raise RuntimeFailure(f"the database was {differs}") from differs
+        else:
+            stack.push(first.pop_all())
+            return served
+    report.say("the demo's database is of an earlier build: it is made anew")
+    shutil.rmtree(state_directory(environ))
+    served = dict(stack.enter_context(servers_of(environ)))
+    migrate(load_settings(served).database_owner_url)
+    return served
 
 
 def _choices(target_port: int) -> dict[str, str]:
