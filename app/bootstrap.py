@@ -65,6 +65,8 @@ class WorkerParts:
     executor: Executor
     nursing: Nursing
     worker: Worker
+    kill_after_s: float
+    """How long a step may go on past its soft time limit."""
 
     def named(self, hostname: str) -> WorkerParts:
         """Return the parts under the name that Celery gave this worker."""
@@ -118,7 +120,8 @@ class CeleryParts:
         )
         release = version("quantum-platform")
         worker = Worker(self._boot, "worker", os.getpid(), release, settings.worker_queues)
-        return WorkerParts(executor, Nursing(dispatch, random.random), worker)
+        nursing = Nursing(dispatch, random.random)
+        return WorkerParts(executor, nursing, worker, settings.step_kill_after_s)
 
     @cached_property
     def beat(self) -> BeatParts:

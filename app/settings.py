@@ -75,6 +75,8 @@ class Settings:
     """Modules as `package.file:attribute`, beside those that installed packages offer as entry points."""
     worker_concurrency: int = 2
     worker_queues: tuple[str, ...] = ("default",)
+    step_kill_after_s: int = 10
+    """Seconds between a step's soft time limit and the kill of its process."""
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
     flower_host: str = "127.0.0.1"
@@ -179,6 +181,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         extra_modules=reader.items("QUANTUM_MODULES", (), _module),
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
+        step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
         flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from billiard.einfo import ExceptionWithTraceback
 from celery import Task
-from celery.exceptions import Ignore, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import Ignore, WorkerLostError
 from celery.worker.request import Request
 
 from app.bootstrap import WorkerParts
 from app.domain.leases import Child, Lease, StepMessage
 from app.services.execute import StepResult, execute_step
+from app.services.ports import Executor
 from tasks.children import born
+from tasks.deadlines import limits_of
 from tasks.middleware import surrounded
 
 OK = "ok"
@@ -36,21 +39,18 @@ class StepRequest(Request):
         if heart is not None:
             heart.note(pid, self.args)
 
-    def on_timeout(self, soft: bool, timeout: float) -> None:
-        """Settle the step by its retry policy before the pool kills the process."""
-        if not soft and self.app.heart is not None:
-            self.app.heart.timed_out(self.worker_pid, self.args, timeout)
-        super().on_timeout(soft, timeout)
-
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """Release the claims of a lost process at once, before its message comes again."""
         fault = exc_info.exception
         if isinstance(fault, ExceptionWithTraceback):
             fault = fault.exc
-        if isinstance(fault, WorkerLostError | SystemExit) and self.app.heart is not None:
-            self.app.heart.lost(self.worker_pid)
-        if isinstance(fault, TimeLimitExceeded):
-            send_failed_event = False  # on_timeout has told it
+        heart = self.app.heart
+        if isinstance(fault, WorkerLostError | SystemExit) and heart is not None:
+            heart.lost(self.worker_pid)
+            limit_s = heart.killed_after(self.worker_pid)
+            if limit_s is not None:
+                self.on_timeout(False, limit_s)  # Flower shows it, and the message is spent
+                return
         super().on_failure(exc_info, send_failed_event, return_ok)
 
 
@@ -63,6 +63,7 @@ class StepTask(Task):
     typing = False
     throws = (StepFailed,)  # told by events and rows; Celery need not log its traceback
     Request = StepRequest
+    _executor: Executor | None = None
 
     def execute(self, message: StepMessage) -> str:
         """Execute the step inside the middleware.
@@ -72,7 +73,10 @@ class StepTask(Task):
         """
         parts: WorkerParts = self.app.container.worker
         lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))
-        result = surrounded(message, lambda: execute_step(parts.executor, message, lease))
+        if self._executor is None:  # made in the pool process, which has the slot
+            self._executor = replace(parts.executor, limits=limits_of(lease.child, parts.kill_after_s))
+        executor = self._executor
+        result = surrounded(message, lambda: execute_step(executor, message, lease))
         return told_celery(result)
 
 

@@ -15,11 +15,12 @@ from celery import bootsteps
 
 from app.bootstrap import WorkerParts
 from app.domain.errors import QuantumError
-from app.domain.leases import Child, HeldStep, Lease, StepMessage
+from app.domain.leases import Child, HeldStep, Lease
 from app.services.heartbeat import beat
 from app.services.lost_child import child_lease, release_child, settle_timeout
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
+from tasks.deadlines import RunningStep, Warden
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Heart:
         self._parent = Lease(parts.worker.boot, Child(0, 0), parts.worker.name)
         self._children = KnownChildren()
         self._running: dict[int, str] = {}
+        self._killed: dict[int, float] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
         self._cares: list[Care] = []
         self._beat_at = 0.0
@@ -50,8 +52,9 @@ class Heart:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Start beating."""
+        """Start beating, and watching the time limits."""
         self._thread.start()
+        Warden(self).start()
 
     def note(self, pid: int, args: Sequence[Any]) -> None:
         """Note that the process took a message."""
@@ -64,13 +67,21 @@ class Heart:
         if child is not None:
             self._care(partial(self._release, child))
 
-    def timed_out(self, pid: int | None, args: Sequence[Any], limit_s: float) -> None:
-        """Settle the step that the process holds past its hard limit."""
-        child = self._children.see(pid) if pid is not None else None
-        if child is not None:
-            lease = child_lease(self._parent, child)
-            message = StepMessage.of(args)
-            self._care(partial(settle_timeout, self._parts.nursing, message, lease, limit_s))
+    def interrupt(self, step: RunningStep) -> None:
+        """Tell a step that its soft limit is spent."""
+        _send(step.child, signal.SIGUSR1)
+
+    def kill(self, step: RunningStep) -> None:
+        """Kill the process of a step past its hard limit, which is settled before the process is missed."""
+        lease = child_lease(self._parent, step.child)
+        settle = partial(settle_timeout, self._parts.nursing, step.message, lease, step.tries, step.hard_s)
+        self._killed[step.child.pid] = step.hard_s
+        self._care(settle)
+        _send(step.child, signal.SIGKILL)
+
+    def killed_after(self, pid: int | None) -> float | None:
+        """Return the hard limit in seconds that the process was killed for, once; None for another death."""
+        return None if pid is None else self._killed.pop(pid, None)
 
     def _care(self, care: Care) -> None:
         with self._lock:

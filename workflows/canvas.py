@@ -16,13 +16,11 @@ STEP_TASK = "quantum.step"
 
 @dataclass(frozen=True, slots=True)
 class StepMessage:
-    """What one step's message says: ids only; limits in seconds; `shadow` is the name Flower shows."""
+    """What one step's message says: ids only; `shadow` is the name Flower shows."""
 
     task_id: str
     args: tuple[str, str, str, int]
     queue: str
-    soft_time_limit: int
-    time_limit: int
     shadow: str
 
 
@@ -40,8 +38,6 @@ def bind_messages(plan: Plan, tenant_id: UUID, run_id: UUID, epochs: Mapping[str
             task_id=f"{run}:{key}:{epoch}",
             args=(tenant, run, key, epoch),
             queue=step.queue,
-            soft_time_limit=step.soft_timeout,
-            time_limit=step.hard_timeout,
             shadow=step.operation,
         )
 
@@ -78,8 +74,6 @@ def _signature(message: StepMessage) -> Signature:
         options={
             "task_id": message.task_id,
             "queue": message.queue,
-            "soft_time_limit": message.soft_time_limit,
-            "time_limit": message.time_limit,
             "shadow": message.shadow,
         },
         immutable=True,

@@ -16,8 +16,6 @@ from workflows.segments import Segment, segments_of_roots
 from workflows.specs import canonical_json
 from workflows.templates import compile_template
 
-HARD_GRACE_S = 10
-
 
 @dataclass(frozen=True, slots=True)
 class PlanStep:
@@ -44,11 +42,6 @@ class PlanStep:
         """The needs that must not end well, with how they must end: failure, always."""
         found: Mapping[str, str] = self.definition.get("needs_on", {})
         return found
-
-    @property
-    def hard_timeout(self) -> int:
-        """Seconds after which the worker child is killed."""
-        return self.soft_timeout + HARD_GRACE_S
 
     def row(self) -> dict[str, Any]:
         """Return the step as JSON, for the table of plan steps."""

@@ -90,7 +90,7 @@ def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outc
     attempt = _Attempt(executor, message, claim)
     with step_context(message.tenant_id, message.run_id, message.key):
         try:
-            return attempt.run()
+            return attempt.limited()
         except executor.interruption:
             return attempt.interrupted()
         except Exception as fault:
@@ -112,6 +112,15 @@ class _Attempt:
 
     def __post_init__(self) -> None:
         self.started = self.executor.clock()
+
+    def limited(self) -> Outcome:
+        """Run under the step's own time limits, whatever else its message carries."""
+        limits = self.executor.limits
+        limits.begin(self.message, self.claim.tries, self._limit())
+        try:
+            return self.run()
+        finally:
+            limits.end()
 
     def run(self) -> Outcome:
         claim, executor = self.claim, self.executor

@@ -28,11 +28,11 @@ def release_child(nursing: Nursing, lease: Lease) -> None:
     advance_each(nursing.dispatch.engine, runs, "dead_child")
 
 
-def settle_timeout(nursing: Nursing, message: StepMessage, lease: Lease, limit_s: float) -> None:
-    """Settle the step that its process held past the hard limit, by the step's retry policy."""
+def settle_timeout(nursing: Nursing, message: StepMessage, lease: Lease, tries: int, limit_s: float) -> None:
+    """Settle the claim `tries` that its process held past the hard limit, by the step's retry policy."""
     engine = nursing.dispatch.engine
     held = hot.held_step(engine.database, message, lease)
-    if held is None:
+    if held is None or held.tries != tries:
         return
     fault = OperationFailed("timeout", f"killed after {limit_s:g} s", retryable=True)
     decision = decide_retry(policy_of(held.definition), held.attempt, fault, nursing.random)

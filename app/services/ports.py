@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from app.db.engine import Database
+from app.domain.leases import StepMessage
 from app.domain.lost import BrokerView
 from app.domain.modules import ModuleRegistry, Resources, StepLog
 from app.services.plans import PlanCache
@@ -39,6 +40,29 @@ class Engine:
     sender: Sender
 
 
+class StepLimits(Protocol):
+    """Holds each step to its time limits from outside, while its operation runs."""
+
+    def begin(self, message: StepMessage, tries: int, limit_s: float) -> None:
+        """Start the clock of the step that was claimed; `limit_s` is its soft limit in seconds."""
+
+    def end(self) -> None:
+        """Stop it, before the step is settled."""
+
+
+class NoLimits:
+    """The limits of a process that nobody watches."""
+
+    def begin(self, message: StepMessage, tries: int, limit_s: float) -> None:
+        """Start nothing."""
+
+    def end(self) -> None:
+        """Stop nothing."""
+
+
+NO_LIMITS = NoLimits()
+
+
 @dataclass(frozen=True, slots=True)
 class Executor:
     """What the execution of a step needs; `random` yields 0 <= x < 1, `clock` and `wait` count seconds.
@@ -55,3 +79,4 @@ class Executor:
     random: Callable[[], float]
     clock: Callable[[], float]
     wait: Callable[[float], None]
+    limits: StepLimits = NO_LIMITS

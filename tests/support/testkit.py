@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections import deque
+from itertools import repeat
 from typing import Any
 
 from app.domain.errors import OperationFailed
@@ -96,3 +98,11 @@ def sleep_through(context: OperationContext) -> dict[str, Any]:
             _pause(60)
         except Exception:
             continue
+
+
+@module.operation("keep_lock", timeout_s=1)
+def keep_lock(context: OperationContext) -> dict[str, Any]:
+    """Never return, never heed a signal, never give the interpreter's lock away."""
+    _write(context, "begin")
+    deque(repeat(None), maxlen=0)
+    return {}

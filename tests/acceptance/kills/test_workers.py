@@ -64,14 +64,6 @@ def test_a_worker_killed_whole_is_noticed_and_its_steps_run_elsewhere(busy: Rig)
     busy.checks(run, kills=2)
 
 
-def test_a_step_past_its_hard_limit_is_killed_and_fails(busy: Rig) -> None:
-    run = busy.submit([{"id": "stuck", "uses": "testkit.sleep_through"}, note("after", "stuck")])
-    busy.ends(run, "failed", within=30)
-    assert busy.step(run, "stuck")["error"]["code"] == "timeout"
-    assert busy.step(run, "after")["state"] == "cancelled"
-    assert len(busy.ledger.begun(str(run), "stuck")) == 1
-
-
 def test_a_header_retried_after_its_siblings_finished_holds_the_join_back(busy: Rig) -> None:
     late = {"uses": "testkit.fail_first", "with": {"attempts": 2}, "retry": RETRY}
     run = busy.submit(
