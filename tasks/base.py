@@ -37,7 +37,7 @@ class StepRequest(Request):
         super().on_accepted(pid, time_accepted)
         heart = self.app.heart
         if heart is not None:
-            heart.note(pid, self.args)
+            heart.note(pid)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """Release the claims of a lost process at once, before its message comes again."""

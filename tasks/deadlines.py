@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import mmap
+import signal
 import struct
 import threading
 import time
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from billiard.exceptions import SoftTimeLimitExceeded
 from billiard.process import current_process
 
 from app.domain.leases import Child, StepMessage
@@ -89,10 +91,10 @@ class DeadlineTable:
         message = StepMessage(UUID(bytes=tenant), UUID(bytes=run), key[:length].decode(), epoch)
         return RunningStep(Child(pid, birth), message, tries, since, soft_s, hard_s)
 
-    def running(self) -> list[tuple[int, RunningStep]]:
-        """Return all that is executed, with the slots."""
+    def running(self) -> dict[int, RunningStep]:
+        """Return all that is executed, by slot."""
         found = ((slot, self.read(slot)) for slot in range(self._slots))
-        return [(slot, step) for slot, step in found if step is not None]
+        return {slot: step for slot, step in found if step is not None}
 
 
 TABLE = DeadlineTable()
@@ -100,13 +102,19 @@ TABLE = DeadlineTable()
 
 
 class SlotLimits:
-    """What a pool process writes around each step that it executes."""
+    """What a pool process writes around each step that it executes; a signal strikes in between only."""
 
     def __init__(self, table: DeadlineTable, slot: int, child: Child, grace_s: float) -> None:
         self._table = table
         self._slot = slot
         self._child = child
         self._grace_s = grace_s
+        self._open = False
+
+    def heed(self, *_signal: object) -> None:
+        """Raise SoftTimeLimitExceeded inside an open step; a signal that comes late is for nobody."""
+        if self._open:
+            raise SoftTimeLimitExceeded
 
     def begin(self, message: StepMessage, tries: int, limit_s: float) -> None:
         """Start the clock of a step: `limit_s` is its soft limit, the hard one is the grace later."""
@@ -114,18 +122,25 @@ class SlotLimits:
         self._table.write(
             self._slot, RunningStep(self._child, message, tries, time.monotonic(), limit_s, hard_s)
         )
+        self._open = True
 
     def end(self) -> None:
-        """Stop it."""
+        """Stop it; nothing happens when it stands."""
+        self._open = False
         self._table.clear(self._slot)
 
 
 def limits_of(child: Child, grace_s: float, table: DeadlineTable = TABLE) -> StepLimits:
-    """Return the limits of this process; none for a process that no pool has numbered."""
+    """Return the limits of this process, which heeds signals by them from now on.
+
+    There are none for a process that no pool has numbered.
+    """
     index = getattr(current_process(), "index", None)
     if index is None or index >= SLOTS:
         return NO_LIMITS
-    return SlotLimits(table, index, child, grace_s)
+    limits = SlotLimits(table, index, child, grace_s)
+    signal.signal(signal.SIGUSR1, limits.heed)
+    return limits
 
 
 class Power(Protocol):
@@ -158,8 +173,8 @@ class Warden:
     def look(self, now: float) -> None:
         """Interrupt what is past its soft limit at `now`, kill what is past its hard limit; each once."""
         running = self._table.running()
-        self._told = {slot: self._told[slot] for slot, step in running if self._knows(slot, step)}
-        for slot, step in running:
+        self._told = {slot: self._told[slot] for slot, step in running.items() if self._knows(slot, step)}
+        for slot, step in running.items():
             spent = now - step.since
             if spent >= step.hard_s:
                 self._once(slot, step, hard=True)

@@ -20,7 +20,7 @@ from app.services.heartbeat import beat
 from app.services.lost_child import child_lease, release_child, settle_timeout
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
-from tasks.deadlines import RunningStep, Warden
+from tasks.deadlines import TABLE, RunningStep, Warden
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,6 @@ class Heart:
         self._pids = pids
         self._parent = Lease(parts.worker.boot, Child(0, 0), parts.worker.name)
         self._children = KnownChildren()
-        self._running: dict[int, str] = {}
         self._killed: dict[int, float] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
         self._cares: list[Care] = []
@@ -56,10 +55,9 @@ class Heart:
         self._thread.start()
         Warden(self).start()
 
-    def note(self, pid: int, args: Sequence[Any]) -> None:
+    def note(self, pid: int) -> None:
         """Note that the process took a message."""
         self._children.see(pid)
-        self._running[pid] = f"{args[1]}:{args[2]}"
 
     def lost(self, pid: int | None) -> None:
         """Release what the dead process held."""
@@ -91,7 +89,6 @@ class Heart:
     def _release(self, child: Child) -> None:
         release_child(self._parts.nursing, child_lease(self._parent, child))
         self._children.forget(child)
-        self._running.pop(child.pid, None)
 
     def _run(self) -> None:
         while True:
@@ -131,10 +128,11 @@ class Heart:
     def _cancel(self, held: Sequence[HeldStep]) -> None:
         """Interrupt the cancelled steps; kill the processes that do not heed it."""
         counts = {}
+        running = {(step.child, step.message.run_id, step.message.key) for step in TABLE.running().values()}
         for step in held:
-            name = f"{step.run_id}:{step.key}"
-            if self._running.get(step.child.pid) != name:
+            if (step.child, step.run_id, step.key) not in running:
                 continue  # the process has gone on to another step, which must not be hit
+            name = f"{step.run_id}:{step.key}"
             seen = self._signalled.get((step.child, name), 0)
             counts[step.child, name] = seen + 1
             if seen == 0:

@@ -92,6 +92,7 @@ def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outc
         try:
             return attempt.limited()
         except executor.interruption:
+            executor.limits.end()  # the signal may have struck just before
             return attempt.interrupted()
         except Exception as fault:
             # An operation may raise anything: it becomes a row, and the traceback goes to the log only.

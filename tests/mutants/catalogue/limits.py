@@ -36,4 +36,11 @@ MUTANTS = [
         "if False:",
         f"{TEST_TABLE}::test_a_torn_entry_is_no_entry",
     ),
+    Mutant(
+        "a late signal hits what comes after the step",
+        DEADLINES,
+        "        if self._open:\n",
+        "        if True:\n",
+        f"{TEST_TABLE}::test_a_signal_strikes_between_begin_and_end_only",
+    ),
 ]

@@ -7,6 +7,7 @@ import time
 from uuid import UUID
 
 import pytest
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from app.domain.leases import Child, StepMessage
 from app.services.ports import NO_LIMITS
@@ -45,25 +46,25 @@ def test_a_child_s_entry_is_read_by_its_parent_until_the_step_ends(table: Deadli
         limits.begin(message("x" * 300), 4, 30)
         os._exit(0)
     os.waitpid(pid, 0)
-    ((slot, step),) = table.running()
+    ((slot, step),) = table.running().items()
     assert (slot, step.child, step.tries, step.soft_s, step.hard_s) == (2, SELF, 4, 30, 40)
     assert step.message == message("x" * 300)
     assert abs(time.monotonic() - step.since) < 5
     limits.end()
-    assert table.running() == []
+    assert table.running() == {}
 
 
 def test_a_torn_entry_is_no_entry(table: DeadlineTable) -> None:
     SlotLimits(table, 1, SELF, 10).begin(message(), 1, 30)
     table._memory[SLOT_BYTES + 40] ^= 1
-    assert table.running() == []
+    assert table.running() == {}
 
 
 def test_a_step_is_told_once_softly_and_once_hard(table: DeadlineTable) -> None:
     power, limits = Power(), SlotLimits(table, 0, SELF, 10)
     warden = Warden(power, table)
     limits.begin(message(), 1, 5)
-    since = table.running()[0][1].since
+    since = table.running()[0].since
     for spent in (4.9, 5.0, 5.1, 14.9, 15.0, 15.1):
         warden.look(since + spent)
     assert power.done == [("interrupt", "a.3"), ("kill", "a.3")]
@@ -78,6 +79,16 @@ def test_nobody_is_killed_for_a_process_that_is_gone(table: DeadlineTable) -> No
     SlotLimits(table, 0, Child(SELF.pid, SELF.born + 1), 1).begin(message(), 1, 1)
     warden.look(time.monotonic() + 60)
     assert power.done == []
+
+
+def test_a_signal_strikes_between_begin_and_end_only(table: DeadlineTable) -> None:
+    limits = SlotLimits(table, 0, SELF, 10)
+    limits.heed()
+    limits.begin(message(), 1, 5)
+    with pytest.raises(SoftTimeLimitExceeded):
+        limits.heed()
+    limits.end()
+    limits.heed()
 
 
 def test_a_process_without_a_number_has_no_limits() -> None:
