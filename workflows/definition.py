@@ -22,7 +22,8 @@ WAIT = "wait"
 class StepDefinition:
     """One step as written: `timeout_s` in seconds or None for the operation's own limit.
 
-    `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step. `wait` says what
+    `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step, of whose items
+    `max_parallel` may be under way at once. `wait` says what
     a step waits for whose `uses` is WAIT. `outcomes` names the needs that need not end well: failure, always.
     """
 
@@ -34,6 +35,7 @@ class StepDefinition:
     wait: Mapping[str, Any] | None = None
     when: str | None = None
     foreach: str | tuple[Any, ...] | None = None
+    max_parallel: int | None = None
     retry: RetryPolicy = ONE_ATTEMPT
     timeout_s: float | None = None
     queue: str | None = None

@@ -105,6 +105,7 @@ def _step(step: Mapping[str, Any]) -> StepDefinition:
         wait=step.get("wait"),
         when=_condition(step.get("when")),
         foreach=tuple(foreach) if isinstance(foreach, list) else _bare(foreach),
+        max_parallel=step.get("max_parallel"),
         retry=_retry(step.get("retry", {})),
         timeout_s=step.get("timeout"),
         queue=step.get("queue"),

@@ -214,6 +214,7 @@ def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
         "uses_spec": any(expression.uses_spec for expression in own),
         "foreach_refs": _refs(of_fan),
         "foreach_uses_spec": any(expression.uses_spec for expression in of_fan),
+        **({"max_parallel": step.max_parallel} if step.max_parallel is not None else {}),
         **_needs_on(step),
     }
 

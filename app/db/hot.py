@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -61,7 +62,8 @@ class ReadyRow:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What can be sent of one run; `item_counts` tells how many items each fan of these items has."""
+    """What can be sent of one run; `item_counts` tells how many items each fan of these items has,
+    no more than one above those that are ready."""
 
     plan_hash: str
     steps: tuple[ReadyRow, ...]
@@ -186,22 +188,24 @@ def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: in
     if not rows:
         return None
     steps = tuple(ReadyRow(*row[:7]) for row in rows)
-    fans = sorted({step.base for step in steps if step.item is not None})
+    fans = Counter(step.base for step in steps if step.item is not None)
     return Ready(rows[0].plan_hash, steps, _item_counts(connection, tenant_id, run_id, fans))
 
 
 def _item_counts(
-    connection: Connection, tenant_id: UUID, run_id: UUID, fans: Sequence[str]
+    connection: Connection, tenant_id: UUID, run_id: UUID, fans: Mapping[str, int]
 ) -> dict[str, int]:
+    # One more than are ready tells that others are elsewhere: a wide fan is not counted for each item.
     if not fans:
         return {}
     rows = connection.execute(
         text(
-            "SELECT base, count(*) FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
-            " AND base = ANY(CAST(:fans AS text[])) AND item IS NOT NULL AND state <> 'cancelled'"
-            " GROUP BY base"
+            "SELECT f.base, (SELECT count(*) FROM (SELECT FROM run_steps s WHERE s.tenant_id = :tenant"
+            " AND s.run_id = :run AND s.base = f.base AND s.item IS NOT NULL AND s.state <> 'cancelled'"
+            " LIMIT f.ready + 1) few)"
+            " FROM unnest(CAST(:fans AS text[]), CAST(:ready AS integer[])) AS f (base, ready)"
         ),
-        {"tenant": tenant_id, "run": run_id, "fans": list(fans)},
+        {"tenant": tenant_id, "run": run_id, "fans": list(fans), "ready": list(fans.values())},
     )
     return {row[0]: row[1] for row in rows}
 

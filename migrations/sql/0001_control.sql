@@ -20,16 +20,17 @@ BEGIN
              coalesce((p.definition ->> 'foreach_uses_spec')::boolean, false)) END, r.plan_hash
     FROM run_steps s
     LEFT JOIN plan_steps p ON (s.is_fan OR s.operation = 'wait') AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
-    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state = 'ready' AND s.sent_at IS NULL
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
     ORDER BY s.seq, s.item LIMIT p_limit;
 END $$;
 
 -- A ready fan becomes its items, once: compare-and-set on its state. No items: it ends well at once, so a join still
 -- runs. Items of an earlier round, retired by a retry, run again under their old keys. True when something is ready
 -- that no message carries.
+-- With max_parallel the first items have a place, the others are pending until they get one.
 CREATE FUNCTION expand_step(p_tenant uuid, p_run uuid, p_base text, p_items jsonb)
 RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE r runs; s run_steps; news record; width integer := jsonb_array_length(p_items);
+DECLARE r runs; s run_steps; news record; width integer := jsonb_array_length(p_items); places integer;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
@@ -37,7 +38,10 @@ BEGIN
   IF NOT FOUND THEN
     RETURN false;
   END IF;
+  SELECT (definition ->> 'max_parallel')::integer INTO places FROM plan_steps
+  WHERE tenant_id = p_tenant AND plan_hash = r.plan_hash AND base = p_base;
   UPDATE run_steps SET state = CASE WHEN width > 0 THEN 'waiting' ELSE 'succeeded' END, needs_left = width,
+         input = CASE WHEN places IS NOT NULL THEN jsonb_build_object('items', width, 'max_parallel', places) END,
          started_at = clock_timestamp(), finished_at = CASE WHEN width = 0 THEN clock_timestamp() END
   WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_base AND is_fan AND state = 'ready'
   RETURNING * INTO s;
@@ -50,11 +54,13 @@ BEGIN
   END IF;
   INSERT INTO run_steps (tenant_id, run_id, key, base, item, seq, state, needs_left, successors, is_fan, operation,
                          queue, continue_on_failure, ready_at, round, item_value)
-  SELECT p_tenant, p_run, p_base || '.' || (i.n - 1), p_base, i.n - 1, s.seq, 'ready', 0, '{}', false, s.operation,
-         s.queue, s.continue_on_failure, clock_timestamp(), s.round, i.value
+  SELECT p_tenant, p_run, p_base || '.' || (i.n - 1), p_base, i.n - 1, s.seq,
+         CASE WHEN i.n > places THEN 'pending' ELSE 'ready' END, CASE WHEN i.n > places THEN 1 ELSE 0 END, '{}', false,
+         s.operation, s.queue, s.continue_on_failure, CASE WHEN i.n > places THEN NULL ELSE clock_timestamp() END,
+         s.round, i.value
   FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (value, n)
-  ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET state = 'ready', ready_at = excluded.ready_at,
-    item_value = excluded.item_value, round = greatest(run_steps.round + 1, excluded.round), attempt = 0, kills = 0,
+  ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET state = excluded.state, ready_at = excluded.ready_at,
+    needs_left = excluded.needs_left, item_value = excluded.item_value, round = greatest(run_steps.round + 1, excluded.round), attempt = 0, kills = 0,
     sent_at = NULL, carrier = NULL, input = NULL, output = NULL, error = NULL, started_at = NULL, finished_at = NULL;
   UPDATE runs SET open_steps = open_steps + width WHERE tenant_id = p_tenant AND id = p_run;
   RETURN true;
@@ -102,10 +108,10 @@ BEGIN
     RETURN;
   END IF;
   RETURN QUERY
-    UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1, carrier = c.carrier,
-           broker_epoch = p_broker_epoch
-    FROM unnest(p_keys, p_carriers) AS c (key, carrier)
-    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = c.key AND s.state IN ('pending', 'ready')
+    -- Not joined with unnest: a plan that takes the run's other steps for few would read them all for one item.
+    UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1,
+           carrier = p_carriers[array_position(p_keys, s.key)], broker_epoch = p_broker_epoch
+    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = ANY (p_keys) AND s.state IN ('pending', 'ready')
       AND s.sent_at IS NULL AND NOT s.is_fan
     RETURNING s.key, s.dispatch_epoch;
 END $$;

@@ -261,7 +261,11 @@ BEGIN
     UPDATE run_steps SET needs_left = needs_left - 1
     WHERE tenant_id = p_step.tenant_id AND run_id = p_step.run_id AND key = p_step.base AND state = 'waiting'
     RETURNING * INTO s;
-    EXIT WHEN NOT FOUND OR s.needs_left > 0;
+    EXIT WHEN NOT FOUND;
+    IF s.needs_left > 0 THEN
+      needs_advance := s.input IS NOT NULL AND pass_place(s, p_step);
+      EXIT;
+    END IF;
     UPDATE run_steps f SET finished_at = clock_timestamp(),
       (state, error) = (SELECT CASE WHEN count(*) > 0 THEN 'failed' ELSE 'succeeded' END,
                CASE WHEN count(*) > 0 THEN jsonb_build_object('code', 'items_failed', 'failed', count(*)) END

@@ -105,9 +105,11 @@ BEGIN
   WHERE tenant_id = p_run.tenant_id AND run_id = p_run.id AND base = ANY (undecided) AND item IS NOT NULL;
   UPDATE run_steps s SET round = s.round + 1, attempt = 0, kills = 0, sent_at = NULL, carrier = NULL,
          not_before = NULL, error = NULL, output = NULL, started_at = NULL, finished_at = NULL,
-         state = CASE WHEN s.item IS NULL THEN s.state ELSE 'ready' END,
-         ready_at = CASE WHEN s.item IS NOT NULL THEN clock_timestamp() END
-  FROM unnest(p_keys) k WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k;
+         state = CASE WHEN s.item IS NULL THEN s.state WHEN w.key IS NULL THEN 'ready' ELSE 'pending' END,
+         needs_left = CASE WHEN w.key IS NULL THEN 0 ELSE 1 END,
+         ready_at = CASE WHEN s.item IS NOT NULL AND w.key IS NULL THEN clock_timestamp() END
+  FROM unnest(p_keys) k LEFT JOIN without_place(p_run, p_keys) AS w (key) ON w.key = k
+  WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k;
   WITH w AS MATERIALIZED (
     SELECT p.base, p.definition -> 'needs_on' AS outcomes,
       (SELECT count(*) FROM unnest(p_keys) i WHERE p.is_fan AND starts_with(i, p.base || '.')) AS items,

@@ -270,6 +270,11 @@ CREATE UNIQUE INDEX run_steps_item ON run_steps (tenant_id, run_id, base, item) 
 -- never get a plan that reads a list that was short when the plan was made.
 CREATE INDEX run_steps_unsent ON run_steps (ready_at, tenant_id, run_id)
   WHERE state || '' = 'ready' AND sent_at IS NULL;
+-- What `advance` sends next of one run, and the items of one fan that wait for a place: neither may read the whole run.
+CREATE INDEX run_steps_next ON run_steps (tenant_id, run_id, seq, item)
+  WHERE state || '' = 'ready' AND sent_at IS NULL;
+CREATE INDEX run_steps_placeless ON run_steps (tenant_id, run_id, base, item)
+  WHERE state || '' = 'pending' AND item IS NOT NULL;
 CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state || '' = 'running';
 CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waiting' AND not_before IS NOT NULL;

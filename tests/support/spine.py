@@ -66,12 +66,14 @@ class Spine:
         carriers: Mapping[str, int] | None = None,
         waits: Mapping[str, Mapping[str, Any]] | None = None,
         outcomes: Mapping[str, Mapping[str, str]] | None = None,
+        parallel: Mapping[str, int] | None = None,
         queue: str = "default",
         tenant: UUID | None = None,
     ) -> str:
         """Register a plan of steps with their needs; `lenient` ones continue on failure.
 
-        `waits` says what steps wait for, `outcomes` of each step which need has to end otherwise than well.
+        `parallel` gives fans their `max_parallel`, `waits` says what steps wait for, `outcomes` of each
+        step which need has to end otherwise than well.
         """
         carriers, plan_hash, waits, outcomes = carriers or {}, uuid4().hex, waits or {}, outcomes or {}
         successors = {base: [other for other in graph if base in graph[other]] for base in graph}
@@ -94,6 +96,7 @@ class Spine:
                     "uses_spec": True,
                     "foreach_refs": list(needs),
                     "foreach_uses_spec": True,
+                    **({"max_parallel": (parallel or {})[base]} if base in (parallel or {}) else {}),
                     **({"wait": waits[base]} if base in waits else {}),
                     **({"needs_on": outcomes[base]} if base in outcomes else {}),
                 },

@@ -55,10 +55,14 @@ def assert_consistent(spine: Spine, run: UUID, graph: Graph) -> None:
             if steps[need]["state"] in ("succeeded", "skipped")
             or (steps[need]["state"] == "failed" and steps[need]["continue_on_failure"])
         }
-        if step["state"] == "pending":
+        if step["state"] == "pending" and step["item"] is not None:
+            assert step["needs_left"] == 1, f"{key} waits for a place"
+        elif step["state"] == "pending":
             assert step["needs_left"] == len(graph[key]) - len(good) > 0, key
         elif step["state"] == "waiting" and items:
             assert step["needs_left"] == sum(s["state"] in OPEN for s in items) > 0, key
+            under_way = sum(s["state"] in ("ready", "running", "waiting") for s in items)
+            assert not step["input"] or under_way == min(step["input"]["max_parallel"], step["needs_left"])
         elif step["state"] not in ("cancelled", "skipped") and step["item"] is None:
             assert len(good) == len(graph[key]), f"{key} is {step['state']} before its needs ended"
 
@@ -108,7 +112,8 @@ def act(spine: Spine, run: UUID, random: Random) -> None:
 def test_random_life_of_a_run(spine: Spine, seed: int) -> None:
     random = Random(seed)
     graph, fans, lenient = random_graph(random)
-    run = spine.declare(spine.plan(graph, fans=fans, lenient=lenient))
+    parallel = {fan: random.randint(1, 3) for fan in fans if random.random() < 0.5}
+    run = spine.declare(spine.plan(graph, fans=fans, lenient=lenient, parallel=parallel))
     for _ in range(ACTIONS):
         act(spine, run, random)
         assert_consistent(spine, run, graph)

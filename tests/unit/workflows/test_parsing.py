@@ -32,6 +32,8 @@ def _faults(broken: Any) -> list[tuple[str, str]]:
         (document({"a": []}, a={"retry": {"attempts": 0}}), "/steps/0/retry/attempts"),
         (document({"a": []}, a={"timeout": 0}), "/steps/0/timeout"),
         (document({"a": []}, a={"foreach": 3}), "/steps/0/foreach"),
+        (document({"a": []}, a={"foreach": [1], "max_parallel": 0}), "/steps/0/max_parallel"),
+        (document({"a": []}, a={"max_parallel": 2}), "/steps/0"),
         (document({"a": ["b", "b"]}), "/steps/0/needs"),
     ],
 )

@@ -49,7 +49,15 @@ def test_the_catalogue_fits_the_built_in_operations() -> None:
 def test_python_builds_what_yaml_says() -> None:
     flow = Workflow("greet.twice", 1, "Greets")
     flow.step("hello", "core.echo", message="${spec.name}")
-    flow.step("each", "core.echo", foreach=["a", "b"], message="${item}", retry={"attempts": 2}, timeout=5)
+    flow.step(
+        "each",
+        "core.echo",
+        foreach=["a", "b"],
+        max_parallel=1,
+        message="${item}",
+        retry={"attempts": 2},
+        timeout=5,
+    )
     flow.step(
         "end", "core.echo", needs=["hello"], when="spec.end", continue_on_failure=True, inputs={"message": 1}
     )
@@ -64,6 +72,7 @@ def test_python_builds_what_yaml_says() -> None:
         uses: core.echo
         needs: [hello]
         foreach: [a, b]
+        max_parallel: 1
         with: {message: "${item}"}
         retry: {attempts: 2}
         timeout: 5

@@ -1,0 +1,30 @@
+-- The places of a foreach step with max_parallel. An item beyond them is pending with a need of its own: a place. An
+-- item that ends hands its place on in the same transaction, under the run's lock, so as many are under way as before.
+
+-- The place of an ended item goes to the first one that waits for it. Items are released in order, so none that waits
+-- stands before one that had a place: the search begins behind it, in a list of those that wait. True: it is ready now
+-- and no message carries it.
+CREATE FUNCTION pass_place(p_fan run_steps, p_item run_steps) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  -- An item that was skipped while it waited had no place; and none waits when fewer are open than there are places.
+  IF p_item.needs_left > 0 OR p_fan.needs_left < (p_fan.input ->> 'max_parallel')::integer THEN
+    RETURN false;
+  END IF;
+  UPDATE run_steps SET state = 'ready', needs_left = 0, ready_at = clock_timestamp()
+  WHERE tenant_id = p_item.tenant_id AND run_id = p_item.run_id AND key = (
+    SELECT i.key FROM run_steps i
+    WHERE i.tenant_id = p_item.tenant_id AND i.run_id = p_item.run_id AND i.base = p_item.base
+      AND i.item > p_item.item AND i.state || '' = 'pending' ORDER BY i.item LIMIT 1);
+  RETURN FOUND;
+END $$;
+
+-- Which of these keys are items that have to wait for a place when all of them run again.
+CREATE FUNCTION without_place(p_run runs, p_keys text[]) RETURNS SETOF text LANGUAGE sql STABLE AS $$
+  SELECT o.key FROM (
+    SELECT i.key, (f.input ->> 'max_parallel')::integer AS places,
+           row_number() OVER (PARTITION BY i.base ORDER BY i.item) AS place
+    FROM unnest(p_keys) k
+    JOIN run_steps i ON i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.key = k AND i.item IS NOT NULL
+    JOIN run_steps f ON f.tenant_id = p_run.tenant_id AND f.run_id = p_run.id AND f.key = i.base
+  ) o WHERE o.place > o.places
+$$;
