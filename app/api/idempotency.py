@@ -8,15 +8,18 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from flask import Response, request
 from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
 
+from app.api.dumping import Dump, compiled
 from app.api.request_context import actor, parts
 from app.db import idempotency as store
 from app.db.engine import Connection
+from app.db.intake import Acceptance, Kept
 from app.domain.errors import Conflict, InvalidInput
 from app.services.receipts import NO_RECEIPT, Receipt
 
@@ -53,7 +56,14 @@ Render = Callable[[Any], Rendered]
 
 def rendered(status: int, schema: Schema, value: Any, headers: Mapping[str, str] | None = None) -> Rendered:
     """Return `value`, dumped by `schema`, as an answer."""
-    return Rendered(status, headers or {}, json.dumps(schema.dump(value), default=str))
+    return Rendered(
+        status, headers or {}, json.dumps(_dump_of(type(schema))(value), default=str, separators=(",", ":"))
+    )
+
+
+@cache
+def _dump_of(schema: type[Schema]) -> Dump:
+    return compiled(schema)
 
 
 class _Replay(Exception):
@@ -77,26 +87,39 @@ class _KeyedReceipt:
         """Claim the key for this transaction; raises when it is claimed, spent elsewhere, or answered."""
         caller = actor()
         claim = store.claim(connection, caller.tenant_id, str(caller.user_id), self.route, self.key)
-        kept = claim.stored
-        if kept is not None:
-            if kept.request_hash != self.request_hash:
-                raise InvalidInput.at(f"/headers/{HEADER}", "reused", "the key was used with another request")
-            raise _Replay(Rendered(kept.status, kept.headers, kept.body))
+        self._replay(claim.stored)
         if not claim.acquired:
             raise _in_progress()
 
     def close(self, connection: Connection, result: Any) -> None:
         """Render the answer, then keep it."""
-        caller = actor()
+        kept = self.before(result)
+        if not store.keep(connection, actor().tenant_id, kept.user, self.route, self.key, kept.answer):
+            raise _in_progress()
+
+    def before(self, result: Any) -> Kept:
+        """Render the answer."""
         self.answer = self.render(result)
-        kept = store.Stored(
+        answer = store.Stored(
             request_hash=self.request_hash,
             status=self.answer.status,
             headers=dict(self.answer.headers),
             body=self.answer.body,
         )
-        if not store.keep(connection, caller.tenant_id, str(caller.user_id), self.route, self.key, kept):
+        return Kept(str(actor().user_id), self.route, self.key, answer)
+
+    def after(self, acceptance: Acceptance) -> None:
+        """Give the first answer again when there is one, refuse while it is being made."""
+        self._replay(acceptance.stored)
+        if acceptance.verdict != "accepted":
             raise _in_progress()
+
+    def _replay(self, kept: store.Stored | None) -> None:
+        if kept is None:
+            return
+        if kept.request_hash != self.request_hash:
+            raise InvalidInput.at(f"/headers/{HEADER}", "reused", "the key was used with another request")
+        raise _Replay(Rendered(kept.status, kept.headers, kept.body))
 
 
 def answer_once(perform: Callable[[Receipt], Any], render: Render) -> Response:

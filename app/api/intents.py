@@ -7,7 +7,6 @@ from typing import Any
 from uuid import UUID
 
 from flask import Response
-from marshmallow import ValidationError
 
 from app.api.errors import document_of
 from app.api.etags import etag_of
@@ -26,7 +25,7 @@ from app.api.schemas.intents import (
     IntentSchema,
     SubmissionSchema,
 )
-from app.api.validation import faults_of
+from app.api.submission_reader import read_submission, submission_of
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.services import browse
 from app.services.receipts import Receipt
@@ -39,7 +38,6 @@ FIRST_PHASE = "pending"
 FIRST_STATE = "queued"
 
 _ACCEPTED = AcceptedSchema()
-_SUBMISSION = SubmissionSchema()
 _BATCH_ANSWER = BatchAnswerSchema()
 
 
@@ -56,7 +54,7 @@ def submit_intent(body: dict[str, Any]) -> Response:
     """Declare an intent; the answer comes after the commit, the run starts behind it."""
 
     def perform(receipt: Receipt) -> list[Outcome]:
-        return submit_intents(parts().submit, actor(), [_submission(body)], receipt=receipt)
+        return submit_intents(parts().submit, actor(), [submission_of(body)], receipt=receipt)
 
     return answer_once(perform, lambda outcomes: _accepted_answer(outcomes[0]))
 
@@ -76,9 +74,9 @@ def submit_batch(body: dict[str, Any]) -> Response:
     refused: dict[int, QuantumError] = {}
     for index, item in enumerate(body["items"]):
         try:
-            found[index] = _submission(_SUBMISSION.load(item))
-        except ValidationError as wrong:
-            refused[index] = InvalidInput(tuple(faults_of(wrong.normalized_messages())))
+            found[index] = read_submission(item)
+        except InvalidInput as wrong:
+            refused[index] = wrong
     atomic = body["atomic"]
 
     def perform(receipt: Receipt) -> list[Outcome]:
@@ -122,17 +120,6 @@ def list_generations(query: dict[str, Any], intent_id: UUID) -> dict[str, Any]:
     """List the generations of an intent's spec, latest first."""
     wanted = page_request("generations", query)
     return page_document("generations", browse.list_generations(parts().database, actor(), intent_id, wanted))
-
-
-def _submission(body: dict[str, Any]) -> Submission:
-    return Submission(
-        type=body["type"],
-        spec=body["spec"],
-        type_version=body.get("type_version"),
-        name=body.get("name"),
-        labels=body["labels"],
-        priority=body["priority"],
-    )
 
 
 def _accepted(outcome: Outcome) -> dict[str, Any]:

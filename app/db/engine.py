@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import select
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
 import psycopg2.extras
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from app.domain.errors import IllegalState, Unavailable
 
-__all__ = ["Connection", "Database", "driver_url"]
+__all__ = ["Connection", "Database", "Reader", "driver_url"]
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -39,6 +41,9 @@ psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 
 Row = tuple[Any, ...]
 
+_AS_TENANT = "SELECT set_config('app.tenant_id', %(as_tenant)s, true); "
+_NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
+
 
 def driver_url(url: str) -> str:
     """The libpq URL `postgresql://…` as SQLAlchemy wants it for psycopg2."""
@@ -51,6 +56,28 @@ def driver_url(url: str) -> str:
 class _Pooled(NamedTuple):
     proxy: PoolProxiedConnection
     raw: psycopg2.extensions.connection
+
+
+class Reader:
+    """Reads as one tenant: each statement is one round trip with a transaction of its own."""
+
+    def __init__(self, raw: psycopg2.extensions.connection, tenant_id: UUID) -> None:
+        self._raw = raw
+        self._tenant_id = str(tenant_id)
+
+    def rows(self, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of a statement whose placeholders are named `:so`; it must change nothing."""
+        # Two statements in one message are one transaction, so the setting is gone when the answer is here.
+        with self._raw.cursor() as cursor:
+            cursor.execute(_AS_TENANT + _placed(statement), {**values, "as_tenant": self._tenant_id})
+            names = [column.name for column in cursor.description or ()]
+            return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+@lru_cache(maxsize=512)
+def _placed(statement: str) -> str:
+    """The statement with psycopg2's placeholders."""
+    return _NAMED.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
 class Database:
@@ -89,9 +116,7 @@ class Database:
         Raises Unavailable when the database cannot be reached, IllegalState when a transition is refused.
         """
         with self._transaction() as connection:
-            connection.execute(
-                text("SELECT set_config('app.tenant_id', :tenant, true)"), {"tenant": str(tenant_id)}
-            )
+            connection.exec_driver_sql(_AS_TENANT, {"as_tenant": str(tenant_id)})
             yield connection
 
     @contextlib.contextmanager
@@ -129,12 +154,26 @@ class Database:
         statement is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be
         reached: then the statement may have been committed, or not.
         """
+        with self._borrowed() as raw, raw.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    @contextlib.contextmanager
+    def reading(self, tenant_id: UUID) -> Iterator[Reader]:
+        """A reader as a tenant: the quickest way to look at rows, where no two statements need one snapshot.
+
+        Raises Unavailable when the database cannot be reached.
+        """
+        with self._borrowed() as raw:
+            yield Reader(raw, tenant_id)
+
+    @contextlib.contextmanager
+    def _borrowed(self) -> Iterator[psycopg2.extensions.connection]:
+        """A connection of the pool whose every statement commits by itself."""
         with translated():
             pooled = self._pooled()
             try:
-                with pooled.raw.cursor() as cursor:
-                    cursor.execute(statement, parameters or None)
-                    return cursor.fetchall() if cursor.description else []
+                yield pooled.raw
             except (psycopg2.OperationalError, psycopg2.InterfaceError):
                 if pooled.raw.closed:
                     pooled.proxy.invalidate()

@@ -9,10 +9,13 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from app.db.engine import Reader
 from app.domain.ids import uuid7
 from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
 
 Document = Mapping[str, Any]
+Source = Connection | Reader
+"""A transaction, or a reader where no two statements need one snapshot."""
 Filters = Mapping[str, Any]
 
 SHOWN_STEPS: Final = 1000
@@ -27,6 +30,10 @@ _INTENT: Final = """
                       WHERE l.tenant_id = i.tenant_id AND l.intent_id = i.id), '{}') AS labels
     FROM intents i WHERE i.tenant_id = :tenant
 """
+_SPEC: Final = """,
+           (SELECT g.spec FROM intent_generations g WHERE g.tenant_id = i.tenant_id AND g.intent_id = i.id
+               AND g.generation = i.generation) AS spec
+    """
 _RUN: Final = """
     SELECT r.id, r.intent_id, r.generation, r.type_name AS type, r.state,
            jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
@@ -34,19 +41,23 @@ _RUN: Final = """
            r.created_at, r.started_at, r.finished_at
     FROM runs r WHERE r.tenant_id = :tenant
 """
-_STEP: Final = """
+_STEP_COLUMNS: Final = """
     SELECT s.key, s.base, s.item, s.seq, s.state, s.operation, s.queue, s.attempt, s.tries, s.round, s.kills,
-           p.needs, s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at
+           s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at
+"""
+_STEP_KEYS: Final = " WHERE s.tenant_id = :tenant AND s.run_id = :run"
+_STEP: Final = f"""
+    {_STEP_COLUMNS}, p.needs
     FROM run_steps s
     JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
     JOIN plan_steps p ON p.tenant_id = s.tenant_id AND p.plan_hash = r.plan_hash AND p.base = s.base
-    WHERE s.tenant_id = :tenant AND s.run_id = :run
+    {_STEP_KEYS}
 """
 _STEP_ORDER: Final = " ORDER BY s.seq, COALESCE(s.item, -1) LIMIT :limit"
 
 
 def page_intents(
-    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
+    connection: Source, tenant_id: UUID, wanted: PageRequest, filters: Filters
 ) -> Page[Document]:
     """Return intents, latest first, that fit `phase`, `type`, `label`, `created_after`, `created_before`."""
     conditions = {
@@ -56,9 +67,7 @@ def page_intents(
     return _by_time(connection, _INTENT, "i", "i.id", conditions, tenant_id, wanted, filters)
 
 
-def page_runs(
-    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
-) -> Page[Document]:
+def page_runs(connection: Source, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
     """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, or times as for intents."""
     conditions = {
         "state": " AND r.state = :state",
@@ -68,21 +77,14 @@ def page_runs(
     return _by_time(connection, _RUN, "r", "r.intent_id", conditions, tenant_id, wanted, filters)
 
 
-def find_intent(connection: Connection, tenant_id: UUID, intent_id: UUID) -> Document | None:
+def find_intent(connection: Source, tenant_id: UUID, intent_id: UUID) -> Document | None:
     """Return the intent with the spec of its present generation."""
-    intent = _one(connection, _INTENT + " AND i.id = :id", {"tenant": tenant_id, "id": intent_id})
-    if intent is None:
-        return None
-    query = (
-        "SELECT spec FROM intent_generations"
-        " WHERE tenant_id = :tenant AND intent_id = :id AND generation = :generation"
-    )
-    values = {"tenant": tenant_id, "id": intent_id, "generation": intent["generation"]}
-    return {**intent, "spec": connection.execute(text(query), values).scalar_one()}
+    query = _INTENT.replace("FROM intents i", _SPEC + "FROM intents i", 1)
+    return _one(connection, f"{query} AND i.id = :id", {"tenant": tenant_id, "id": intent_id})
 
 
 def page_generations(
-    connection: Connection, tenant_id: UUID, intent_id: UUID, wanted: PageRequest
+    connection: Source, tenant_id: UUID, intent_id: UUID, wanted: PageRequest
 ) -> Page[Document]:
     """Return the generations of an intent, latest first."""
     values: dict[str, Any] = {"tenant": tenant_id, "id": intent_id, "limit": wanted.limit + 1}
@@ -96,42 +98,43 @@ def page_generations(
     return _cut(rows, wanted, lambda row: (row["generation"],))
 
 
-def find_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> Document | None:
+def find_run(connection: Source, tenant_id: UUID, run_id: UUID) -> Document | None:
     """Return the run."""
     return _one(connection, _RUN + " AND r.id = :id", {"tenant": tenant_id, "id": run_id})
 
 
-def first_steps(connection: Connection, tenant_id: UUID, run_id: UUID) -> list[Document]:
-    """Return up to `SHOWN_STEPS` steps of a run in the plan's order."""
+def first_steps(connection: Source, tenant_id: UUID, run_id: UUID) -> list[Document]:
+    """Return up to `SHOWN_STEPS` steps of a run in the plan's order, without what they need: see `graph`."""
     values = {"tenant": tenant_id, "run": run_id, "limit": SHOWN_STEPS}
-    return _all(connection, _STEP + _STEP_ORDER, values)
+    return _all(connection, f"{_STEP_COLUMNS} FROM run_steps s{_STEP_KEYS}{_STEP_ORDER}", values)
 
 
-def count_steps(connection: Connection, tenant_id: UUID, run_id: UUID) -> int:
+def count_steps(connection: Source, tenant_id: UUID, run_id: UUID) -> int:
     """Return how many steps a run has, items of fans included."""
-    query = "SELECT count(*) FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
-    return int(connection.execute(text(query), {"tenant": tenant_id, "run": run_id}).scalar_one())
+    query = "SELECT count(*) AS n FROM run_steps WHERE tenant_id = :tenant AND run_id = :run"
+    [row] = _all(connection, query, {"tenant": tenant_id, "run": run_id})
+    return int(row["n"])
 
 
-def graph(connection: Connection, tenant_id: UUID, plan_hash: str) -> Document:
+def graph(connection: Source, tenant_id: UUID, plan_hash: str) -> Document:
     """Return the base steps of a plan with an edge for each need."""
     query = (
         "SELECT base, needs, COALESCE(definition -> 'needs_on', '{}') AS needs_on FROM plan_steps"
         " WHERE tenant_id = :tenant AND plan_hash = :hash ORDER BY seq"
     )
-    rows = connection.execute(text(query), {"tenant": tenant_id, "hash": plan_hash}).all()
+    rows = _all(connection, query, {"tenant": tenant_id, "hash": plan_hash})
     return {
-        "nodes": [row.base for row in rows],
+        "nodes": [row["base"] for row in rows],
         "edges": [
-            {"source": need, "target": row.base, "on": row.needs_on.get(need, "success")}
+            {"source": need, "target": row["base"], "on": row["needs_on"].get(need, "success")}
             for row in rows
-            for need in row.needs
+            for need in row["needs"]
         ],
     }
 
 
 def page_steps(
-    connection: Connection, tenant_id: UUID, run_id: UUID, wanted: PageRequest, state: str | None
+    connection: Source, tenant_id: UUID, run_id: UUID, wanted: PageRequest, state: str | None
 ) -> Page[Document]:
     """Return the steps of a run in the plan's order, items of a fan behind it."""
     values: dict[str, Any] = {"tenant": tenant_id, "run": run_id, "limit": wanted.limit + 1}
@@ -145,7 +148,7 @@ def page_steps(
     return _cut(rows, wanted, lambda row: (row["seq"], -1 if row["item"] is None else row["item"]))
 
 
-def find_step(connection: Connection, tenant_id: UUID, run_id: UUID, key: str) -> Document | None:
+def find_step(connection: Source, tenant_id: UUID, run_id: UUID, key: str) -> Document | None:
     """Return the step with its input, output, attempts."""
     query = _STEP.replace("s.key,", "s.key, s.input, s.output,", 1) + " AND s.key = :key"
     values = {"tenant": tenant_id, "run": run_id, "key": key}
@@ -162,7 +165,7 @@ def find_step(connection: Connection, tenant_id: UUID, run_id: UUID, key: str) -
 
 
 def events_after(
-    connection: Connection, tenant_id: UUID, after: int, limit: int, kind: str | None, subject: str | None
+    connection: Source, tenant_id: UUID, after: int, limit: int, kind: str | None, subject: str | None
 ) -> list[Document]:
     """Return events behind a position, in its order."""
     query = (
@@ -175,9 +178,7 @@ def events_after(
     return _all(connection, query + " ORDER BY position LIMIT :limit", values)
 
 
-def page_audit(
-    connection: Connection, tenant_id: UUID, wanted: PageRequest, filters: Filters
-) -> Page[Document]:
+def page_audit(connection: Source, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
     """Return audit records, latest first, that fit `action`, `subject`."""
     query = (
         "SELECT id, actor, action, subject, outcome, detail, request_id, source_ip, created_at"
@@ -188,7 +189,7 @@ def page_audit(
 
 
 def _by_time(
-    connection: Connection,
+    connection: Source,
     query: str,
     alias: str,
     labelled: str,
@@ -238,10 +239,11 @@ def _cut(
     return Page(found, encode_cursor(*key(found[-1])) if len(rows) > wanted.limit else None)
 
 
-def _all(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Document]:
+def _all(connection: Source, query: str, values: Mapping[str, Any]) -> list[Document]:
+    if isinstance(connection, Reader):
+        return list(connection.rows(query, values))
     return [dict(row) for row in connection.execute(text(query), dict(values)).mappings()]
 
 
-def _one(connection: Connection, query: str, values: Mapping[str, Any]) -> Document | None:
-    row = connection.execute(text(query), dict(values)).mappings().first()
-    return dict(row) if row is not None else None
+def _one(connection: Source, query: str, values: Mapping[str, Any]) -> Document | None:
+    return next(iter(_all(connection, query, values)), None)

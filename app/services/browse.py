@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from app.db import reads
@@ -12,17 +12,21 @@ from app.domain.errors import NotFound
 from app.domain.events import Event
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
+from app.services.plans import Recent
+
+_GRAPHS: Final[Recent[tuple[UUID, str], Document]] = Recent(512)
+"""Graphs shown before: the plan behind a hash never changes."""
 
 
 def list_intents(database: Database, actor: Actor, wanted: PageRequest, **filters: Any) -> Page[Document]:
     """Return the tenant's intents, latest first."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         return reads.page_intents(connection, actor.tenant_id, wanted, filters)
 
 
 def show_intent(database: Database, actor: Actor, intent_id: UUID) -> Document:
     """Return an intent with its spec; raises NotFound."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         return _found(reads.find_intent(connection, actor.tenant_id, intent_id), "intent")
 
 
@@ -30,41 +34,48 @@ def list_generations(
     database: Database, actor: Actor, intent_id: UUID, wanted: PageRequest
 ) -> Page[Document]:
     """Return the generations of an intent, latest first; raises NotFound."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         _found(reads.find_intent(connection, actor.tenant_id, intent_id), "intent")
         return reads.page_generations(connection, actor.tenant_id, intent_id, wanted)
 
 
 def list_runs(database: Database, actor: Actor, wanted: PageRequest, **filters: Any) -> Page[Document]:
     """Return the tenant's runs, latest first."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         return reads.page_runs(connection, actor.tenant_id, wanted, filters)
 
 
 def show_run(database: Database, actor: Actor, run_id: UUID) -> Document:
     """Return a run with its graph and its first steps; raises NotFound."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         run = _found(reads.find_run(connection, actor.tenant_id, run_id), "run")
         steps = reads.first_steps(connection, actor.tenant_id, run_id)
         total = len(steps)
         if total == reads.SHOWN_STEPS:
             total = reads.count_steps(connection, actor.tenant_id, run_id)
-        graph = reads.graph(connection, actor.tenant_id, run["plan_hash"])
-    return {**run, "steps": steps, "steps_total": total, "graph": graph}
+        graph = _GRAPHS.get(
+            (actor.tenant_id, run["plan_hash"]),
+            lambda: reads.graph(connection, actor.tenant_id, run["plan_hash"]),
+        )
+    needs: dict[str, list[str]] = {base: [] for base in graph["nodes"]}
+    for edge in graph["edges"]:
+        needs[edge["target"]].append(edge["source"])
+    shown = [{**step, "needs": needs.get(step["base"], [])} for step in steps]
+    return {**run, "steps": shown, "steps_total": total, "graph": graph}
 
 
 def list_steps(
     database: Database, actor: Actor, run_id: UUID, wanted: PageRequest, state: str | None = None
 ) -> Page[Document]:
     """Return the steps of a run in the plan's order; raises NotFound."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         _found(reads.find_run(connection, actor.tenant_id, run_id), "run")
         return reads.page_steps(connection, actor.tenant_id, run_id, wanted, state)
 
 
 def show_step(database: Database, actor: Actor, run_id: UUID, key: str) -> Document:
     """Return a step with its input, output, attempts; raises NotFound."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         return _found(reads.find_step(connection, actor.tenant_id, run_id, key), "step")
 
 
@@ -72,7 +83,7 @@ def read_events(
     database: Database, actor: Actor, after: int, limit: int, kind: str | None, subject: str | None
 ) -> dict[str, Any]:
     """Return the events behind a position as CloudEvents, with the position to go on from."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         rows = reads.events_after(connection, actor.tenant_id, after, limit, kind, subject)
     events = [Event(**row) for row in rows]
     return {
@@ -83,7 +94,7 @@ def read_events(
 
 def list_audit(database: Database, actor: Actor, wanted: PageRequest, **filters: Any) -> Page[Document]:
     """Return the tenant's audit records, latest first."""
-    with database.tenant(actor.tenant_id) as connection:
+    with database.reading(actor.tenant_id) as connection:
         return reads.page_audit(connection, actor.tenant_id, wanted, filters)
 
 

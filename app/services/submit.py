@@ -9,12 +9,10 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.db import hot, plans
-from app.db.engine import Connection
+from app.db import intake, plans
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
 from app.services.advance import advance
-from app.services.plans import PlanCache
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import send_segments
@@ -97,41 +95,83 @@ def submit_intents(
     if not 1 <= len(items) <= MAX_ITEMS:
         raise InvalidInput.at("/items", "length", f"between 1 and {MAX_ITEMS} items are accepted at once")
     broker_epoch = submit.outbox.epoch()
-    with submit.engine.database.tenant(actor.tenant_id) as connection:
-        receipt.open(connection)
-        outcomes, prepared = _prepare(submit, connection, actor, items, broker_epoch)
-        if atomic and len(prepared) < len(items):
-            prepared = []
-        if prepared:
-            _declare(connection, submit.engine.plans, actor, prepared, outcomes)
-        receipt.close(connection, outcomes)
-    for item in prepared:
-        submit.engine.plans.note_registered(actor.tenant_id, item.planned.plan.hash)
+    outcomes, prepared = _prepare(submit, actor, items, broker_epoch)
+    if atomic and len(prepared) < len(items):
+        outcomes, prepared = [replace(each, intent_id=None, run_id=None) for each in outcomes], []
+    kept = receipt.before(outcomes)
+    _register(submit, actor.tenant_id, prepared)
+    rows = [item.row for item in prepared]
+    if rows or kept is not None:
+        receipt.after(
+            intake.accept_intents(submit.engine.database, actor.tenant_id, actor.as_json(), rows, kept)
+        )
     if prepared:
         submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, broker_epoch))
     return outcomes
 
 
 def _prepare(
-    submit: SubmitDeps,
-    connection: Connection,
-    actor: Actor,
-    items: Sequence[Submission],
-    broker_epoch: str | None,
+    submit: SubmitDeps, actor: Actor, items: Sequence[Submission], broker_epoch: str | None
 ) -> tuple[list[Outcome], list[_Prepared]]:
-    outcomes, prepared = [], []
+    """Check the items, give them their identifiers: the answer is known before anything is written."""
+    outcomes: list[Outcome] = []
+    prepared: list[_Prepared] = []
+    types = _planned(submit, actor.tenant_id, items)
     for index, item in enumerate(items):
         try:
-            planned = submit.types.find(connection, actor.tenant_id, item.type, item.type_version)
+            planned = types[item.type, item.type_version]
+            if isinstance(planned, QuantumError):
+                raise planned
             spec = checked_spec(planned.type, item.spec)
         except QuantumError as error:
             outcomes.append(Outcome(index, error))
             continue
-        row = _row(submit, planned, item, spec, broker_epoch)
+        row, kind = _row(submit, planned, item, spec, broker_epoch), planned.type
         prepared.append(_Prepared(index, planned, row))
-        kind = planned.type
-        outcomes.append(Outcome(index, type_name=kind.name, type_version=kind.version, name=row["name"]))
+        outcomes.append(
+            Outcome(
+                index,
+                intent_id=UUID(row["intent_id"]),
+                run_id=UUID(row["run_id"]),
+                generation=1,
+                type_name=kind.name,
+                type_version=kind.version,
+                name=row["name"],
+            )
+        )
     return outcomes, prepared
+
+
+def _planned(
+    submit: SubmitDeps, tenant_id: UUID, items: Sequence[Submission]
+) -> Mapping[tuple[str, int | None], PlannedType | QuantumError]:
+    """Return each type that the items name, or why it cannot be used; rows are looked at once for all."""
+    named = {(item.type, item.type_version) for item in items}
+    found: dict[tuple[str, int | None], PlannedType | QuantumError] = {
+        pair: known for pair in named if (known := submit.types.known(tenant_id, *pair)) is not None
+    }
+    if len(found) < len(named):
+        with submit.engine.database.tenant(tenant_id) as connection:
+            for pair in named - found.keys():
+                try:
+                    found[pair] = submit.types.find(connection, tenant_id, *pair)
+                except QuantumError as error:
+                    found[pair] = error
+    return found
+
+
+def _register(submit: SubmitDeps, tenant_id: UUID, prepared: Sequence[_Prepared]) -> None:
+    """Write the plans that this tenant is not known to have; a plan that then starts no run does no harm."""
+    known = submit.engine.plans
+    used = {item.planned.plan.hash: item.planned.plan for item in prepared}
+    missing = [plan for plan in used.values() if not known.is_registered(tenant_id, plan.hash)]
+    if not missing:
+        return
+    with submit.engine.database.tenant(tenant_id) as connection:
+        for plan in missing:
+            plans.ensure(connection, tenant_id, plan.hash, plan.document, partial(_step_rows, plan))
+    for plan in missing:
+        known.note_registered(tenant_id, plan.hash)
 
 
 def checked_spec(kind: IntentType, spec: Any) -> str:
@@ -176,26 +216,6 @@ def _row(
         "plan_hash": planned.plan.hash,
         "broker_epoch": broker_epoch,
     }
-
-
-def _declare(
-    connection: Connection,
-    known: PlanCache,
-    actor: Actor,
-    prepared: Sequence[_Prepared],
-    outcomes: list[Outcome],
-) -> None:
-    tenant_id = actor.tenant_id
-    for plan in {item.planned.plan.hash: item.planned.plan for item in prepared}.values():
-        if not known.is_registered(tenant_id, plan.hash):
-            plans.ensure(connection, tenant_id, plan.hash, plan.document, partial(_step_rows, plan))
-    rows = [item.row for item in prepared]
-    for item, made in zip(
-        prepared, hot.declare_intents(connection, tenant_id, actor.as_json(), rows), strict=True
-    ):
-        outcomes[item.index] = replace(
-            outcomes[item.index], intent_id=made.intent_id, run_id=made.run_id, generation=made.generation
-        )
 
 
 def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:

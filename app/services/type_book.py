@@ -41,6 +41,12 @@ class TypeBook:
         for name, version in sorted(self._types):
             self._newest[name] = version
 
+    def known(self, tenant_id: UUID, name: str, version: int | None) -> PlannedType | None:
+        """Return the type if no look at the tenant's rows is needed: built in, or a version met before."""
+        if name not in self._newest:
+            return None if version is None else self._kept.peek((tenant_id, name, version))
+        return self._kept.peek((None, name, version or self._newest[name]))
+
     def find(self, connection: Connection, tenant_id: UUID, name: str, version: int | None) -> PlannedType:
         """Return the type, the newest when `version` is None; raises InvalidInput when there is none."""
         if name in self._newest:

@@ -19,6 +19,7 @@ def upgrade() -> None:
         "0001_events.sql",
         "0001_audit.sql",
         "0001_functions.sql",
+        "0001_intake.sql",
         "0001_control.sql",
         "0001_fans.sql",
         "0001_waits.sql",

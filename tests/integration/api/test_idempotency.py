@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import psycopg2
 import pytest
 
-from app.services.receipts import Receipt
+from app.settings import Settings
 from tests.support.http_api import Caller, Platform, assert_problem, echo
+from tests.support.waiting import eventually
 
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
@@ -54,40 +58,57 @@ def test_a_refused_request_leaves_the_key_free(admin: Caller) -> None:
     assert admin.post("/intents", echo(), Idempotency_Key="freed").status_code == 202
 
 
-def test_a_request_in_progress_is_told_so(admin: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextlib.contextmanager
+def _audit_held(settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Let nobody write an audit record: requests stop inside their transactions; yields whether one did."""
+    with contextlib.closing(psycopg2.connect(settings.database_owner_url)) as session:
+        cursor = session.cursor()
+        cursor.execute("LOCK TABLE audit_records IN SHARE MODE")
+
+        def stopped() -> bool:
+            cursor.execute(
+                "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted"
+                " AND relation = 'audit_records'::regclass"
+                " AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))"
+            )
+            return bool((cursor.fetchone() or (False,))[0])
+
+        yield stopped
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status"),
+    [
+        ("/intents", echo(labels={"test": "race"}), 202),
+        ("/users", {"email": "race@example.org", "password": "0123456789", "roles": ["viewer"]}, 201),
+    ],
+    ids=["one statement", "a transaction"],
+)
+def test_a_request_in_progress_is_told_so(
+    admin: Caller, settings: Settings, path: str, body: Any, status: int
+) -> None:
     """The first request is held inside its transaction; the second must not wait for it."""
-    inside, go_on = threading.Event(), threading.Event()
-    from app.api import intents  # noqa: PLC0415 - patched below
-
-    submit = intents.submit_intents
-
-    def held(*args: Any, receipt: Receipt, **more: Any) -> Any:
-        class Held:
-            def open(self, connection: Any) -> None:
-                receipt.open(connection)
-                inside.set()
-                assert go_on.wait(10)
-
-            def close(self, connection: Any, result: Any) -> None:
-                receipt.close(connection, result)
-
-        return submit(*args, receipt=Held(), **more)
-
-    monkeypatch.setattr(intents, "submit_intents", held)
-    body = echo(labels={"test": "race"})
     answers: list[int] = []
     first = threading.Thread(
-        target=lambda: answers.append(admin.post("/intents", body, Idempotency_Key="race").status_code)
+        target=lambda: answers.append(admin.post(path, body, Idempotency_Key="race").status_code)
     )
-    first.start()
-    assert inside.wait(10)
-    monkeypatch.setattr(intents, "submit_intents", submit)
-    assert_problem(admin.post("/intents", body, Idempotency_Key="race"), 409, "request-in-progress")
-    go_on.set()
+    with _audit_held(settings) as stopped:
+        first.start()
+        eventually(stopped, within=10)
+        assert_problem(admin.post(path, body, Idempotency_Key="race"), 409, "request-in-progress")
     first.join(10)
-    assert answers == [202]
-    assert admin.post("/intents", body, Idempotency_Key="race").headers["Idempotency-Replayed"] == "true"
-    assert _intents(admin, "test=race") == 1
+    assert answers == [status]
+    assert admin.post(path, body, Idempotency_Key="race").headers["Idempotency-Replayed"] == "true"
+    if path == "/intents":
+        assert _intents(admin, "test=race") == 1
+
+
+def test_an_expired_answer_gives_way(platform: Platform, admin: Caller) -> None:
+    first = admin.post("/intents", echo(), Idempotency_Key="old")
+    with platform.parts.platform.system() as connection:
+        connection.exec_driver_sql("UPDATE idempotency_keys SET expires_at = now() WHERE key = 'old'")
+    second, third = (admin.post("/intents", echo(), Idempotency_Key="old") for _ in range(2))
+    assert first.data != second.data == third.data
 
 
 def test_many_at_once_make_one(admin: Caller) -> None:

@@ -72,3 +72,19 @@ def test_forked_child_makes_its_own_connections(database_urls: DatabaseUrls) -> 
     os.close(writing)
     assert theirs != mine
     assert app.call(BACKEND) == [(mine,)], "the parent's connection is as it was"
+
+
+def test_a_reader_sees_its_tenant_and_leaves_nothing_behind(spine: Spine) -> None:
+    run, other = spine.start({"a": []}), spine.new_tenant()
+    query = "SELECT id FROM runs WHERE id = :run AND '50%' LIKE '50%' AND 'a:b'::text <> ''"
+    for tenant, found in ((spine.tenant, 1), (other, 0)):
+        with spine.app.reading(tenant) as reader:
+            assert len(reader.rows(query, {"run": run})) == found
+    assert spine.app.call("SELECT current_setting('app.tenant_id', true)")[0][0] in (None, "")
+
+
+def test_a_reader_on_a_stale_connection_goes_on(spine: Spine) -> None:
+    ((backend,),) = spine.app.call(BACKEND)
+    spine.admin.call("SELECT pg_terminate_backend(%s, 5000)", (backend,))
+    with spine.app.reading(spine.tenant) as reader:
+        assert reader.rows("SELECT 1 AS one", {}) == [{"one": 1}]

@@ -22,8 +22,8 @@ MUTANTS = [
     Mutant(
         "the hash of a repeated request is ignored",
         "app/api/idempotency.py",
-        "            if kept.request_hash != self.request_hash:\n",
-        "            if False:\n",
+        "        if kept.request_hash != self.request_hash:\n",
+        "        if False:\n",
         f"{API}/test_idempotency.py::test_the_same_key_with_another_body_is_refused",
     ),
     Mutant(

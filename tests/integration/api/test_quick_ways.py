@@ -1,0 +1,81 @@
+"""How often a request asks the servers: each trip costs more than all the rest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from sqlalchemy import event
+
+from app.api.limits import TenantLimits
+from app.db import engine
+from app.domain.errors import RateLimited
+from tests.support.http_api import Caller, Platform, echo
+
+Trips = list[str]
+
+
+@pytest.fixture
+def trips(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
+    """The statements that the application sends, from now on."""
+    seen: Trips = []
+    call, rows = engine.Database.call, engine.Reader.rows
+
+    def counted_call(self: Any, statement: str, *values: Any) -> Any:
+        seen.append(statement)
+        return call(self, statement, *values)
+
+    def counted_rows(self: Any, statement: str, values: Any) -> Any:
+        seen.append(statement)
+        return rows(self, statement, values)
+
+    def counted(_c: Any, _k: Any, statement: str, _p: Any, _x: Any, _m: Any) -> None:
+        seen.append(statement)
+
+    monkeypatch.setattr(engine.Database, "call", counted_call)
+    monkeypatch.setattr(engine.Reader, "rows", counted_rows)
+    sqlalchemy = platform.parts.database.engine
+    event.listen(sqlalchemy, "before_cursor_execute", counted)
+    yield seen
+    event.remove(sqlalchemy, "before_cursor_execute", counted)
+
+
+def test_a_submission_is_one_statement(admin: Caller, trips: Trips) -> None:
+    assert admin.post("/intents", echo()).status_code == 202  # the first one registers the plan
+    for headers in ({}, {"Idempotency_Key": "one"}, {"Idempotency_Key": "one"}):
+        trips.clear()
+        assert admin.post("/intents", echo(), **headers).status_code == 202
+        assert [trip.partition("FROM ")[2].partition("(")[0] for trip in trips] == ["accept_intents"]
+    trips.clear()
+    assert admin.post("/intents:batch", {"items": [echo()] * 5}).get_json()["accepted"] == 5
+    assert len(trips) == 1
+
+
+def test_a_read_is_few_statements(admin: Caller, trips: Trips) -> None:
+    made = admin.post("/intents", echo()).get_json()
+    first = admin.get(f"/runs/{made['run']['id']}").get_json()
+    for path, most in (
+        (f"/runs/{made['run']['id']}", 2),
+        (f"/intents/{made['intent']['id']}", 1),
+        ("/runs", 1),
+        ("/intents", 1),
+    ):
+        trips.clear()
+        assert admin.get(path).status_code == 200
+        assert len(trips) <= most, (path, trips)
+    assert first["steps"][0]["needs"] == []
+
+
+def test_the_limit_is_exact_when_counted_ahead(redis_url: str) -> None:
+    """Two processes count one tenant's requests, some ahead; no more than the limit pass, few less."""
+    tenant, processes = uuid4(), [TenantLimits(redis_url, 2_000) for _ in range(2)]
+    passed = 0
+    for n in range(2_100):
+        try:
+            processes[n % 2].check(tenant)
+        except RateLimited:
+            continue
+        passed += 1
+    assert passed == 2_000
