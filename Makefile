@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-full up test test-services mutants bench check fmt lock clean
+.PHONY: help venv demo demo-full up test test-services chaos mutants bench check fmt lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: venv ## Run every test that needs Python only (embedded servers; under 10 
 
 test-services: venv ## Run what needs servers from apt: PostgreSQL 15, RabbitMQ
 	$(BIN)/python -m tests.services
+
+chaos: venv ## Kill, freeze, flush everything at random moments while work goes through (SEED=n ROUNDS=n FAULTS=words)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(FAULTS),--faults $(FAULTS))
 
 mutants: venv ## Break the code on purpose: each mutant must be killed by its test
 	$(BIN)/python -m tests.mutants

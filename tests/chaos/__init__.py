@@ -1,0 +1,1 @@
+"""The failure matrix: random harm to the whole platform while it works."""
