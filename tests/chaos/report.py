@@ -10,6 +10,7 @@ from typing import Any
 from tests.chaos.checker import Finding
 from tests.chaos.faults import Fault
 
+JUDGED = 10
 HEAD = (
     f"{'fault':<22}{'times':>6}{'in flight':>11}{'chords':>8}{'runs':>6}{'lost':>6}{'twice':>7}"
     f"{'recovery p50':>14}{'p95':>8}{'target':>8}"
@@ -48,8 +49,12 @@ class Line:
         return seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))] if seconds else float("inf")
 
     def bad(self) -> bool:
-        """Tell whether something that must be zero is not, or a target is missed."""
-        late = self.fault.target_s is not None and self.p95 > self.fault.target_s
+        """Tell whether something that must be zero is not, or a target is missed.
+
+        A percentile of fewer than `JUDGED` samples is told, not judged.
+        """
+        judged = len(self.injections) >= JUDGED and self.fault.target_s is not None
+        late = judged and self.p95 > (self.fault.target_s or 0.0)
         return bool(self.lost or self.twice or late or any(one.recovery_s is None for one in self.injections))
 
     def __str__(self) -> str:

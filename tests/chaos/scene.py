@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -63,6 +63,7 @@ class Scene:
     valkey_away_s: float
     asking: Callable[[], int] = lambda: 0
     """How many submissions wait for an answer now."""
+    _kept: threading.local = field(default_factory=threading.local)
     killed_children: set[int] = field(default_factory=set)
 
     @property
@@ -70,12 +71,18 @@ class Scene:
         return self.fleet.servers.database.admin
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Run one statement as the superuser, on a connection of its own."""
-        with closing(psycopg2.connect(self.admin_url, connect_timeout=5)) as connection:
+        """Run one statement as the superuser, on this thread's connection; raises OperationalError."""
+        connection = getattr(self._kept, "connection", None)
+        if connection is None or connection.closed:
+            connection = self._kept.connection = psycopg2.connect(self.admin_url, connect_timeout=5)
             connection.autocommit = True
+        try:
             with connection.cursor(cursor_factory=RealDictCursor) as cursor:
                 cursor.execute(statement, values or None)
                 return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        except psycopg2.Error:
+            connection.close()
+            raise
 
     def count(self, statement: str, *values: Any) -> int:
         """Return the number `n` of a statement's only row."""

@@ -18,7 +18,7 @@ MUTANTS = [
     Mutant(
         "the chaos checker takes a stream with a gap for whole",
         "tests/chaos/checker.py",
-        'if found != list(range(1, row["last"] + 1)):',
+        'if found != row["told"]:',
         "if found != sorted(found):",
         CHECKER,
     ),

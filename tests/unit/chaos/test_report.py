@@ -27,8 +27,9 @@ def test_a_finding_belongs_to_the_last_harm_before_its_run_ended() -> None:
         ([1.0], 0, 0, False),
         ([1.0], 1, 0, True),
         ([1.0], 0, 1, True),
-        ([2.5], 0, 0, True),
         ([None], 0, 0, True),
+        ([2.5] * 10, 0, 0, True),
+        ([2.5] * 9, 0, 0, False),
     ],
 )
 def test_a_line_is_bad(seconds: list[float | None], lost: int, twice: int, bad: bool) -> None:
