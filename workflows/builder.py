@@ -82,6 +82,35 @@ class Workflow:
         self._steps.append({"id": id, "wait": dict(wait), **given})
         return id
 
+    def call(
+        self,
+        id: str,
+        workflow: str,
+        *,
+        needs: Sequence[Need] = (),
+        when: str | None = None,
+        foreach: str | Sequence[Any] | None = None,
+        max_parallel: int | None = None,
+        continue_on_failure: bool = False,
+        spec: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Add a step that is a run of another workflow, `name` or `name@version`, and return its id."""
+        options = {
+            "needs": list(needs) or None,
+            "when": when,
+            "foreach": foreach if foreach is None or isinstance(foreach, str) else list(foreach),
+            "max_parallel": max_parallel,
+            "continue_on_failure": continue_on_failure or None,
+            "with": dict(spec or {}) or None,
+        }
+        given = {name: value for name, value in options.items() if value is not None}
+        self._steps.append({"id": id, "workflow": workflow, **given})
+        return id
+
+    def output(self, **values: Any) -> None:
+        """Say what a run gives back when it has ended well; values may hold expressions."""
+        self._head["output"] = {**self._head.get("output", {}), **values}
+
     def chain(self, *ids: str) -> None:
         """Make each step need the one before it; raises KeyError for an id that was not added."""
         steps = {step["id"]: step for step in self._steps}

@@ -8,8 +8,9 @@ from typing import Any
 from app.domain.errors import Fault, InvalidInput
 from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, ExpressionError, compile_expression
-from workflows.definition import WAIT, Definition, StepDefinition
+from workflows.definition import WAIT, WORKFLOW, Definition, StepDefinition
 from workflows.graph import Cycle, Graph, build_graph
+from workflows.nesting import NO_LIBRARY, Library, child_fault, child_of, secret_faults
 from workflows.specs import check_schema, pointer, validate_spec
 from workflows.templates import Template, compile_template
 from workflows.waits import wait_faults
@@ -17,8 +18,11 @@ from workflows.waits import wait_faults
 MAX_FAULTS = 50
 
 
-def check_definition(definition: Definition, registry: ModuleRegistry) -> None:
-    """Raise InvalidInput with the place of each fault: ids, needs, cycles, operations, input, expressions."""
+def check_definition(definition: Definition, registry: ModuleRegistry, library: Library = NO_LIBRARY) -> None:
+    """Raise InvalidInput with the place of each fault: ids, needs, cycles, operations, input, expressions.
+
+    `library` has the workflows that its steps may run.
+    """
     faults = list(_names(definition))
     graph: Graph | None = None
     if not faults:
@@ -29,9 +33,12 @@ def check_definition(definition: Definition, registry: ModuleRegistry) -> None:
             faults.append(Fault(f"/steps/{index}/needs", "cycle", f"the steps form a cycle: {cycle}"))
     for index, step in enumerate(definition.steps):
         faults += _expressions(step, f"/steps/{index}", graph)
-        if step.uses != WAIT:
+        if step.uses == WORKFLOW:
+            faults += _workflow(step, f"/steps/{index}", library)
+        elif step.uses != WAIT:
             faults += _operation(step, f"/steps/{index}", registry)
     faults += wait_faults(definition)
+    faults += _output(definition)
     if faults:
         raise InvalidInput(tuple(faults[:MAX_FAULTS]))
 
@@ -56,8 +63,32 @@ def _operation(step: StepDefinition, at: str, registry: ModuleRegistry) -> Itera
         message = f"no installed module has an operation {step.uses!r}"
         yield Fault(pointer(at, "uses"), "unknown_operation", message)
         return
-    schema = operation.input_schema
-    where = pointer(at, "with")
+    yield from _inputs(step, operation.input_schema, pointer(at, "with"), step.uses)
+
+
+def _workflow(step: StepDefinition, at: str, library: Library) -> Iterator[Fault]:
+    child = child_of(step, library)
+    yield from child_fault(step, child, at)
+    yield from secret_faults(_texts(step.inputs, pointer(at, "with")))
+    if child is not None and child.spec_schema is not None:
+        yield from _inputs(step, child.spec_schema, pointer(at, "with"), str(step.workflow))
+
+
+def _output(definition: Definition) -> Iterator[Fault]:
+    known = {step.id for step in definition.steps}
+    yield from secret_faults(_texts(definition.output, "/output"))
+    for where, text in _texts(definition.output, "/output"):
+        try:
+            expressions = compile_template(text, False).expressions
+        except ExpressionError as error:
+            yield Fault(where, "bad_expression", str(error))
+            continue
+        for ref in sorted({ref for expression in expressions for ref in expression.refs} - known):
+            yield Fault(where, "unknown_reference", f"there is no step {ref!r}")
+
+
+def _inputs(step: StepDefinition, schema: Mapping[str, Any], where: str, taker: str) -> Iterator[Fault]:
+    """Judge the `with` of a step, at `where`, by the schema of what takes it."""
     static = {key: value for key, value in step.inputs.items() if not _is_dynamic(value)}
     if len(static) == len(step.inputs):
         yield from validate_spec(schema, _unescaped(static), where)
@@ -67,7 +98,7 @@ def _operation(step: StepDefinition, at: str, registry: ModuleRegistry) -> Itera
     yield from validate_spec({"type": "object", **members}, _unescaped(static), where)
     if schema.get("additionalProperties") is False:
         for key in step.inputs.keys() - static.keys() - schema.get("properties", {}).keys():
-            yield Fault(pointer(where, key), "schema", f"{step.uses} takes no {key!r}")
+            yield Fault(pointer(where, key), "schema", f"{taker} takes no {key!r}")
     for key in schema.get("required", ()):
         if key not in step.inputs:
             yield Fault(where, "schema", f"{key!r} is a required property")

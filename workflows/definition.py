@@ -16,6 +16,8 @@ MAX_CHARACTERS = 1_000_000
 ONE_ATTEMPT = RetryPolicy()
 WAIT = "wait"
 """What stands as the operation of a step that waits; a real operation has a dot in its name."""
+WORKFLOW = "workflow"
+"""What stands as the operation of a step that is a run of another workflow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,8 +25,9 @@ class StepDefinition:
     """One step as written: `timeout_s` in seconds or None for the operation's own limit.
 
     `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step, of whose items
-    `max_parallel` may be under way at once. `wait` says what
-    a step waits for whose `uses` is WAIT. `outcomes` names the needs that need not end well: failure, always.
+    `max_parallel` may be under way at once. `wait` says what a step waits for whose `uses` is WAIT,
+    `workflow` which one a step runs whose `uses` is WORKFLOW: `name` or `name@version`. `outcomes` names the
+    needs that need not end well: failure, always.
     """
 
     id: str
@@ -33,6 +36,7 @@ class StepDefinition:
     needs: tuple[str, ...] = ()
     outcomes: Mapping[str, str] = field(default_factory=dict)
     wait: Mapping[str, Any] | None = None
+    workflow: str | None = None
     when: str | None = None
     foreach: str | tuple[Any, ...] | None = None
     max_parallel: int | None = None
@@ -44,9 +48,10 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A named, versioned, immutable graph template."""
+    """A named, versioned, immutable graph template; `output` tells what a run of it gives back."""
 
     name: str
     version: int
     description: str
     steps: tuple[StepDefinition, ...]
+    output: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,15 @@ import yaml
 
 from app.domain.errors import InvalidInput
 from app.domain.retry import RetryPolicy
-from workflows.definition import MAX_CHARACTERS, MAX_DEPTH, MAX_NODES, WAIT, Definition, StepDefinition
+from workflows.definition import (
+    MAX_CHARACTERS,
+    MAX_DEPTH,
+    MAX_NODES,
+    WAIT,
+    WORKFLOW,
+    Definition,
+    StepDefinition,
+)
 from workflows.specs import pointer, validate_spec
 from workflows.yaml12 import Loader
 
@@ -32,6 +40,7 @@ def parse_definition(document: Any) -> Definition:
         version=int(document["version"]),
         description=document.get("description", ""),
         steps=tuple(_step(step) for step in document["steps"]),
+        output=document.get("output", {}),
     )
 
 
@@ -98,11 +107,12 @@ def _step(step: Mapping[str, Any]) -> StepDefinition:
     needs = [{"step": need} if isinstance(need, str) else need for need in step.get("needs", ())]
     return StepDefinition(
         id=step["id"],
-        uses=WAIT if "wait" in step else step["uses"],
+        uses=WAIT if "wait" in step else WORKFLOW if "workflow" in step else step["uses"],
         inputs=step.get("with", {}),
         needs=tuple(need["step"] for need in needs),
         outcomes={need["step"]: need["on"] for need in needs if need.get("on", "success") != "success"},
         wait=step.get("wait"),
+        workflow=step.get("workflow"),
         when=_condition(step.get("when")),
         foreach=tuple(foreach) if isinstance(foreach, list) else _bare(foreach),
         max_parallel=step.get("max_parallel"),

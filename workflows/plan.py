@@ -10,8 +10,9 @@ from typing import Any
 
 from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, compile_expression
-from workflows.definition import WAIT, Definition, StepDefinition
+from workflows.definition import WAIT, WORKFLOW, Definition, StepDefinition
 from workflows.graph import Graph, build_graph
+from workflows.nesting import NO_LIBRARY, ChildWorkflow, Library, known_child
 from workflows.segments import Segment, segments_of_roots
 from workflows.specs import canonical_json
 from workflows.templates import compile_template
@@ -66,7 +67,8 @@ class Plan:
     """What a run executes; equal definitions on equal operations give the equal hash.
 
     `graph` holds the edges that a canvas may travel: those of success. `fans` are the steps that no message
-    carries (foreach, waits), `conditional` those which need another outcome than success.
+    carries (foreach, waits, workflows), `conditional` those which need another outcome than success.
+    `children` are the plans of the workflows that its steps run, unknown to a plan that was stored.
     """
 
     hash: str
@@ -79,6 +81,26 @@ class Plan:
     document: Mapping[str, Any] = field(compare=False, repr=False)
     graph: Graph = field(compare=False, repr=False)
     _index: Mapping[str, PlanStep] = field(compare=False, repr=False)
+    children: tuple[Plan, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def output(self) -> Mapping[str, Any]:
+        """What a run gives back, as `{"value": ..., "refs": [...], "uses_spec": ...}`; empty for nothing."""
+        found: Mapping[str, Any] = self.document.get("output", {})
+        return found
+
+    @property
+    def nesting(self) -> int:
+        """How many levels of other runs stand below a run of this plan."""
+        return max((1 + child.nesting for child in self.children), default=0)
+
+    @property
+    def family(self) -> dict[str, Plan]:
+        """This plan with all that stand below it, by hash."""
+        found = {self.hash: self}
+        for child in self.children:
+            found |= child.family
+        return found
 
     def step(self, base: str) -> PlanStep:
         """Return the step with this id; raises KeyError."""
@@ -90,12 +112,16 @@ class Plan:
         return [step.row() for step in self.steps]
 
 
-def compile_plan(definition: Definition, registry: ModuleRegistry) -> Plan:
-    """Compile a checked definition; an unchecked one raises Cycle, UnknownOperation, ExpressionError."""
+def compile_plan(definition: Definition, registry: ModuleRegistry, library: Library = NO_LIBRARY) -> Plan:
+    """Compile a checked definition; an unchecked one raises Cycle, UnknownOperation, ExpressionError.
+
+    Or UnknownWorkflow, when a step runs one that `library` does not have.
+    """
     graph = build_graph({step.id: step.needs for step in definition.steps})
     written = {step.id: step for step in definition.steps}
     travel: Graph | None = graph
-    steps = tuple(_plan_step(written[base], graph, registry) for base in graph.order)
+    children = {step.id: known_child(step, library) for step in definition.steps if step.workflow is not None}
+    steps = tuple(_plan_step(written[base], graph, registry, children.get(base)) for base in graph.order)
     if any(step.outcomes for step in steps):
         steps = _with_outcomes(steps)
         travel = None
@@ -106,9 +132,17 @@ def compile_plan(definition: Definition, registry: ModuleRegistry) -> Plan:
         "name": definition.name,
         "version": definition.version,
         "steps": [step.row() for step in steps],
+        **({"output": _output(definition.output)} if definition.output else {}),
     }
     plan_hash = hashlib.sha256(canonical_json(document).encode()).hexdigest()
-    return replace(draft, hash=plan_hash, steps=steps, document=document, _index=_by_base(steps))
+    return replace(
+        draft,
+        hash=plan_hash,
+        steps=steps,
+        document=document,
+        _index=_by_base(steps),
+        children=tuple(child.plan for child in children.values()),
+    )
 
 
 def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
@@ -131,7 +165,7 @@ def _plan(
     graph = travel or build_graph(
         {step.base: [need for need in step.needs if need not in step.outcomes] for step in steps}
     )
-    fans = frozenset(step.base for step in steps if step.is_fan or step.operation == WAIT)
+    fans = frozenset(step.base for step in steps if step.is_fan or step.operation in (WAIT, WORKFLOW))
     conditional = frozenset(step.base for step in steps if step.outcomes)
     return Plan(
         hash=plan_hash,
@@ -147,9 +181,11 @@ def _plan(
     )
 
 
-def _plan_step(step: StepDefinition, graph: Graph, registry: ModuleRegistry) -> PlanStep:
+def _plan_step(
+    step: StepDefinition, graph: Graph, registry: ModuleRegistry, child: ChildWorkflow | None
+) -> PlanStep:
     waits = step.uses == WAIT
-    operation = None if waits else registry.operation(step.uses)
+    operation = None if waits or child is not None else registry.operation(step.uses)
     soft_timeout = 0 if operation is None else max(1, math.ceil(step.timeout_s or operation.timeout_s))
     return PlanStep(
         base=step.id,
@@ -160,7 +196,7 @@ def _plan_step(step: StepDefinition, graph: Graph, registry: ModuleRegistry) -> 
         operation=step.uses,
         queue="" if operation is None else step.queue or operation.queue,
         soft_timeout=soft_timeout,
-        definition=_wait_definition(step) if waits else _definition(step, soft_timeout),
+        definition=_wait_definition(step) if waits else _definition(step, soft_timeout, child),
         first_carrier=None,
     )
 
@@ -194,7 +230,7 @@ def _needs_on(step: StepDefinition) -> dict[str, Any]:
     return {"needs_on": dict(step.outcomes)} if step.outcomes else {}
 
 
-def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
+def _definition(step: StepDefinition, soft_timeout: int, child: ChildWorkflow | None) -> dict[str, Any]:
     """Return what the worker needs of a step, with the rows that its expressions read."""
     own, of_fan = list(step_expressions(step)), list(foreach_expressions(step))
     return {
@@ -215,7 +251,18 @@ def _definition(step: StepDefinition, soft_timeout: int) -> dict[str, Any]:
         "foreach_refs": _refs(of_fan),
         "foreach_uses_spec": any(expression.uses_spec for expression in of_fan),
         **({"max_parallel": step.max_parallel} if step.max_parallel is not None else {}),
+        **({"workflow": child.row()} if child is not None else {}),
         **_needs_on(step),
+    }
+
+
+def _output(value: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run gives back, with the rows that its expressions read."""
+    own = [e for text in _texts(value) for e in compile_template(text, False).expressions]
+    return {
+        "value": dict(value),
+        "refs": _refs(own),
+        "uses_spec": any(expression.uses_spec for expression in own),
     }
 
 

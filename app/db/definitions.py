@@ -175,6 +175,18 @@ def find_type(connection: Connection, tenant_id: UUID, name: str, version: int |
     return TypeRow(**row._mapping) if row else None
 
 
+def find_type_of(connection: Connection, tenant_id: UUID, workflow: str, version: int) -> TypeRow | None:
+    """Return the newest intent type that this version of a workflow realises."""
+    row = connection.execute(
+        text(
+            f"SELECT {_TYPE} FROM intent_types WHERE tenant_id = :tenant AND workflow_name = :workflow"  # noqa: S608 - constants
+            " AND workflow_version = :version ORDER BY version DESC, name LIMIT 1"
+        ),
+        {"tenant": tenant_id, "workflow": workflow, "version": version},
+    ).first()
+    return TypeRow(**row._mapping) if row else None
+
+
 def _find(
     connection: Connection, relation: str, columns: str, tenant_id: UUID, name: str, version: int | None
 ) -> Row[Any] | None:

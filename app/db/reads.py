@@ -38,12 +38,17 @@ _RUN: Final = """
     SELECT r.id, r.intent_id, r.generation, r.type_name AS type, r.state,
            jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
            r.priority, r.round, r.open_steps, r.failed_steps, r.error, r.version, r.plan_hash,
-           r.created_at, r.started_at, r.finished_at
+           r.created_at, r.started_at, r.finished_at, r.depth,
+           CASE WHEN r.parent_run_id IS NOT NULL
+                THEN jsonb_build_object('run_id', r.parent_run_id, 'step', r.parent_step) END AS parent
     FROM runs r WHERE r.tenant_id = :tenant
 """
 _STEP_COLUMNS: Final = """
     SELECT s.key, s.base, s.item, s.seq, s.state, s.operation, s.queue, s.attempt, s.tries, s.round, s.kills,
-           s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at
+           s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at,
+           CASE WHEN s.operation = 'workflow' AND NOT s.is_fan THEN (
+             SELECT c.id FROM runs c WHERE c.tenant_id = s.tenant_id AND c.parent_run_id = s.run_id
+               AND c.parent_step = s.key ORDER BY c.parent_round DESC LIMIT 1) END AS child_run_id
 """
 _STEP_KEYS: Final = " WHERE s.tenant_id = :tenant AND s.run_id = :run"
 _STEP: Final = f"""
@@ -68,11 +73,12 @@ def page_intents(
 
 
 def page_runs(connection: Source, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:
-    """Return runs, latest first, that fit `state`, `type`, `intent_id`, `label`, or times as for intents."""
+    """Return runs, latest first, that fit `state`, `type`, `intent_id`, `parent`, `label`, or times."""
     conditions = {
         "state": " AND r.state = :state",
         "type": " AND r.type_name = :type",
         "intent_id": " AND r.intent_id = :intent_id",
+        "parent": " AND r.parent_run_id = :parent",
     }
     return _by_time(connection, _RUN, "r", "r.intent_id", conditions, tenant_id, wanted, filters)
 
@@ -99,8 +105,9 @@ def page_generations(
 
 
 def find_run(connection: Source, tenant_id: UUID, run_id: UUID) -> Document | None:
-    """Return the run."""
-    return _one(connection, _RUN + " AND r.id = :id", {"tenant": tenant_id, "id": run_id})
+    """Return the run, with its own spec when it is a sub-workflow's."""
+    query = _RUN.replace("r.depth,", "r.depth, r.spec,", 1) + " AND r.id = :id"
+    return _one(connection, query, {"tenant": tenant_id, "id": run_id})
 
 
 def first_steps(connection: Source, tenant_id: UUID, run_id: UUID) -> list[Document]:

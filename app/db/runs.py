@@ -13,7 +13,8 @@ from app.domain.runs import Run
 
 _RUN: Final = text(
     "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash,"
-    " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at"
+    " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at,"
+    " parent_run_id, parent_step, depth"
     " FROM runs WHERE tenant_id = :tenant AND id = :run"
 )
 _RETRY: Final = text("SELECT verdict FROM retry_run(:tenant, :run, CAST(:actor AS jsonb), :version, :step)")
@@ -145,7 +146,8 @@ def failed_runs(
 
     `wanted` may hold type, label (key or key=value), created_after, created_before.
     """
-    where = "r.tenant_id = :tenant AND r.state = 'failed'"
+    # A sub-workflow's run goes on with its parent's retry.
+    where = "r.tenant_id = :tenant AND r.state = 'failed' AND r.parent_run_id IS NULL"
     values: dict[str, Any] = {"tenant": tenant_id}
     for name, condition in _CONDITIONS.items():
         if wanted.get(name) is not None:

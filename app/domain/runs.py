@@ -10,7 +10,10 @@ from uuid import UUID
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One execution of a plan; `version` counts its changes, `round` the operator's retries."""
+    """One execution of a plan; `version` counts its changes, `round` the operator's retries.
+
+    A sub-workflow's run has a parent; `depth` tells how many runs stand above it.
+    """
 
     id: UUID
     intent_id: UUID
@@ -29,6 +32,16 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    parent_run_id: UUID | None = None
+    parent_step: str | None = None
+    depth: int = 0
+
+    @property
+    def parent(self) -> dict[str, Any] | None:
+        """The run whose step this one is, None for the run of an intent."""
+        if self.parent_run_id is None:
+            return None
+        return {"run_id": self.parent_run_id, "step": self.parent_step}
 
     @property
     def workflow(self) -> dict[str, Any]:

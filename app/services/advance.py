@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.db import hot, waits
 from app.db.engine import Connection
+from app.services.children import begin_child, send_again, tell_parent
 from app.services.ports import Engine
 from app.services.send import send_segments
 from workflows.decisions import DecisionFailed, evaluate_foreach
@@ -21,6 +23,10 @@ log = logging.getLogger(__name__)
 STEPS_AT_ONCE = 2000
 ROUNDS = 200
 """Enough for the widest permitted run; what is left over then is the dispatcher's."""
+CHILDREN_AT_ONCE = 50
+"""How many sub-workflows one transaction begins: it holds their parent's lock."""
+RUNS_AT_ONCE = 5_000
+"""How many runs, parents with their children, one call may bring forward; the others are recovery's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,42 +38,81 @@ class Marked:
     epochs: Mapping[str, int]
 
 
+@dataclass(slots=True)
+class Decided:
+    """What one transaction decided: how many steps, which runs began by that, which have to be sent again."""
+
+    steps: int = 0
+    begun: list[UUID] = field(default_factory=list)
+    again: list[UUID] = field(default_factory=list)
+
+
 def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
     """Expand what fans out, let wait what waits, send what is ready, until nothing is left to do.
 
-    Harmless to call at any time, by many at once: the run's row lock serialises the marking. When the
-    broker is away the steps stay unsent. Raises Unavailable when the database is away.
+    A step that is a sub-workflow becomes a run, which is brought forward in turn; the end of such a run
+    brings its parent forward. Harmless to call at any time, by many at once: the run's row lock serialises the
+    marking. When the broker is away the steps stay unsent. Raises Unavailable when the database is away.
     """
+    due = deque([run_id])
+    for _ in range(RUNS_AT_ONCE):
+        if not due:
+            return
+        due.extend(_advance_one(engine, tenant_id, due.popleft()))
+    log.warning("advance_unfinished", extra={"run_id": str(run_id), "runs": RUNS_AT_ONCE})
+
+
+def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID]:
+    """Bring one run forward; yield the children that began by that, the parent that goes on by its end."""
+    may_have_ended = True
     for _ in range(ROUNDS):
         with engine.database.tenant(tenant_id) as connection:
             found = hot.ready_steps(connection, tenant_id, run_id, STEPS_AT_ONCE)
             if found is None or not found.steps:
-                return
+                break
             decided = _decide(connection, tenant_id, run_id, found)
-            marked = None if decided else _mark(engine, connection, tenant_id, run_id, found)
-        if decided:
+            marked = None if decided.steps else _mark(engine, connection, tenant_id, run_id, found)
+        for child in decided.again:
+            send_again(engine, tenant_id, child)
+        yield from (*decided.begun, *decided.again)
+        may_have_ended = bool(decided.steps)
+        if may_have_ended:
             continue
         if marked is None or not send_segments(
             engine, marked.plan, tenant_id, run_id, marked.segments, marked.epochs
         ):
             return
-    log.warning("advance_unfinished", extra={"run_id": str(run_id), "rounds": ROUNDS})
+    else:
+        log.warning("advance_unfinished", extra={"run_id": str(run_id), "rounds": ROUNDS})
+    if may_have_ended:
+        parent = tell_parent(engine, tenant_id, run_id)
+        if parent is not None:
+            yield parent
 
 
-def _decide(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> bool:
-    """Write what each ready fan fans out to, what each ready wait waits for; tell whether there was any."""
-    decidable = [step for step in found.steps if step.definition is not None]
-    for step in decidable:
+def _decide(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> Decided:
+    """Write what each ready fan fans out to, what each ready wait waits for, which run a step becomes."""
+    decided = Decided()
+    for step in found.steps:
+        if step.definition is None:
+            continue
+        decided.steps += 1
         try:
             if step.is_fan:
                 items = evaluate_foreach(step.definition, step.context)
                 hot.expand_step(connection, tenant_id, run_id, step.base, items)
+            elif "workflow" in step.definition:
+                begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, step.context)
+                if begun.child is not None:
+                    (decided.again if begun.verdict == "again" else decided.begun).append(begun.child)
             else:
                 waiting = evaluate_wait(step.definition, step.context)
                 waits.begin_wait(connection, tenant_id, run_id, step.key, waiting)
         except DecisionFailed as fault:
             hot.fail_decision(connection, tenant_id, run_id, step.key, fault.as_error())
-    return bool(decidable)
+        if len(decided.begun) >= CHILDREN_AT_ONCE:
+            break
+    return decided
 
 
 def _mark(

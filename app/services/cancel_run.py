@@ -7,6 +7,7 @@ from uuid import UUID
 from app.db import runs
 from app.domain.identity import Actor
 from app.domain.runs import Run
+from app.services.family import pass_down
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
 from app.services.submit import SubmitDeps
@@ -23,6 +24,8 @@ def cancel_run(
 ) -> Run:
     """Cancel the run in one commit; workers hear of their running steps with the next heartbeat.
 
+    Its sub-workflows are cancelled after that; the run is cancelling until they have ended.
+
     Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState when it has ended.
     """
     with deps.engine.database.tenant(actor.tenant_id) as connection:
@@ -30,4 +33,5 @@ def cancel_run(
         verdict, run = runs.cancel_run(connection, actor.tenant_id, run_id, actor.as_json(), version, reason)
         checked = run_of(verdict, run, "cancelled")
         receipt.close(connection, checked)
+    deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), actor.tenant_id, run_id))
     return checked

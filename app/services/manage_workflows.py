@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from app.db import definitions as store
@@ -16,12 +16,14 @@ from app.domain.errors import InvalidInput, NotFound
 from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry
 from app.domain.paging import Page, PageRequest
+from app.services.library import WorkflowLibrary
 from app.services.merged import merge
 from app.services.receipts import NO_RECEIPT, Receipt
 from workflows.catalog import Catalogue
 from workflows.checks import check_definition
+from workflows.nesting import pinned
 from workflows.parsing import parse_definition
-from workflows.plan import compile_plan
+from workflows.plan import Plan, compile_plan
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,9 @@ class Installed:
     def workflows(self) -> list[dict[str, Any]]:
         """The built-in definitions as documents, ordered by name, then version."""
         found = []
+        library = WorkflowLibrary(self.catalogue, self.registry)
         for definition in self.catalogue.workflows:
-            plan = compile_plan(definition, self.registry)
+            plan = compile_plan(definition, self.registry, library)
             document = self.catalogue.documents[definition.name, definition.version]
             found.append(
                 {
@@ -69,13 +72,17 @@ def register_workflow(
 
 
 def add_workflow(installed: Installed, connection: Connection, actor: Actor, document: Any) -> dict[str, Any]:
-    """Do the same within the caller's transaction."""
+    """Do the same within the caller's transaction; a workflow without a version is pinned to its newest."""
+    parse_definition(document)
+    library = WorkflowLibrary(installed.catalogue, installed.registry, connection, actor.tenant_id)
+    document = pinned(document, library)
     definition = parse_definition(document)
     installed.refuse_names(definition.name, "/name")
-    check_definition(definition, installed.registry)
-    plan = compile_plan(definition, installed.registry)
+    check_definition(definition, installed.registry, library)
+    plan = compile_plan(definition, installed.registry, library)
     store.add_workflow(connection, actor.tenant_id, document, plan.hash, actor.user_id)
-    plans.ensure(connection, actor.tenant_id, plan.hash, plan.document, lambda: plan.step_rows)
+    for one in plan.family.values():
+        plans.ensure(connection, actor.tenant_id, one.hash, one.document, partial(_step_rows, one))
     subject = f"workflows/{definition.name}"
     detail = {"name": definition.name, "version": definition.version, "plan_hash": plan.hash}
     mark = Mark("workflow.register", subject, "workflow.registered", detail)
@@ -108,6 +115,10 @@ def show_workflow(
         return built_in[-1]
     with database.tenant(actor.tenant_id) as connection:
         return _shown(_found(store.find_workflow(connection, actor.tenant_id, name, version)))
+
+
+def _step_rows(plan: Plan) -> list[dict[str, Any]]:
+    return plan.step_rows
 
 
 def _place(item: Mapping[str, Any]) -> tuple[str, int]:

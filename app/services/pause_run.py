@@ -7,7 +7,7 @@ from uuid import UUID
 from app.db import runs
 from app.domain.identity import Actor
 from app.domain.runs import Run
-from app.services.advance import advance
+from app.services.family import pass_down
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
 from app.services.submit import SubmitDeps
@@ -24,6 +24,8 @@ def pause_run(
 ) -> Run:
     """Pause the run in one commit: it is pausing while steps run, then paused; its messages become void.
 
+    Its sub-workflows are paused after that, and go on with it.
+
     Raises NotFound, PreconditionFailed when `version` is not the present one, IllegalState when it has ended
     or is being cancelled.
     """
@@ -32,6 +34,7 @@ def pause_run(
         verdict, run = runs.pause_run(connection, actor.tenant_id, run_id, actor.as_json(), version, reason)
         checked = run_of(verdict, run, "paused")
         receipt.close(connection, checked)
+    deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), actor.tenant_id, run_id))
     return checked
 
 
@@ -49,5 +52,5 @@ def resume_run(
         verdict, run = runs.resume_run(connection, tenant_id, run_id, actor.as_json(), version)
         checked = run_of(verdict, run, "resumed")
         receipt.close(connection, checked)
-    deps.outbox.later(lambda: advance(deps.engine, tenant_id, run_id))
+    deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), tenant_id, run_id))
     return checked

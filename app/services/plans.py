@@ -66,6 +66,10 @@ class PlanCache:
         """Note that the tenant has the plan's rows, after the commit that wrote them."""
         self._registered.get((tenant_id, plan_hash), lambda: True)
 
+    def peek(self, plan_hash: str) -> Plan | None:
+        """Return the plan if it is kept here."""
+        return self._plans.peek(plan_hash)
+
     def keep(self, plan: Plan) -> None:
         """Keep a plan that was compiled here."""
         self._plans.get(plan.hash, lambda: plan)

@@ -9,6 +9,7 @@ from app.db import recovery
 from app.domain.errors import Unavailable
 from app.domain.lost import Candidate, is_missing
 from app.services.dispatch import Dispatch, advance_each
+from app.services.family import follow_parents
 from app.services.ports import BrokerLook
 
 log = logging.getLogger(__name__)
@@ -20,9 +21,10 @@ MISSED_BEATS = 3
 
 
 def recover(deps: Dispatch) -> None:
-    """Release the claims of dead workers, make due waits ready, and advance the runs of both."""
+    """Release claims of dead workers, make due waits ready, bring sub-workflows in line with their parents."""
     advance_each(deps.engine, recovery.release_dead(deps.system, BEAT_S, MISSED_BEATS), "dead_worker")
     advance_each(deps.engine, recovery.due_waits(deps.system, RUNS_AT_ONCE), "due")
+    follow_parents(deps)
 
 
 class LostMessages:

@@ -7,7 +7,7 @@ from uuid import UUID
 from app.db import runs
 from app.domain.identity import Actor
 from app.domain.runs import Run
-from app.services.advance import advance
+from app.services.family import pass_down
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
 from app.services.submit import SubmitDeps
@@ -35,5 +35,5 @@ def skip_step(
         verdict, run = runs.skip_step(connection, tenant_id, run_id, key, actor.as_json(), version, reason)
         checked = run_of(verdict, run, "skipped")
         receipt.close(connection, checked)
-    deps.outbox.later(lambda: advance(deps.engine, tenant_id, run_id))
+    deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), tenant_id, run_id))
     return checked

@@ -164,7 +164,8 @@ def _register(submit: SubmitDeps, tenant_id: UUID, prepared: Sequence[_Prepared]
     """Write the plans that this tenant is not known to have; a plan that then starts no run does no harm."""
     known = submit.engine.plans
     used = {item.planned.plan.hash: item.planned.plan for item in prepared}
-    missing = [plan for plan in used.values() if not known.is_registered(tenant_id, plan.hash)]
+    family = {key: plan for root in used.values() for key, plan in root.family.items()}
+    missing = [plan for plan in family.values() if not known.is_registered(tenant_id, plan.hash)]
     if not missing:
         return
     with submit.engine.database.tenant(tenant_id) as connection:

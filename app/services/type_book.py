@@ -10,9 +10,9 @@ from app.db import definitions as store
 from app.db.engine import Connection
 from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
+from app.services.library import WorkflowLibrary
 from app.services.plans import PlanCache, Recent
 from workflows.catalog import Catalogue, IntentType
-from workflows.definition import WAIT
 from workflows.parsing import parse_definition
 from workflows.plan import Plan, compile_plan
 
@@ -21,7 +21,7 @@ KEPT = 1024
 
 @dataclass(frozen=True, slots=True)
 class PlannedType:
-    """An intent type plus the plan of its workflow; `starts_with_fan` when a root step fans out, or waits."""
+    """An intent type plus the plan of its workflow; `starts_with_fan` when no message carries a root step."""
 
     type: IntentType
     plan: Plan
@@ -32,6 +32,7 @@ class TypeBook:
     """Built-in types from the catalogue, the tenant's own from its rows; kept, as versions never change."""
 
     def __init__(self, catalogue: Catalogue, registry: ModuleRegistry, plans: PlanCache) -> None:
+        self._catalogue = catalogue
         self._registry = registry
         self._plans = plans
         self._kept: Recent[tuple[UUID | None, str, int], PlannedType] = Recent(KEPT)
@@ -74,7 +75,8 @@ class TypeBook:
 
     def _built_in(self, kind: IntentType) -> PlannedType:
         definition = self._definitions[kind.workflow_name, kind.workflow_version]
-        return self._planned(kind, compile_plan(definition, self._registry))
+        library = WorkflowLibrary(self._catalogue, self._registry)
+        return self._planned(kind, compile_plan(definition, self._registry, library))
 
     def _own(self, connection: Connection, tenant_id: UUID, kind: IntentType) -> PlannedType:
         definition = self._definitions.get((kind.workflow_name, kind.workflow_version))
@@ -83,12 +85,13 @@ class TypeBook:
             if row is None:
                 raise _unknown(kind.name, kind.version)
             definition = parse_definition(row.document)
-        return self._planned(kind, compile_plan(definition, self._registry))
+        library = WorkflowLibrary(self._catalogue, self._registry, connection, tenant_id)
+        return self._planned(kind, compile_plan(definition, self._registry, library))
 
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
-        self._plans.keep(plan)
-        roots = [row for row in plan.step_rows if not row["needs"]]
-        return PlannedType(kind, plan, any(row["is_fan"] or row["operation"] == WAIT for row in roots))
+        for one in plan.family.values():
+            self._plans.keep(one)
+        return PlannedType(kind, plan, any(step.base in plan.fans for step in plan.steps if not step.needs))
 
 
 def _unknown(name: str, version: int | None) -> InvalidInput:

@@ -16,10 +16,11 @@ BEGIN
   END IF;
   RETURN QUERY
     SELECT s.key, s.base, s.item, s.queue, s.is_fan, p.definition,
-           CASE WHEN p.base IS NOT NULL THEN step_context(r, s, coalesce(p.definition -> 'foreach_refs', '[]'),
-             coalesce((p.definition ->> 'foreach_uses_spec')::boolean, false)) END, r.plan_hash
+           CASE WHEN p.base IS NOT NULL THEN step_context(r, s, coalesce(p.definition -> (w.kind || 'refs'), '[]'),
+             coalesce((p.definition ->> (w.kind || 'uses_spec'))::boolean, false)) END, r.plan_hash
     FROM run_steps s
-    LEFT JOIN plan_steps p ON (s.is_fan OR s.operation = 'wait') AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
+    CROSS JOIN LATERAL (SELECT CASE WHEN s.is_fan OR s.operation = 'wait' THEN 'foreach_' ELSE '' END AS kind) w
+    LEFT JOIN plan_steps p ON (s.is_fan OR s.operation IN ('wait', 'workflow')) AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
     WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
     ORDER BY s.seq, s.item LIMIT p_limit;
 END $$;
@@ -166,7 +167,8 @@ BEGIN
     RETURN;
   END IF;
   UPDATE run_steps SET state = 'cancelled', error = why, finished_at = clock_timestamp(), sent_at = NULL
-  WHERE tenant_id = p_tenant AND run_id = p_run AND state IN ('pending', 'ready', 'waiting');
+  WHERE tenant_id = p_tenant AND run_id = p_run AND (state IN ('pending', 'ready')
+    OR state = 'waiting' AND (is_fan OR operation <> 'workflow')); -- a sub-workflow's step ends with its run
   GET DIAGNOSTICS closed = ROW_COUNT;
   UPDATE runs SET state = 'cancelling', error = why, version = version + 1 WHERE tenant_id = p_tenant AND id = p_run
   RETURNING * INTO r;

@@ -108,13 +108,21 @@ BEGIN
      AND s.key = ANY (ARRAY(SELECT jsonb_array_elements_text(p_refs)));
   END IF;
   IF p_uses_spec THEN
-    SELECT g.spec INTO spec FROM intent_generations g
-    WHERE g.tenant_id = p_run.tenant_id AND g.intent_id = p_run.intent_id AND g.generation = p_run.generation;
+    spec := p_run.spec;
+    IF spec IS NULL THEN
+      SELECT g.spec INTO spec FROM intent_generations g
+      WHERE g.tenant_id = p_run.tenant_id AND g.intent_id = p_run.intent_id AND g.generation = p_run.generation;
+    END IF;
   END IF;
   RETURN jsonb_build_object('spec', spec, 'steps', steps, 'item', p_step.item_value, 'index', p_step.item,
     'run', jsonb_build_object('id', p_run.id, 'intent_id', p_run.intent_id, 'tenant_id', p_run.tenant_id,
       'created_at', p_run.created_at, 'workflow', p_run.workflow_name, 'workflow_version', p_run.workflow_version));
 END $$;
+
+-- What the events of a sub-workflow's run say of its parent.
+CREATE FUNCTION of_parent(p_parent uuid) RETURNS jsonb LANGUAGE sql IMMUTABLE AS $$
+  SELECT CASE WHEN p_parent IS NULL THEN '{}' ELSE jsonb_build_object('parent_run_id', p_parent) END
+$$;
 
 -- queued -> running, by whoever comes first; the others find it done.
 CREATE FUNCTION begin_run(p_tenant uuid, p_run uuid) RETURNS void LANGUAGE plpgsql AS $$
@@ -122,12 +130,13 @@ DECLARE r record;
 BEGIN
   UPDATE runs SET state = 'running', started_at = clock_timestamp(), event_seq = event_seq + 1, version = version + 1
   WHERE tenant_id = p_tenant AND id = p_run AND state = 'queued'
-  RETURNING intent_id, generation, event_seq INTO r;
+  RETURNING intent_id, generation, event_seq, parent_run_id INTO r;
   IF FOUND THEN
     UPDATE intents SET phase = 'running', updated_at = clock_timestamp()
     WHERE tenant_id = p_tenant AND id = r.intent_id AND generation = r.generation AND phase = 'pending';
     PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq, 'run.started',
-      jsonb_build_object('run_id', p_run, 'intent_id', r.intent_id, 'state', 'running'), NULL);
+      jsonb_build_object('run_id', p_run, 'intent_id', r.intent_id, 'state', 'running') || of_parent(r.parent_run_id),
+      NULL);
   END IF;
 END $$;
 
@@ -286,7 +295,7 @@ BEGIN
     RETURN;
   END IF;
   run_state := settle_run(p_run, closed, p_run.failed_steps + failed, seq);
-  needs_advance := false;
+  needs_advance := p_run.parent_run_id IS NOT NULL; -- whose step waits for this
 END $$;
 
 -- Nothing is open: the run ends, and with it the phase of its intent, if the intent still wants this generation.
@@ -302,10 +311,12 @@ BEGIN
                    jsonb_build_object('code', 'steps_failed', 'failed', p_failed) END)
   WHERE tenant_id = p_run.tenant_id AND id = p_run.id;
   PERFORM emit_event(p_run.tenant_id, 'runs/' || p_run.id, p_seq + 1, 'run.' || final,
-    jsonb_build_object('run_id', p_run.id, 'intent_id', p_run.intent_id, 'state', final), NULL);
+    jsonb_build_object('run_id', p_run.id, 'intent_id', p_run.intent_id, 'state', final)
+      || of_parent(p_run.parent_run_id), NULL);
   UPDATE intents SET phase = final, observed_generation = p_run.generation, updated_at = clock_timestamp(),
          version = version + 1
-  WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id AND generation = p_run.generation;
+  WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id AND generation = p_run.generation
+    AND p_run.parent_run_id IS NULL; -- a sub-workflow's end is not the intent's
   RETURN final;
 END $$;
 

@@ -49,9 +49,12 @@ BEGIN
   IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('pausing', 'paused') THEN
     RETURN CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
                 WHEN r.state IN ('queued', 'running') THEN 'ok' ELSE 'illegal' END;
+  ELSIF EXISTS (SELECT FROM runs p WHERE p.tenant_id = p_tenant AND p.id = r.parent_run_id
+                AND p.state IN ('pausing', 'paused')) THEN
+    RETURN 'parent_paused';
   END IF;
   UPDATE runs SET state = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END, version = version + 1,
-         event_seq = event_seq + 1
+         paused_by_parent = false, event_seq = event_seq + 1
   WHERE tenant_id = p_tenant AND id = p_run RETURNING * INTO r;
   PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq, 'run.resumed',
     jsonb_build_object('run_id', p_run, 'state', r.state), p_actor);
@@ -64,7 +67,7 @@ CREATE FUNCTION is_occupied(p_run runs) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
   PERFORM 1 FROM intents WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id FOR NO KEY UPDATE;
   RETURN EXISTS (SELECT 1 FROM runs o WHERE o.tenant_id = p_run.tenant_id AND o.intent_id = p_run.intent_id
-    AND o.id <> p_run.id AND o.state NOT IN ('succeeded', 'failed', 'cancelled', 'superseded'));
+    AND o.id <> p_run.id AND o.parent_run_id IS NULL AND o.state NOT IN ('succeeded', 'failed', 'cancelled', 'superseded'));
 END $$;
 
 -- The step with what depends on it: everything when p_all, else only what its failure has cancelled. Left out is what
@@ -135,6 +138,13 @@ BEGIN
   RETURN r;
 END $$;
 
+-- What failed or never ran.
+CREATE FUNCTION failed_keys(p_run runs) RETURNS text[] LANGUAGE sql STABLE AS $$
+  SELECT ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_run.tenant_id AND run_id = p_run.id
+    AND (state = 'failed' AND NOT continue_on_failure
+         OR state = 'cancelled' AND error ->> 'code' = 'upstream_failed'))
+$$;
+
 -- An operator's retry of a failed run. Without a step: what failed or never ran. Failures that were accepted
 -- (continue_on_failure) stay: their dependants have run. From a step (an item of a fan too): that step with all that
 -- depends on it, whatever became of them.
@@ -144,15 +154,13 @@ DECLARE r runs; s run_steps; keys text[];
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
-  IF r.id IS NULL OR r.version <> p_version OR r.state <> 'failed' THEN
+  IF r.id IS NULL OR r.version <> p_version OR r.state <> 'failed' OR r.parent_run_id IS NOT NULL THEN
     RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
-                             ELSE 'illegal' END, 0;
+                             WHEN r.state <> 'failed' THEN 'illegal' ELSE 'child' END, 0;
     RETURN;
   END IF;
   IF p_from IS NULL THEN
-    keys := ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run
-      AND (state = 'failed' AND NOT continue_on_failure
-           OR state = 'cancelled' AND error ->> 'code' = 'upstream_failed'));
+    keys := failed_keys(r);
   ELSE
     SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_from;
     IF s.key IS NULL OR s.item IS NOT NULL AND s.state = 'cancelled' THEN
@@ -193,8 +201,8 @@ BEGIN
                 WHEN r.version <> p_version THEN 'conflict' ELSE 'ok' END;
   ELSIF r.state = 'failed' AND s.state = 'failed' AND NOT s.continue_on_failure THEN
     keys := keys_from(r, s, false);
-    IF is_occupied(r) THEN
-      RETURN 'occupied';
+    IF r.parent_run_id IS NOT NULL OR is_occupied(r) THEN
+      RETURN CASE WHEN r.parent_run_id IS NULL THEN 'occupied' ELSE 'child' END;
     END IF;
     r := rearm(r, keys, p_key, p_actor);
   ELSIF r.state IN ('queued', 'running', 'pausing', 'paused')
@@ -230,6 +238,8 @@ BEGIN
   IF r.id IS NULL OR r.version <> p_version
      OR r.state NOT IN ('succeeded', 'failed', 'cancelled', 'superseded') THEN
     RETURN CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict' ELSE 'illegal' END;
+  ELSIF r.parent_run_id IS NOT NULL THEN
+    RETURN 'child';
   ELSIF is_occupied(r) THEN
     RETURN 'occupied';
   END IF;

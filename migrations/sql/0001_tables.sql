@@ -218,12 +218,25 @@ CREATE TABLE runs (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz,
   finished_at timestamptz,
+  -- A sub-workflow's run: whose step it is, in which of the step's rounds, how deep; null for the run of an intent.
+  parent_run_id uuid,
+  parent_step text,
+  parent_round integer,
+  depth smallint NOT NULL DEFAULT 0,
+  paused_by_parent boolean NOT NULL DEFAULT false,
+  spec jsonb, -- its own; null: that of the intent's generation
   FOREIGN KEY (tenant_id, intent_id, generation) REFERENCES intent_generations
 ) WITH (fillfactor = 60);
 CREATE INDEX runs_state ON runs (tenant_id, state, id);
 CREATE INDEX runs_type ON runs (tenant_id, type_name, id);
 CREATE INDEX runs_intent ON runs (tenant_id, intent_id, id);
+CREATE UNIQUE INDEX runs_child ON runs (tenant_id, parent_run_id, parent_step, parent_round)
+  WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_children ON runs (tenant_id, parent_run_id, id) WHERE parent_run_id IS NOT NULL;
+CREATE INDEX runs_children_open ON runs (tenant_id, parent_run_id) WHERE parent_run_id IS NOT NULL
+  AND state || '' NOT IN ('succeeded', 'failed', 'cancelled', 'superseded');
 ALTER TABLE runs ADD PRIMARY KEY (tenant_id, id);
+ALTER TABLE runs ADD FOREIGN KEY (tenant_id, parent_run_id) REFERENCES runs;
 
 CREATE TABLE run_steps (
   tenant_id uuid NOT NULL,
@@ -278,6 +291,8 @@ CREATE INDEX run_steps_placeless ON run_steps (tenant_id, run_id, base, item)
 CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state || '' = 'running';
 CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waiting' AND not_before IS NOT NULL;
+CREATE INDEX run_steps_calling ON run_steps (tenant_id, run_id, key)
+  WHERE operation = 'workflow' AND state || '' = 'waiting' AND NOT is_fan;
 -- What a canvas still carries, for the moment it breaks: an item of a wide fan must not search its whole run for it.
 CREATE INDEX run_steps_carried ON run_steps (tenant_id, run_id, carrier)
   WHERE state || '' = 'pending' AND sent_at IS NOT NULL;

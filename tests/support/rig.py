@@ -162,10 +162,15 @@ class Rig:
         return self.submit_definition({"name": name, "version": 1, "steps": list(steps)}, spec, actor=actor)
 
     def submit_definition(
-        self, document: Mapping[str, Any], spec: Any = None, *, actor: Actor | None = None
+        self,
+        document: Mapping[str, Any],
+        spec: Any = None,
+        *,
+        actor: Actor | None = None,
+        children: Sequence[Mapping[str, Any]] = (),
     ) -> UUID:
-        """Submit one intent of a workflow document; return its run."""
-        deps = self.deps(document)
+        """Submit one intent of a workflow document, whose steps may run `children`; return its run."""
+        deps = self.deps(document, *children)
         submission = Submission(type=document["name"], spec={} if spec is None else spec)
         outcome = submit_intents(deps, actor or self.actor, [submission])[0]
         if outcome.error is not None:
@@ -173,11 +178,11 @@ class Rig:
         assert outcome.run_id is not None
         return outcome.run_id
 
-    def deps(self, document: Mapping[str, Any]) -> SubmitDeps:
+    def deps(self, document: Mapping[str, Any], *children: Mapping[str, Any]) -> SubmitDeps:
         """Return the acceptance of intents with one more type, whose workflow is the document."""
-        definition = parse_definition(dict(document))
+        definition, *others = (parse_definition(dict(one)) for one in (document, *children))
         kind = IntentType(definition.name, 1, "job", "", {}, definition.name, definition.version)
-        catalogue = Catalogue((definition,), (kind,), {})
+        catalogue = Catalogue((definition, *others), (kind,), {})
         base = self.base
         return replace(base, types=TypeBook(catalogue, self.registry, base.engine.plans))
 

@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import psycopg2
 from psycopg2.extensions import connection as Session
 
-from app.db import hot, plans
+from app.db import hot, nesting, plans
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.domain.leases import Child, Lease, StepMessage
@@ -67,12 +67,13 @@ class Spine:
         waits: Mapping[str, Mapping[str, Any]] | None = None,
         outcomes: Mapping[str, Mapping[str, str]] | None = None,
         parallel: Mapping[str, int] | None = None,
+        calls: Mapping[str, str] | None = None,
         queue: str = "default",
         tenant: UUID | None = None,
     ) -> str:
         """Register a plan of steps with their needs; `lenient` ones continue on failure.
 
-        `parallel` gives fans their `max_parallel`, `waits` says what steps wait for, `outcomes` of each
+        `parallel` gives fans their `max_parallel`, `calls` names the plans that steps run, `waits` says what steps wait for, `outcomes` of each
         step which need has to end otherwise than well.
         """
         carriers, plan_hash, waits, outcomes = carriers or {}, uuid4().hex, waits or {}, outcomes or {}
@@ -87,7 +88,11 @@ class Spine:
                 if outcomes
                 else None,
                 "is_fan": base in fans,
-                "operation": "wait" if base in waits else "core.echo",
+                "operation": "wait"
+                if base in waits
+                else "workflow"
+                if base in (calls or {})
+                else "core.echo",
                 "queue": queue,
                 "soft_timeout": 300,
                 "definition": {
@@ -97,6 +102,7 @@ class Spine:
                     "foreach_refs": list(needs),
                     "foreach_uses_spec": True,
                     **({"max_parallel": (parallel or {})[base]} if base in (parallel or {}) else {}),
+                    **({"workflow": called((calls or {})[base])} if base in (calls or {}) else {}),
                     **({"wait": waits[base]} if base in waits else {}),
                     **({"needs_on": outcomes[base]} if base in outcomes else {}),
                 },
@@ -174,6 +180,16 @@ class Spine:
         with self.app.tenant(self.tenant) as connection:
             return hot.expand_step(connection, self.tenant, run, base, items)
 
+    def call_child(self, run: UUID, key: str, spec: Any = None, deepest: int = 5) -> nesting.Begun:
+        """Let a ready step become a run."""
+        with self.app.tenant(self.tenant) as connection:
+            return nesting.start_child(connection, self.tenant, run, key, spec or {}, deepest)
+
+    def tell(self, child: UUID, output: Any = None) -> nesting.Told:
+        """End the step that waits for this run."""
+        with self.app.tenant(self.tenant) as connection:
+            return nesting.end_child(connection, self.tenant, child, output, None)
+
     def step(self, run: UUID, key: str) -> dict[str, Any]:
         rows = self.admin.call(
             "SELECT to_jsonb(s) FROM run_steps s WHERE run_id = %s AND key = %s", (run, key)
@@ -209,6 +225,11 @@ class Spine:
             lambda: self.admin.call("SELECT cardinality(pg_blocking_pids(%s)) > 0", (race.pid,))[0][0],
             within=5,
         )
+
+
+def called(plan_hash: str) -> dict[str, Any]:
+    """What the definition of a step says of the workflow that it runs."""
+    return {"name": "child", "version": 1, "plan_hash": plan_hash}
 
 
 def ask(session: Session, statement: str, *values: Any) -> tuple[Any, ...]:

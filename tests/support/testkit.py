@@ -9,6 +9,7 @@ from collections import deque
 from itertools import repeat
 from typing import Any
 
+import app.services.advance as advance
 from app.domain.errors import OperationFailed
 from app.domain.modules import Module, OperationContext
 from tests.support.ledger import Ledger
@@ -86,6 +87,19 @@ def die(context: OperationContext) -> dict[str, Any]:
     """Kill the process that executes it, each time: a poison step."""
     _write(context, "begin")
     os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+@module.operation("die_when_settled", timeout_s=60)
+def die_when_settled(context: OperationContext) -> dict[str, Any]:
+    """Succeed, but kill the whole worker when its run has ended, before anybody is told."""
+    _write(context, "begin")
+    _write(context, "end")
+
+    def die(*_given: Any) -> None:
+        os.killpg(os.getpgid(0), signal.SIGKILL)
+
+    advance.tell_parent = die
     return {}
 
 

@@ -20,6 +20,13 @@ class WorkflowRefSchema(Schema):
     version = fields.Integer(required=True)
 
 
+class ParentSchema(Schema):
+    """The run that a run is a step of."""
+
+    run_id = fields.UUID(required=True)
+    step = fields.String(required=True)
+
+
 class RunSchema(Schema):
     """One execution of a plan."""
 
@@ -31,6 +38,13 @@ class RunSchema(Schema):
     workflow = fields.Nested(WorkflowRefSchema, required=True)
     priority = fields.Integer(required=True)
     round = fields.Integer(required=True)
+    parent = fields.Nested(
+        ParentSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "The step that this run is; null for the run of an intent"},
+    )
+    depth = fields.Integer(required=True, metadata={"description": "How many runs stand above it"})
     open_steps = fields.Integer(required=True)
     failed_steps = fields.Integer(required=True)
     error = JsonObject(required=True, allow_none=True)
@@ -54,6 +68,9 @@ class StepSchema(Schema):
     round = fields.Integer(required=True)
     kills = fields.Integer(required=True)
     needs = fields.List(fields.String(), required=True)
+    child_run_id = fields.UUID(
+        required=True, allow_none=True, metadata={"description": "The run that this step is, latest round"}
+    )
     continue_on_failure = fields.Boolean(required=True)
     not_before = fields.DateTime(required=True, allow_none=True)
     error = JsonObject(required=True, allow_none=True)
@@ -103,6 +120,16 @@ class GraphSchema(Schema):
 class RunDetailSchema(RunSchema):
     """A run with its graph and up to 1,000 steps; the others are read page by page."""
 
+    spec = JsonValue(
+        required=True,
+        allow_none=True,
+        metadata={"description": "A sub-workflow's own; null when the run follows its intent's"},
+    )
+    output = JsonValue(
+        required=True,
+        allow_none=True,
+        metadata={"description": "What the workflow's `output` gives once the run has succeeded"},
+    )
     steps = fields.List(fields.Nested(StepSchema), required=True)
     steps_total = fields.Integer(required=True)
     graph = fields.Nested(GraphSchema, required=True)
@@ -114,6 +141,7 @@ class RunArgs(PageArgs):
     state = fields.String(validate=validate.OneOf(RUN_STATES))
     type = text(DOTTED, 255)
     intent_id = fields.UUID()
+    parent = fields.UUID(metadata={"description": "Only the runs that are steps of this one"})
     label = text(
         r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320, metadata={"description": "`key` or `key=value`"}
     )

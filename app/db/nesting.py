@@ -1,0 +1,178 @@
+"""Sub-workflows: runs that are steps of other runs, begun, ended, brought in line with their parents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+from app.db.engine import Database
+from app.domain.documents import dump, printable
+from app.domain.leases import RunRef
+
+_START: Final = text(
+    "SELECT verdict, child, needs_advance"
+    " FROM start_child(:tenant, :run, :key, CAST(:spec AS jsonb), :deepest)"
+)
+_ENDED: Final = text(
+    "SELECT c.state, c.plan_hash FROM runs c"
+    " JOIN run_steps s ON s.tenant_id = c.tenant_id AND s.run_id = c.parent_run_id AND s.key = c.parent_step"
+    " WHERE c.tenant_id = :tenant AND c.id = :child AND s.state = 'waiting' AND s.round = c.parent_round"
+    " AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')"
+)
+_END: Final = text(
+    "SELECT parent, needs_advance"
+    " FROM end_child(:tenant, :child, CAST(:output AS jsonb), CAST(:error AS jsonb))"
+)
+_CONTEXT: Final = text(
+    "SELECT step_context(r, NULL, CAST(:refs AS jsonb), :uses_spec) FROM runs r"
+    " WHERE r.tenant_id = :tenant AND r.id = :run"
+)
+# The open children first, then those that have ended and whose step has not heard of it, or sends them on.
+_DUE: Final = """
+  SELECT tenant_id, id, what FROM (
+    SELECT c.tenant_id, c.id, CASE
+        WHEN s.state <> 'waiting' OR s.round <> c.parent_round OR p.state = 'cancelling'
+          THEN CASE WHEN c.state IN ('queued', 'running', 'pausing', 'paused') THEN 'cancel' END
+        WHEN p.state IN ('pausing', 'paused') AND c.state IN ('queued', 'running') THEN 'pause'
+        WHEN p.state IN ('queued', 'running') AND c.state IN ('pausing', 'paused') AND c.paused_by_parent
+          THEN 'resume' END AS what
+    FROM runs c
+    JOIN runs p ON p.tenant_id = c.tenant_id AND p.id = c.parent_run_id
+    JOIN run_steps s ON s.tenant_id = c.tenant_id AND s.run_id = c.parent_run_id AND s.key = c.parent_step
+    WHERE c.parent_run_id IS NOT NULL {of_parent}
+      AND c.state || '' NOT IN ('succeeded', 'failed', 'cancelled', 'superseded')
+    UNION ALL
+    SELECT c.tenant_id, c.id, CASE WHEN s.round = c.parent_round THEN 'tell'
+                                   WHEN c.state = 'failed' THEN 'retry' END
+    FROM run_steps s
+    CROSS JOIN LATERAL (
+      SELECT * FROM runs l
+      WHERE l.tenant_id = s.tenant_id AND l.parent_run_id = s.run_id AND l.parent_step = s.key
+      ORDER BY l.parent_round DESC LIMIT 1
+    ) c
+    WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan {of_run}
+      AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')
+  ) due WHERE what IS NOT NULL LIMIT {limit}
+"""
+ALL_OF_ONE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """What became of a step that is to be a run: verdicts begun, again, skipped, too_deep, lost."""
+
+    verdict: str
+    child: UUID | None
+    needs_advance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndedChild:
+    """A run that has ended, whose parent's step waits for it."""
+
+    state: str
+    plan_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The run that went on because a child of it ended; None when nothing waited for the child."""
+
+    parent: UUID | None
+    needs_advance: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A child that is not as its parent is; `what` to do: cancel, pause, resume, retry, tell the parent."""
+
+    run: RunRef
+    what: str
+
+
+def start_child(
+    connection: Connection,
+    tenant_id: UUID,
+    run_id: UUID,
+    key: str,
+    spec: Mapping[str, Any] | None,
+    deepest: int,
+) -> Begun:
+    """Let a ready step become a run with this spec, or skip it when `spec` is None."""
+    values = {
+        "tenant": tenant_id,
+        "run": run_id,
+        "key": key,
+        "spec": None if spec is None else dump(printable(dict(spec))),
+        "deepest": deepest,
+    }
+    return Begun(*connection.execute(_START, values).one())
+
+
+def retry_child(connection: Connection, tenant_id: UUID, child_id: UUID) -> bool:
+    """Send the failed child of a step that waits again into its next round; tell whether that was due."""
+    query = text("SELECT retry_child(:tenant, :child)")
+    return bool(connection.execute(query, {"tenant": tenant_id, "child": child_id}).scalar())
+
+
+def find_ended(connection: Connection, tenant_id: UUID, child_id: UUID) -> EndedChild | None:
+    """Return the run if it has ended and its parent's step waits for that."""
+    row = connection.execute(_ENDED, {"tenant": tenant_id, "child": child_id}).first()
+    return EndedChild(*row) if row is not None else None
+
+
+def end_child(
+    connection: Connection,
+    tenant_id: UUID,
+    child_id: UUID,
+    output: Mapping[str, Any] | None,
+    error: Mapping[str, Any] | None,
+) -> Told:
+    """End the step of a run that has ended, once; `error` tells why its output could not be told."""
+    values = {
+        "tenant": tenant_id,
+        "child": child_id,
+        "output": None if output is None else dump(printable(dict(output))),
+        "error": None if error is None else dump(printable(dict(error))),
+    }
+    return Told(*connection.execute(_END, values).one())
+
+
+def output_context(
+    connection: Connection, tenant_id: UUID, run_id: UUID, refs: list[str], uses_spec: bool
+) -> Any:
+    """Return the facts that a run's `output` looks at."""
+    values = {"tenant": tenant_id, "run": run_id, "refs": dump(refs), "uses_spec": uses_spec}
+    return connection.execute(_CONTEXT, values).scalar_one()
+
+
+def note_paused_by_parent(connection: Connection, tenant_id: UUID, child_id: UUID) -> None:
+    """Note that the run was paused because its parent was: the parent's resume sends it on."""
+    connection.execute(
+        text(
+            "UPDATE runs SET paused_by_parent = true"
+            " WHERE tenant_id = :tenant AND id = :child AND state IN ('pausing', 'paused')"
+        ),
+        {"tenant": tenant_id, "child": child_id},
+    )
+
+
+def due_of(connection: Connection, tenant_id: UUID, run_id: UUID) -> list[Due]:
+    """Return the children of a run that are not as it is."""
+    query = _DUE.format(
+        of_parent="AND c.tenant_id = :tenant AND c.parent_run_id = :run",
+        of_run="AND s.tenant_id = :tenant AND s.run_id = :run",
+        limit=":limit",
+    )
+    rows = connection.execute(text(query), {"tenant": tenant_id, "run": run_id, "limit": ALL_OF_ONE})
+    return [Due(RunRef(row[0], row[1]), row[2]) for row in rows]
+
+
+def children_due(system: Database, limit: int) -> list[Due]:
+    """Return up to `limit` children of all tenants that are not as their parents are."""
+    rows = system.call(_DUE.format(of_parent="", of_run="", limit="%s"), (limit,))
+    return [Due(RunRef(row[0], row[1]), row[2]) for row in rows]

@@ -1,0 +1,59 @@
+"""A step that becomes a run, a run that ends as a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+from app.db import nesting
+from app.db.engine import Connection
+from app.services.plans import PlanCache
+from app.services.ports import Engine
+from workflows.decisions import DecisionFailed
+from workflows.nesting import MAX_NESTING, evaluate_child, evaluate_output
+
+
+def begin_child(
+    connection: Connection, tenant_id: UUID, run_id: UUID, key: str, definition: Any, context: Any
+) -> nesting.Begun:
+    """Let a ready step become a run in the caller's transaction; raises DecisionFailed."""
+    spec = evaluate_child(definition, context)
+    begun = nesting.start_child(connection, tenant_id, run_id, key, spec, MAX_NESTING)
+    if begun.verdict == "too_deep":
+        raise DecisionFailed("too_deep", f"more than {MAX_NESTING} runs below each other")
+    return begun
+
+
+def send_again(engine: Engine, tenant_id: UUID, child_id: UUID) -> None:
+    """Send a failed child into its next round in a commit of its own: two runs are never locked at once."""
+    with engine.database.tenant(tenant_id) as connection:
+        nesting.retry_child(connection, tenant_id, child_id)
+
+
+def tell_parent(engine: Engine, tenant_id: UUID, run_id: UUID) -> UUID | None:
+    """End the step that waits for this run, if the run has ended; return the parent if it can go on."""
+    with engine.database.tenant(tenant_id) as connection:
+        ended = nesting.find_ended(connection, tenant_id, run_id)
+        if ended is None:
+            return None
+        output: Mapping[str, Any] | None = None
+        error: Mapping[str, Any] | None = None
+        if ended.state == "succeeded":
+            try:
+                output = output_of(connection, engine.plans, tenant_id, run_id, ended.plan_hash)
+            except DecisionFailed as fault:
+                error = fault.as_error()
+        told = nesting.end_child(connection, tenant_id, run_id, output, error)
+    return told.parent if told.needs_advance else None
+
+
+def output_of(
+    connection: Connection, plans: PlanCache, tenant_id: UUID, run_id: UUID, plan_hash: str
+) -> dict[str, Any]:
+    """Return what a run that ended well gives back, from its rows, which are final; raises DecisionFailed."""
+    output = plans.get(connection, tenant_id, plan_hash).output
+    if not output:
+        return {}
+    context = nesting.output_context(connection, tenant_id, run_id, output["refs"], output["uses_spec"])
+    return evaluate_output(output["value"], context)

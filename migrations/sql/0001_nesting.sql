@@ -1,0 +1,103 @@
+-- Sub-workflows: a step whose work is a run of its own. While the child is under way the step waits: no worker slot, no
+-- message. Nobody ever holds the locks of two runs: the child's end is committed first, then the step is ended under
+-- its parent's lock. What a crash leaves between the two is listed by `children_due` (app/db/nesting.py).
+
+-- A ready step becomes a run, once: compare-and-set on its state, unique on (parent, step, round). Without p_spec its
+-- `when` was false: it is skipped. After an operator's retry the child that failed with the same spec goes on instead
+-- of a new one. verdicts: begun, again (the child has to be retried), skipped, too_deep, lost.
+CREATE FUNCTION start_child(p_tenant uuid, p_run uuid, p_key text, p_spec jsonb, p_deepest integer, OUT verdict text,
+                            OUT child uuid, OUT needs_advance boolean) LANGUAGE plpgsql AS $$
+DECLARE r runs; s run_steps; last runs; called jsonb; news record;
+BEGIN
+  verdict := 'lost';
+  needs_advance := false;
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
+    FOR NO KEY UPDATE;
+  IF NOT FOUND THEN
+    RETURN;
+  ELSIF r.depth >= p_deepest AND p_spec IS NOT NULL THEN
+    verdict := 'too_deep';
+    RETURN;
+  END IF;
+  UPDATE run_steps SET state = CASE WHEN p_spec IS NULL THEN 'skipped' ELSE 'waiting' END, input = p_spec,
+         started_at = clock_timestamp(), finished_at = CASE WHEN p_spec IS NULL THEN clock_timestamp() END
+  WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND operation = 'workflow' AND NOT is_fan
+    AND state = 'ready' RETURNING * INTO s;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  r := begun(r);
+  IF p_spec IS NULL THEN
+    SELECT * INTO news FROM conclude(r, s);
+    verdict := 'skipped';
+    needs_advance := news.needs_advance;
+    RETURN;
+  END IF;
+  SELECT * INTO last FROM runs WHERE tenant_id = p_tenant AND parent_run_id = p_run AND parent_step = p_key
+  ORDER BY parent_round DESC LIMIT 1;
+  IF last.state = 'failed' AND last.spec = p_spec THEN
+    verdict := 'again';
+    child := last.id;
+    RETURN;
+  END IF;
+  verdict := 'begun';
+  child := uuid_v7();
+  SELECT definition -> 'workflow' INTO called FROM plan_steps
+  WHERE tenant_id = p_tenant AND plan_hash = r.plan_hash AND base = s.base;
+  PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', child, 'intent_id', r.intent_id,
+    'generation', r.generation, 'type', r.type_name, 'plan_hash', called -> 'plan_hash', 'workflow', called -> 'name',
+    'workflow_version', called -> 'version', 'priority', r.priority, 'parent_run_id', r.id)));
+  UPDATE runs SET parent_run_id = r.id, parent_step = s.key, parent_round = s.round, depth = r.depth + 1, spec = p_spec
+  WHERE tenant_id = p_tenant AND id = child;
+END $$;
+
+-- The failed child of a step that an operator's retry lets wait again: what failed in it runs again. The step's row
+-- is read without its run's lock; if the step stops waiting meanwhile, the child is due to be cancelled.
+CREATE FUNCTION retry_child(p_tenant uuid, p_child uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE c runs; wanted integer;
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO c FROM runs WHERE tenant_id = p_tenant AND id = p_child AND state = 'failed' FOR NO KEY UPDATE;
+  SELECT round INTO wanted FROM run_steps WHERE tenant_id = p_tenant AND run_id = c.parent_run_id
+    AND key = c.parent_step AND state = 'waiting' AND round > c.parent_round;
+  IF wanted IS NULL THEN
+    RETURN false;
+  END IF;
+  UPDATE runs SET parent_round = wanted WHERE tenant_id = p_tenant AND id = p_child;
+  PERFORM rearm(c, failed_keys(c), NULL, NULL);
+  RETURN true;
+END $$;
+
+-- A child has ended: its step ends, under the parent's lock only, once: compare-and-set on (state, round). The child is
+-- read after that lock is there, since a retry of the parent may have sent it on meanwhile. p_output is what it gives
+-- back, p_error why that could not be told. No parent: nothing waits for this run.
+CREATE FUNCTION end_child(p_tenant uuid, p_child uuid, p_output jsonb, p_error jsonb, OUT parent uuid,
+                          OUT needs_advance boolean) LANGUAGE plpgsql AS $$
+DECLARE c runs; r runs; s run_steps; news record; final text;
+BEGIN
+  needs_advance := false;
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant
+    AND id = (SELECT parent_run_id FROM runs WHERE tenant_id = p_tenant AND id = p_child) FOR NO KEY UPDATE;
+  SELECT * INTO c FROM runs WHERE tenant_id = p_tenant AND id = p_child
+    AND state IN ('succeeded', 'failed', 'cancelled', 'superseded');
+  IF r.id IS NULL OR c.id IS NULL THEN
+    RETURN;
+  END IF;
+  final := CASE WHEN c.state = 'cancelled' AND r.state = 'cancelling' THEN 'cancelled'
+                WHEN c.state = 'succeeded' AND p_error IS NULL THEN 'succeeded' ELSE 'failed' END;
+  UPDATE run_steps SET state = final, finished_at = clock_timestamp(),
+         output = CASE WHEN final = 'succeeded' THEN coalesce(p_output, '{}') END,
+         error = CASE WHEN final <> 'succeeded' THEN coalesce(p_error, jsonb_build_object('code', 'child_failed',
+           'message', format('its run ended %s', c.state), 'state', c.state))
+           || jsonb_build_object('child_run_id', c.id) END
+  WHERE tenant_id = p_tenant AND run_id = r.id AND key = c.parent_step AND operation = 'workflow'
+    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;
+  IF NOT FOUND THEN
+    RETURN;
+  END IF;
+  SELECT * INTO news FROM conclude(r, s);
+  parent := r.id;
+  needs_advance := news.needs_advance;
+END $$;

@@ -1,0 +1,265 @@
+"""Sub-workflows in the rows: one child a round, told once, in line with its parent, never two runs locked."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from app.db import nesting, runs
+from app.services.family import RECOVERY
+from tests.support.spine import ACTOR, Race, Spine, ask
+
+
+def family(spine: Spine, **options: Any) -> tuple[UUID, UUID]:
+    """A run whose step `call`, between a and z, is a run of two steps x, y; both of them under way."""
+    child = spine.plan({"x": [], "y": ["x"]})
+    run = spine.declare(spine.plan({"call": [], "z": ["call"]}, calls={"call": child}, **options))
+    begun = spine.call_child(run, "call", {"n": 1})
+    assert begun.verdict == "begun" and begun.child is not None
+    return run, begun.child
+
+
+def end(spine: Spine, run: UUID, outcome: str = "succeeded") -> None:
+    """Perform the steps x, y of a child; with `failed` x fails."""
+    for key in ("x", "y") if outcome == "succeeded" else ("x",):
+        spine.send(run)
+        spine.perform(run, key, outcome, error={"code": "broken"} if outcome == "failed" else None)
+
+
+def due(spine: Spine, run: UUID) -> list[str]:
+    with spine.app.tenant(spine.tenant) as connection:
+        return [one.what for one in nesting.due_of(connection, spine.tenant, run)]
+
+
+def steer(spine: Spine, run: UUID, what: str, *more: Any) -> str:
+    with spine.app.tenant(spine.tenant) as connection:
+        return str(getattr(runs, f"{what}_run")(connection, spine.tenant, run, ACTOR, None, *more)[0])
+
+
+def send_again(spine: Spine, child: UUID) -> bool:
+    with spine.app.tenant(spine.tenant) as connection:
+        return nesting.retry_child(connection, spine.tenant, child)
+
+
+def test_the_child_is_a_run_of_its_own_with_its_own_spec(spine: Spine) -> None:
+    run, child = family(spine)
+    parent, row = spine.run(run), spine.run(child)
+    assert (parent["state"], spine.step(run, "call")["state"]) == ("running", "waiting")
+    same = ("tenant_id", "intent_id", "generation", "type_name", "priority")
+    assert [row[name] for name in same] == [parent[name] for name in same]
+    assert (row["parent_run_id"], row["parent_step"], row["depth"]) == (str(run), "call", 1)
+    spine.send(child)
+    assert spine.claim(child, "x").context["spec"] == {"n": 1}
+    assert spine.send(run) == {}, "nothing of the parent is sent while it waits"
+
+
+def test_a_step_becomes_one_run_only(spine: Spine) -> None:
+    run, child = family(spine)
+    assert spine.call_child(run, "call", {"n": 1}).verdict == "lost"
+    with pytest.raises(Exception, match="runs_child"), spine.app.tenant(spine.tenant) as connection:
+        connection.exec_driver_sql(
+            "INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name,"
+            " workflow_version, open_steps, parent_run_id, parent_step, parent_round)"
+            " SELECT tenant_id, gen_random_uuid(), intent_id, generation, type_name, plan_hash, workflow_name,"
+            " workflow_version, 1, parent_run_id, parent_step, parent_round FROM runs WHERE id = %s",
+            (child,),
+        )
+
+
+def test_two_that_call_at_once_begin_one_child(spine: Spine) -> None:
+    child = spine.plan({"x": []})
+    run = spine.declare(spine.plan({"call": []}, calls={"call": child}))
+    call = "SELECT verdict FROM start_child(%s, %s, 'call', '{}', 5)"
+    with spine.session() as first, spine.session() as second:
+        assert ask(first, call, str(spine.tenant), str(run)) == ("begun",)
+        race = Race(second, lambda: ask(second, call, str(spine.tenant), str(run)))
+        spine.wait_blocked(race)
+        first.commit()
+        assert race.result() == ("lost",)
+        second.commit()
+    assert spine.admin.call("SELECT count(*) FROM runs WHERE parent_run_id = %s", (run,)) == [(1,)]
+
+
+def test_the_childs_end_ends_the_step_once(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child)
+    assert spine.run(child)["state"] == "succeeded"
+    assert spine.step(run, "call")["state"] == "waiting", "the child's end is committed first"
+    assert due(spine, run) == ["tell"]
+    assert spine.tell(child, {"sum": 3}) == nesting.Told(run, True)
+    assert spine.step(run, "call")["output"] == {"sum": 3}
+    assert spine.tell(child, {"sum": 4}) == nesting.Told(None, False), "whoever comes second changes nothing"
+    assert (spine.step(run, "call")["output"], spine.run(run)["open_steps"]) == ({"sum": 3}, 1)
+    assert due(spine, run) == []
+    phase = "SELECT phase FROM intents WHERE id = %s"
+    assert spine.admin.call(phase, (spine.run(run)["intent_id"],)) == [("running",)]
+    spine.send(run)
+    assert spine.perform(run, "z").run_state == "succeeded"
+    assert spine.admin.call(phase, (spine.run(run)["intent_id"],)) == [("succeeded",)]
+    data = "SELECT type, data ->> 'parent_run_id' FROM events WHERE subject = %s ORDER BY seq"
+    told = dict(spine.admin.call(data, (f"runs/{child}",)))
+    assert told == {"io.quantum.run.started": str(run), "io.quantum.run.succeeded": str(run)}
+
+
+def test_the_end_of_a_child_waits_for_its_parents_lock_and_reads_the_child_after_it(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child, "failed")
+    with spine.session() as other, spine.session() as teller:
+        ask(other, "SELECT 1 FROM runs WHERE id = %s FOR NO KEY UPDATE", str(run))
+        tell = "SELECT parent FROM end_child(%s, %s, NULL, NULL)"
+        race = Race(teller, lambda: ask(teller, tell, str(spine.tenant), str(child)))
+        spine.wait_blocked(race)
+        # The child itself is not locked meanwhile: no two locks are ever held.
+        assert ask(other, "SELECT 1 FROM runs WHERE id = %s FOR UPDATE NOWAIT", str(child)) == (1,)
+        other.rollback()
+        assert race.result() == (run,) or race.result() == (str(run),)
+        teller.commit()
+    assert spine.step(run, "call")["error"]["code"] == "child_failed"
+
+
+def test_a_failed_child_goes_on_when_its_parent_is_retried(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child, "failed")
+    assert spine.tell(child) == nesting.Told(run, False)
+    assert spine.step(run, "call")["error"] == {
+        "code": "child_failed",
+        "message": "its run ended failed",
+        "state": "failed",
+        "child_run_id": str(child),
+    }
+    assert spine.run(run)["state"] == "failed"
+    assert [steer(spine, child, what) for what in ("retry",)] == ["child"], "the parent is what is retried"
+    assert steer(spine, run, "retry") == "ok"
+    again = spine.call_child(run, "call", {"n": 1})
+    assert (again.verdict, again.child) == ("again", child)
+    assert due(spine, run) == ["retry"], "what a crash leaves undone"
+    assert send_again(spine, child) is True
+    assert send_again(spine, child) is False, "once"
+    assert (spine.run(child)["state"], spine.step(child, "x")["round"]) == ("running", 1)
+    end(spine, child)
+    assert spine.tell(child).parent == run
+    spine.send(run)
+    assert spine.perform(run, "z").run_state == "succeeded"
+
+
+def test_another_spec_makes_another_child(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child, "failed")
+    spine.tell(child)
+    steer(spine, run, "retry")
+    again = spine.call_child(run, "call", {"n": 2})
+    assert again.verdict == "begun" and again.child != child
+    assert due(spine, run) == []
+    rounds = "SELECT parent_round, spec FROM runs WHERE parent_run_id = %s ORDER BY 1"
+    assert spine.admin.call(rounds, (run,)) == [(0, {"n": 1}), (1, {"n": 2})]
+
+
+def test_a_late_word_of_an_earlier_round_changes_nothing(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child, "failed")
+    spine.tell(child)
+    steer(spine, run, "retry")
+    spine.call_child(run, "call", {"n": 2})
+    assert spine.tell(child) == nesting.Told(None, False)
+    assert spine.step(run, "call")["state"] == "waiting"
+
+
+def test_a_cancelled_parent_waits_for_its_children(spine: Spine) -> None:
+    run, child = family(spine)
+    spine.send(child)
+    tries = spine.claim(child, "x").tries
+    assert steer(spine, run, "cancel", "enough") == "ok"
+    assert spine.run(run)["state"] == "cancelling"
+    assert due(spine, run) == ["cancel"]
+    assert steer(spine, child, "cancel", "enough") == "ok"
+    assert due(spine, run) == [], "cancelling already"
+    spine.finish(child, "x", tries, "cancelled", error={"code": "cancelled"})
+    assert spine.tell(child).parent == run
+    assert (spine.run(run)["state"], spine.step(run, "call")["state"]) == ("cancelled", "cancelled")
+
+
+def test_a_skipped_step_leaves_a_child_that_is_due_to_be_cancelled(spine: Spine) -> None:
+    run, child = family(spine)
+    with spine.app.tenant(spine.tenant) as connection:
+        assert runs.skip_step(connection, spine.tenant, run, "call", ACTOR, None, "not needed")[0] == "ok"
+    assert due(spine, run) == ["cancel"]
+    spine.send(run)
+    assert spine.perform(run, "z").run_state == "succeeded"
+    assert steer(spine, child, "cancel", None) == "ok"
+    assert spine.tell(child) == nesting.Told(None, False)
+    assert spine.run(run)["state"] == "succeeded"
+    intent = spine.admin.call("SELECT phase FROM intents WHERE id = %s", (spine.run(run)["intent_id"],))
+    assert intent == [("succeeded",)]
+
+
+def test_a_child_rests_and_goes_on_with_its_parent(spine: Spine) -> None:
+    run, child = family(spine)
+    steer(spine, run, "pause", None)
+    assert (spine.run(run)["state"], due(spine, run)) == ("paused", ["pause"])
+    with spine.app.tenant(spine.tenant) as connection:
+        runs.pause_run(connection, spine.tenant, child, RECOVERY, None, None)
+        nesting.note_paused_by_parent(connection, spine.tenant, child)
+    assert due(spine, run) == []
+    assert steer(spine, child, "resume") == "parent_paused"
+    assert steer(spine, run, "resume") == "ok"
+    assert due(spine, run) == ["resume"]
+    assert steer(spine, child, "resume") == "ok"
+    assert steer(spine, child, "pause", "by hand") == "ok"
+    assert due(spine, run) == [], "who was paused by hand stays paused"
+
+
+def test_a_child_that_ends_while_its_parent_is_paused_is_heard(spine: Spine) -> None:
+    run, child = family(spine)
+    spine.send(child)
+    steer(spine, run, "pause", None)
+    for key in ("x", "y"):
+        spine.perform(child, key)
+        spine.send(child)
+    told = spine.tell(child)
+    assert (told.parent, told.needs_advance) == (run, False)
+    assert (spine.run(run)["state"], spine.step(run, "z")["state"]) == ("paused", "ready")
+
+
+def test_the_depth_is_bounded(spine: Spine) -> None:
+    run, child = family(spine)
+    plan = spine.admin.call("SELECT plan_hash FROM runs WHERE id = %s", (run,))[0][0]
+    spine.admin.call("UPDATE runs SET plan_hash = %s WHERE id = %s", (plan, child))
+    assert spine.call_child(run, "z", deepest=0).verdict == "too_deep"
+
+
+def test_items_are_children_within_their_places(spine: Spine) -> None:
+    child = spine.plan({"x": [], "y": ["x"]})
+    plan = spine.plan({"f": [], "z": ["f"]}, fans=["f"], calls={"f": child}, parallel={"f": 2})
+    run = spine.declare(plan)
+    spine.expand(run, "f", [1, 2, 3])
+    first, second = (spine.call_child(run, f"f.{n}").child for n in (0, 1))
+    assert spine.call_child(run, "f.2").verdict == "lost", "it has no place"
+    assert first is not None and second is not None
+    end(spine, second)
+    assert spine.tell(second, {"n": 2}) == nesting.Told(run, True)
+    third = spine.call_child(run, "f.2").child
+    assert third is not None
+    end(spine, first, "failed")
+    spine.tell(first)
+    end(spine, third)
+    spine.tell(third, {"n": 3})
+    assert (spine.run(run)["state"], spine.step(run, "f")["error"]["code"]) == ("failed", "items_failed")
+    steer(spine, run, "retry")
+    assert spine.call_child(run, "f.0").verdict == "again"
+    send_again(spine, first)
+    end(spine, first)
+    assert spine.tell(first, {"n": 1}).needs_advance is True
+    spine.send(run)
+    assert spine.claim(run, "z").context["steps"]["f"]["output"] == [{"n": 1}, {"n": 2}, {"n": 3}]
+
+
+def test_recovery_lists_what_is_due_across_tenants(spine: Spine) -> None:
+    run, child = family(spine)
+    end(spine, child)
+    found = {one.run.run_id: one.what for one in nesting.children_due(spine.system, 1000)}
+    assert found[child] == "tell"
+    spine.tell(child)
+    assert child not in {one.run.run_id for one in nesting.children_due(spine.system, 1000)}
+    assert spine.run(run)["state"] == "running"
