@@ -25,27 +25,41 @@ _ERROR_WIDTH = 160
 
 
 def run_tree(sight: Sight) -> RenderableType:
-    """The tree: a line per step of the definition, indented by what it needs, under it its error."""
+    """The tree: a line per step of the definition, indented by what it needs, under it its error.
+
+    A run that is a step stands below that step, drawn the same way.
+    """
+    tree = Tree(_title(sight))
+    _grow(tree, sight)
+    ended, total = totals(step_lines(sight.steps))
+    bar = Table.grid(padding=(0, 1))
+    bar.add_row(ProgressBar(total=max(total, 1), completed=ended, width=_BAR_WIDTH), f"{ended}/{total} steps")
+    return Group(tree, bar)
+
+
+def _title(sight: Sight) -> Text:
     run = sight.run
     workflow = run.get("workflow") or {}
-    title = Text.assemble(
+    return Text.assemble(
         (f"run {run['id']} ", "bold"),
         f"{workflow.get('name')} {workflow.get('version')}: ",
         _state(run["state"]),
     )
-    tree = Tree(title)
+
+
+def _grow(tree: Tree, sight: Sight) -> None:
     branches = [tree]
-    lines = step_lines(sight.steps)
-    for depth, line in layers(lines):
+    bases = {step["key"]: step["base"] for step in sight.steps}
+    for depth, line in layers(step_lines(sight.steps)):
         parent = branches[min(depth, len(branches) - 1)]
-        branches[depth + 1 :] = [parent.add(_label(line))]
+        branch = parent.add(_label(line))
+        for key, child in sight.children.items():
+            if bases[key] == line.base:
+                _grow(branch.add(Text.assemble(f"{key}: ", _title(child))), child)
+        branches[depth + 1 :] = [branch]
     for step in sight.steps:
         if step["state"] == "failed" and step.get("error"):
             tree.add(Text(f"{step['key']}: {_reason(step['error'])}"[:_ERROR_WIDTH], style="red"))
-    ended, total = totals(lines)
-    bar = Table.grid(padding=(0, 1))
-    bar.add_row(ProgressBar(total=max(total, 1), completed=ended, width=_BAR_WIDTH), f"{ended}/{total} steps")
-    return Group(tree, bar)
 
 
 def _label(line: StepLine) -> Text:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from app.client.http import ApiClient
@@ -13,14 +13,16 @@ from app.client.progress import ENDED_RUN
 FIRST_POLL_S = 0.1
 SLOWEST_POLL_S = 1.0
 _INLINE_STEPS = 1000
+_CHILDREN = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """One look at a run: its document and all its step documents."""
+    """One look at a run: its document, all its step documents, the runs that steps of it are, by step key."""
 
     run: dict[str, Any]
     steps: tuple[dict[str, Any], ...]
+    children: Mapping[str, Sight] = field(default_factory=dict)
 
     @property
     def ended(self) -> bool:
@@ -29,12 +31,16 @@ class Sight:
 
 
 def look(client: ApiClient, run_id: str) -> Sight:
-    """Read a run with every step, paging when it has more than the run document carries."""
+    """Read a run with every step, paging when it has more than the run document carries.
+
+    Of the runs that its steps are the first 20 are read too, with theirs.
+    """
     run = client.get(f"/runs/{run_id}")
     steps = tuple(run.get("steps") or ())
     if len(steps) >= _INLINE_STEPS:
         steps = tuple(client.items(f"/runs/{run_id}/steps"))
-    return Sight(run, steps)
+    called = [step for step in steps if step.get("child_run_id")][:_CHILDREN]
+    return Sight(run, steps, {step["key"]: look(client, step["child_run_id"]) for step in called})
 
 
 def watch(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Iterator[Sight]:

@@ -27,12 +27,13 @@ for command in (signal, approve, reject):
 @runs.command("list")
 @click.option("--state", help="Only runs in this state, e.g. failed.")
 @click.option("--type", "type_name", help="Only runs of this intent type.")
+@click.option("--parent", help="Only the runs that are steps of this run.")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @tenant_command
-def list_runs(shell: Shell, state: str | None, type_name: str | None, limit: int) -> None:
-    """The newest runs first."""
-    found = list(shell.client.items("/runs", limit=limit, state=state, type=type_name))
-    columns = ("id", "state", "workflow", "created_at", "finished_at")
+def list_runs(shell: Shell, state: str | None, type_name: str | None, parent: str | None, limit: int) -> None:
+    """The newest runs first, those that are steps of others with their parent."""
+    found = list(shell.client.items("/runs", limit=limit, state=state, type=type_name, parent=parent))
+    columns = ("id", "state", "workflow", "created_at", "finished_at", "parent")
     shell.show(found, lambda: table(columns, (_row(run) for run in found)))
 
 
@@ -40,7 +41,7 @@ def list_runs(shell: Shell, state: str | None, type_name: str | None, limit: int
 @click.argument("run_id")
 @tenant_command
 def show_run(shell: Shell, run_id: str) -> None:
-    """One run with its steps."""
+    """One run with its steps, below them the runs that steps are."""
     sight = look(shell.client, run_id)
     shell.show({**sight.run, "steps": list(sight.steps)}, lambda: run_tree(sight))
 
@@ -140,4 +141,6 @@ def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:
 def _row(run: dict[str, Any]) -> tuple[Any, ...]:
     workflow = run.get("workflow") or {}
     name = f"{workflow.get('name')} {workflow.get('version')}"
-    return (*picked(run, "id", "state"), name, *picked(run, "created_at", "finished_at"))
+    parent = run.get("parent") or {}
+    step = f"{parent['run_id']} {parent['step']}" if parent else ""
+    return (*picked(run, "id", "state"), name, *picked(run, "created_at", "finished_at"), step)

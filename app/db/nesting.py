@@ -58,6 +58,7 @@ _DUE: Final = """
       AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')
   ) due WHERE what IS NOT NULL LIMIT {limit}
 """
+ALL_DUE: Final = _DUE.format(of_parent="", of_run="", limit="%s")
 ALL_OF_ONE: Final = 10_000
 
 
@@ -174,5 +175,5 @@ def due_of(connection: Connection, tenant_id: UUID, run_id: UUID) -> list[Due]:
 
 def children_due(system: Database, limit: int) -> list[Due]:
     """Return up to `limit` children of all tenants that are not as their parents are."""
-    rows = system.call(_DUE.format(of_parent="", of_run="", limit="%s"), (limit,))
+    rows = system.call(ALL_DUE, (limit,))
     return [Due(RunRef(row[0], row[1]), row[2]) for row in rows]

@@ -51,8 +51,8 @@ def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
     """Expand what fans out, let wait what waits, send what is ready, until nothing is left to do.
 
     A step that is a sub-workflow becomes a run, which is brought forward in turn; the end of such a run
-    brings its parent forward. Harmless to call at any time, by many at once: the run's row lock serialises the
-    marking. When the broker is away the steps stay unsent. Raises Unavailable when the database is away.
+    brings its parent forward. Harmless to call at any time, by many at once: the run's row lock serialises
+    the marking. When the broker is away the steps stay unsent. Raises Unavailable when the database is away.
     """
     due = deque([run_id])
     for _ in range(RUNS_AT_ONCE):

@@ -36,10 +36,15 @@ def register_module(
     with database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
         store.add_module(connection, actor.tenant_id, name, version, manifest, actor.user_id)
+        types = {f"/intent_types/{index}": kind for index, kind in enumerate(manifest["intent_types"])}
         for index, document in enumerate(manifest["workflows"]):
             _add_workflow(installed, connection, actor, document, f"/workflows/{index}")
-        for index, kind in enumerate(manifest["intent_types"]):
-            _add_type(installed, connection, actor, name, kind, f"/intent_types/{index}")
+            # Its types now: they judge what a later workflow of the manifest gives to this one.
+            target = document["name"], document["version"]
+            for at in [at for at, kind in types.items() if _target(kind) == target]:
+                _add_type(installed, connection, actor, name, types.pop(at), at)
+        for at, kind in types.items():
+            _add_type(installed, connection, actor, name, kind, at)
         detail = {"name": name, "version": version}
         mark = Mark("module.register", f"modules/{name}", "module.registered", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
@@ -110,6 +115,10 @@ def _add_workflow(installed: Installed, connection: Connection, actor: Actor, do
         ) from wrong
 
 
+def _target(kind: Mapping[str, Any]) -> tuple[str, int]:
+    return kind["workflow_name"], kind["workflow_version"]
+
+
 def _add_type(
     installed: Installed, connection: Connection, actor: Actor, module: str, kind: Mapping[str, Any], at: str
 ) -> None:
@@ -117,7 +126,7 @@ def _add_type(
     faults = check_schema(kind["spec_schema"], f"{at}/spec_schema")
     if faults:
         raise InvalidInput(faults)
-    target = kind["workflow_name"], kind["workflow_version"]
+    target = _target(kind)
     known = target in installed.catalogue.documents or store.find_workflow(
         connection, actor.tenant_id, *target
     )

@@ -21,7 +21,7 @@ MISSED_BEATS = 3
 
 
 def recover(deps: Dispatch) -> None:
-    """Release claims of dead workers, make due waits ready, bring sub-workflows in line with their parents."""
+    """Release claims of dead workers, make due waits ready, bring sub-workflows in line with parents."""
     advance_each(deps.engine, recovery.release_dead(deps.system, BEAT_S, MISSED_BEATS), "dead_worker")
     advance_each(deps.engine, recovery.due_waits(deps.system, RUNS_AT_ONCE), "due")
     follow_parents(deps)

@@ -73,8 +73,8 @@ class Spine:
     ) -> str:
         """Register a plan of steps with their needs; `lenient` ones continue on failure.
 
-        `parallel` gives fans their `max_parallel`, `calls` names the plans that steps run, `waits` says what steps wait for, `outcomes` of each
-        step which need has to end otherwise than well.
+        `parallel` gives fans their `max_parallel`, `calls` names the plans that steps run, `waits` says what
+        steps wait for, `outcomes` of each step which need has to end otherwise than well.
         """
         carriers, plan_hash, waits, outcomes = carriers or {}, uuid4().hex, waits or {}, outcomes or {}
         successors = {base: [other for other in graph if base in graph[other]] for base in graph}

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event
 
-from app.db import dead_letters, reads, recovery, runs
+from app.db import dead_letters, nesting, reads, recovery, runs
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
@@ -94,6 +94,8 @@ LISTS: dict[str, Read] = {
     ),
     "runs by time": lambda c, t: reads.page_runs(c, t, FIRST, WINDOW),
     "runs of an intent": lambda c, t: reads.page_runs(c, t, FIRST, {"intent_id": UUID(int=1)}),
+    "runs of a run": lambda c, t: reads.page_runs(c, t, FIRST, {"parent": UUID(int=1)}),
+    "children of a run": lambda c, t: nesting.due_of(c, t, UUID(int=1)),
     "runs by rare label": lambda c, t: reads.page_runs(c, t, FIRST, {"label": "team=failed"}),
     "runs by usual label, deep": lambda c, t: reads.page_runs(c, t, DEEP, {"label": "team=succeeded"}),
     "failed runs": lambda c, t: runs.failed_runs(c, t, {"type": "rare.type"}, 50),
@@ -130,15 +132,19 @@ def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
         lambda: recovery.due_waits(crowd.system, 500),
         lambda: recovery.unsent_runs(crowd.system, 500, 1),
         lambda: recovery.candidates_lost(crowd.system, 500),
+        lambda: nesting.children_due(crowd.system, 500),
     ):
         assert call() == []
     for condition in (
         "state || '' = 'ready' AND sent_at IS NULL AND ready_at < now()",
         "state || '' = 'waiting' AND not_before <= now()",
         "state || '' = 'running' AND lease_boot = gen_random_uuid()",
+        "state || '' = 'waiting' AND operation = 'workflow' AND NOT is_fan",
     ):
         plan = crowd.system.call(f"EXPLAIN SELECT 1 FROM run_steps WHERE {condition}")
         assert any("Index" in line for (line,) in plan), plan
+    plan = crowd.system.call(f"EXPLAIN {nesting.ALL_DUE}", (500,))
+    assert not any("Seq Scan" in line for (line,) in plan), plan
 
 
 # A stable call stands for a parameter of a kept plan: the planner does not know its value.

@@ -7,7 +7,12 @@ from tests.mutants.mutant import Mutant
 CONTROL = "migrations/sql/0001_control.sql"
 FANS = "migrations/sql/0001_fans.sql"
 STEERING = "migrations/sql/0001_steering.sql"
+NESTING = "migrations/sql/0001_nesting.sql"
+TABLES = "migrations/sql/0001_tables.sql"
+FUNCTIONS = "migrations/sql/0001_functions.sql"
+CHILDREN_DB = "app/db/nesting.py"
 TEST_FANS = "tests/integration/db/test_fans.py"
+TEST_NESTING = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
@@ -44,5 +49,68 @@ MUTANTS = [
         "      AND i.item > p_item.item AND i.state || '' = 'pending' ORDER BY",
         "      AND i.item >= 0 AND i.state = 'pending' ORDER BY",
         f"{TEST_FANS}::test_the_last_of_three_thousand_items_costs_what_the_first_costs",
+    ),
+    Mutant(
+        "a step may become two runs",
+        TABLES,
+        "CREATE UNIQUE INDEX runs_child ON",
+        "CREATE INDEX runs_child ON",
+        f"{TEST_NESTING}::test_a_step_becomes_one_run_only",
+    ),
+    Mutant(
+        "whoever calls second begins another child",
+        NESTING,
+        "  IF NOT FOUND THEN\n    RETURN;\n  END IF;\n  r := begun(r);",
+        "  r := begun(r);",
+        f"{TEST_NESTING}::test_two_that_call_at_once_begin_one_child",
+    ),
+    Mutant(
+        "a parent's step is concluded twice",
+        NESTING,
+        "    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;",
+        "    AND round = c.parent_round RETURNING * INTO s;",
+        f"{TEST_NESTING}::test_the_childs_end_ends_the_step_once",
+    ),
+    Mutant(
+        "a child of an earlier round ends the step",
+        NESTING,
+        "    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;",
+        "    AND state = 'waiting' RETURNING * INTO s;",
+        f"{TEST_NESTING}::test_a_late_word_of_an_earlier_round_changes_nothing",
+    ),
+    Mutant(
+        "a child ends its step without its parent's lock",
+        NESTING,
+        "WHERE tenant_id = p_tenant AND id = p_child) FOR NO KEY UPDATE;",
+        "WHERE tenant_id = p_tenant AND id = p_child);",
+        f"{TEST_NESTING}::test_the_end_of_a_child_waits_for_its_parents_lock_and_reads_the_child_after_it",
+    ),
+    Mutant(
+        "a sub-workflow's end is the intent's",
+        FUNCTIONS,
+        "    AND p_run.parent_run_id IS NULL; -- a sub-workflow's end is not the intent's",
+        "    AND true;",
+        f"{TEST_NESTING}::test_the_childs_end_ends_the_step_once",
+    ),
+    Mutant(
+        "a cancelled run does not wait for its children",
+        CONTROL,
+        "    OR state = 'waiting' AND (is_fan OR operation <> 'workflow'));",
+        "    OR state = 'waiting');",
+        f"{TEST_NESTING}::test_a_cancelled_parent_waits_for_its_children",
+    ),
+    Mutant(
+        "a retry begins another child though the spec is the same",
+        NESTING,
+        "IF last.state = 'failed' AND last.spec = p_spec THEN",
+        "IF false THEN",
+        f"{TEST_NESTING}::test_a_failed_child_goes_on_when_its_parent_is_retried",
+    ),
+    Mutant(
+        "nobody looks for children whose parent has not heard of their end",
+        CHILDREN_DB,
+        "CASE WHEN s.round = c.parent_round THEN 'tell'",
+        "CASE WHEN s.round < c.parent_round THEN 'tell'",
+        f"{TEST_NESTING}::test_recovery_lists_what_is_due_across_tenants",
     ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import stat
 import threading
@@ -12,10 +13,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import click
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
+from app.client.drawing import run_tree
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.progress import layers, step_lines, totals
 from app.client.tokens import Token, load_token, save_token
+from app.client.watching import look
 from app.commands.runs import runs
 from app.commands.shell import Exit, exit_code
 
@@ -83,6 +87,35 @@ def test_a_foreach_is_one_line_that_counts_its_items() -> None:
     )
     assert totals(lines) == (3, 4)
     assert [(depth, line.base) for depth, line in layers(lines)] == [(0, "list"), (1, "digest")]
+
+
+def test_a_run_that_is_a_step_stands_below_it() -> None:
+    def run(name: str, *steps: dict[str, object]) -> dict[str, object]:
+        return {"id": name, "state": "running", "workflow": {"name": name, "version": 1}, "steps": steps}
+
+    call = {**step("call", "waiting"), "key": "call", "child_run_id": "inner"}
+    after = {**step("after", "pending", needs=("call",)), "key": "after", "child_run_id": None}
+    work = {**step("work", "failed"), "key": "work", "error": {"code": "x", "message": "broken"}}
+    with serving([(200, run("outer", call, after)), (200, run("inner", work))]) as (url, asked):
+        sight = look(ApiClient(url), "outer")
+    assert [path for path, _ in asked] == ["/api/v1/runs/outer", "/api/v1/runs/inner"]
+    console = Console(width=100, record=True, file=io.StringIO())
+    console.print(run_tree(sight))
+    lines = [line.rstrip() for line in console.export_text().splitlines()]
+    places = [
+        next(n for n, line in enumerate(lines) if words in line)
+        for words in (
+            "run outer",
+            "call  core.echo",
+            "call: run inner",
+            "work  core.echo",
+            "work: x: broken",
+            "after",
+        )
+    ]
+    assert places == sorted(places), lines
+    indents = [len(line) - len(line.lstrip(" │├└─")) for line in lines[:4]]
+    assert indents == sorted(set(indents)), lines
 
 
 def test_items_reads_page_after_page_up_to_the_limit() -> None:
