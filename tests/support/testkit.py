@@ -9,9 +9,9 @@ from collections import deque
 from itertools import repeat
 from typing import Any
 
-import app.services.advance as advance
 from app.domain.errors import OperationFailed
 from app.domain.modules import Module, OperationContext
+from app.services import advance
 from tests.support.ledger import Ledger
 
 LEDGER = "ledger.jsonl"

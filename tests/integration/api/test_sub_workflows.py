@@ -120,7 +120,7 @@ def test_a_name_is_pinned_to_the_newest_version(admin: Caller) -> None:
 )
 def test_a_fault_has_its_place(
     admin: Caller, family: str, step: dict[str, Any], pointer: str, code: str
-) -> None:  # noqa: ARG001 - registers
+) -> None:
     answer = admin.post("/workflows", workflow("self.loop", step))
     faults = assert_problem(answer, 422)["errors"]
     assert (pointer, code) in [(fault["pointer"], fault["code"]) for fault in faults], faults
