@@ -6,7 +6,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.db import reads
-from app.db.engine import Connection, Database
+from app.db.engine import Database
 from app.db.reads import Document
 from app.domain.errors import NotFound
 from app.domain.events import Event

@@ -97,13 +97,13 @@ def test_a_type_that_names_the_workflow_judges_its_spec() -> None:
             evaluate_child(definition, {"spec": {"n": n, "go": True}})
         assert caught.value.code == code
     free = {"with": {"n": "${spec.n}"}, "when": None, "workflow": {"name": "a", "version": 1}}
-    with pytest.raises(DecisionFailed, match="256|262144"):
+    with pytest.raises(DecisionFailed, match="262144"):
         evaluate_child(free, {"spec": {"n": "x" * 262_200}})
 
 
 def test_the_output_is_evaluated_or_tells_why_not() -> None:
     assert evaluate_output({"a": ["${steps.x.output}", 1]}, {"steps": {"x": {"output": 2}}}) == {"a": [2, 1]}
-    with pytest.raises(DecisionFailed, match="^output: ") as caught:
+    with pytest.raises(DecisionFailed, match=r"^output: ") as caught:
         evaluate_output({"a": "${steps.x.output.b}"}, {"steps": {"x": {"output": None}}})
     assert caught.value.code == "output_failed"
 
