@@ -105,7 +105,7 @@ def test_the_retry_of_a_parent_retries_the_child_that_failed(rig: Rig) -> None:
     steps = [
         {"id": "call", "workflow": "test.child", "with": {"a": 1}},
         note("after", "call"),
-        note("sorry", {"step": "call", "on": "failure"}),  # type: ignore[arg-type]
+        {"id": "sorry", "uses": "testkit.note", "needs": [{"step": "call", "on": "failure"}]},
     ]
     run = rig.submit_definition({"name": "test.retry", "version": 1, "steps": steps}, children=[child])
     rig.ends(run, "failed")

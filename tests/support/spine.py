@@ -88,11 +88,7 @@ class Spine:
                 if outcomes
                 else None,
                 "is_fan": base in fans,
-                "operation": "wait"
-                if base in waits
-                else "workflow"
-                if base in (calls or {})
-                else "core.echo",
+                "operation": kind_of(base, waits, calls or {}),
                 "queue": queue,
                 "soft_timeout": 300,
                 "definition": {
@@ -101,10 +97,8 @@ class Spine:
                     "uses_spec": True,
                     "foreach_refs": list(needs),
                     "foreach_uses_spec": True,
-                    **({"max_parallel": (parallel or {})[base]} if base in (parallel or {}) else {}),
-                    **({"workflow": called((calls or {})[base])} if base in (calls or {}) else {}),
-                    **({"wait": waits[base]} if base in waits else {}),
-                    **({"needs_on": outcomes[base]} if base in outcomes else {}),
+                    **only(base, max_parallel=parallel, wait=waits, needs_on=outcomes),
+                    **only(base, workflow={key: called(child) for key, child in (calls or {}).items()}),
                 },
                 "first_carrier": carriers.get(base),
             }
@@ -225,6 +219,18 @@ class Spine:
             lambda: self.admin.call("SELECT cardinality(pg_blocking_pids(%s)) > 0", (race.pid,))[0][0],
             within=5,
         )
+
+
+def kind_of(base: str, *kinds: Mapping[str, Any]) -> str:
+    """The operation of a step that waits, that is a workflow, or of any other one."""
+    return next(
+        (name for name, of in zip(("wait", "workflow"), kinds, strict=True) if base in of), "core.echo"
+    )
+
+
+def only(base: str, **members: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The members of a step's definition that are given for this step."""
+    return {name: of[base] for name, of in members.items() if of and base in of}
 
 
 def called(plan_hash: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Deaths between the end of a sub-workflow and the step of its parent that waits for it."""
+"""Deaths between a sub-workflow's end, which is committed, its parent's step, which is not ended yet."""
 
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ def test_a_worker_killed_before_it_tells_the_parent_is_made_good_by_recovery(bus
     assert busy.step(run, "call")["output"] == {"step": "succeeded"}
     (row,) = busy.rows("SELECT id, state FROM runs WHERE parent_run_id = %s", run)
     assert (row["state"], busy.step(row["id"], "last")["tries"]) == ("succeeded", 1)
-    gone = busy.rows("SELECT state FROM workers WHERE 'doomed' = ANY (queues)")
-    eventually(
-        lambda: gone and busy.rows("SELECT 1 FROM workers WHERE 'doomed' = ANY (queues) AND state = 'dead'"),
-        within=30,
-    )
+    dead = "SELECT 1 FROM workers WHERE 'doomed' = ANY (queues) AND state = 'dead'"
+    eventually(lambda: busy.rows(dead), within=30, what="the worker was killed")
     busy.checks(run)
 
 
