@@ -79,6 +79,7 @@ class BeatParts:
 
     dispatch: Dispatch
     broker: BrokerLook
+    submit: SubmitDeps
     chores: tuple[Chore, ...]
 
 
@@ -129,9 +130,10 @@ class CeleryParts:
         settings = self._settings
         link = BrokerLink(_epoch_reader(settings), time.monotonic)
         dispatch = self._dispatch(link)
-        return BeatParts(
-            dispatch, _broker_look(settings, link), _chores(dispatch.system, AuditKey(settings.secrets_key))
-        )
+        types = TypeBook(load_catalogue(), self._registry, self._plans)
+        submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id)
+        chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
+        return BeatParts(dispatch, _broker_look(settings, link), submit, chores)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings

@@ -22,6 +22,7 @@ COMMANDS = {
     "runs": "app.commands.runs:runs",
     "dead-letters": "app.commands.dead_letters:dead_letters",
     "events": "app.commands.events:events",
+    "schedule": "app.commands.schedules:schedule",
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",
     "workflow": "app.commands.workflows:workflow",

@@ -8,6 +8,7 @@ from functools import partial
 
 from app.bootstrap import BeatParts
 from app.services.dispatch import dispatch
+from app.services.fire_schedules import fire_schedules
 from app.services.recover import LostMessages, recover
 
 
@@ -26,6 +27,7 @@ def beat_table(parts: BeatParts) -> tuple[Job, ...]:
     return (
         Job("recover", 1.0, partial(recover, parts.dispatch)),
         Job("dispatch", 1.0, partial(dispatch, parts.dispatch)),
+        Job("schedules", 1.0, partial(fire_schedules, parts.submit, parts.dispatch.system)),
         Job("lost_messages", 2.0, lost.look),
         *(Job(name, every_s, run) for name, every_s, run in parts.chores),
     )

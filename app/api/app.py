@@ -21,6 +21,7 @@ from app.api import (
     intents,
     modules,
     runs,
+    schedules,
     secrets,
     signals,
     steps,
@@ -53,6 +54,7 @@ RESOURCES = (
     events,
     audit,
     secrets,
+    schedules,
     signals,
 )
 

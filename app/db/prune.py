@@ -37,6 +37,11 @@ _DELETIONS: Final = {
     "leases": """
       DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT ctid FROM leases
         WHERE until < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    # Those that are still to start, or whose run goes on, stay; the look goes along the key.
+    "schedule_firings": """
+      DELETE FROM schedule_firings WHERE ctid = ANY (ARRAY(SELECT ctid FROM schedule_firings
+        WHERE created_at < clock_timestamp() - CAST(:keep AS interval) AND NOT unfinished
+          AND outcome NOT IN ('queued', 'planned') LIMIT :limit))""",
 }
 RELATIONS: Final = tuple(_DELETIONS)
 

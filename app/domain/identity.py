@@ -30,11 +30,21 @@ PERMISSIONS: Final = frozenset(
         "audit:read",
         "secrets:read",
         "secrets:write",
+        "schedules:read",
+        "schedules:write",
     }
 )
 
 _VIEW: Final = frozenset(
-    {"modules:read", "intent_types:read", "intents:read", "workflows:read", "runs:read", "events:read"}
+    {
+        "modules:read",
+        "intent_types:read",
+        "intents:read",
+        "workflows:read",
+        "runs:read",
+        "events:read",
+        "schedules:read",
+    }
 )
 _OPERATE: Final = _VIEW | {"runs:repair", "runs:signal"}
 _DEVELOP: Final = _OPERATE | {
@@ -42,6 +52,7 @@ _DEVELOP: Final = _OPERATE | {
     "workflows:write",
     "modules:write",
     "secrets:read",
+    "schedules:write",
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {

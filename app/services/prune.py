@@ -16,6 +16,7 @@ KEEP_S = {
     "sign_in_failures": DAY_S,
     "refresh_families": 7 * DAY_S,
     "leases": DAY_S,
+    "schedule_firings": 90 * DAY_S,
 }
 BATCH = 2_000
 MOST_BATCHES = 20

@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.db import intake, plans
+from app.db import hot, intake, plans
+from app.db.engine import Connection
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
 from app.services.advance import advance
@@ -79,6 +80,15 @@ class _Prepared:
     row: dict[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What became of the items, with what is to be sent once they are committed."""
+
+    outcomes: tuple[Outcome, ...]
+    prepared: tuple[_Prepared, ...]
+    broker_epoch: str | None
+
+
 def submit_intents(
     submit: SubmitDeps,
     actor: Actor,
@@ -108,6 +118,28 @@ def submit_intents(
     if prepared:
         submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, broker_epoch))
     return outcomes
+
+
+def accept(
+    submit: SubmitDeps,
+    connection: Connection,
+    actor: Actor,
+    items: Sequence[Submission],
+    broker_epoch: str | None,
+) -> Accepted:
+    """Accept the valid items within the caller's transaction; `send_accepted` is for after its commit."""
+    outcomes, prepared = _prepare(submit, actor, items, broker_epoch)
+    _register(submit, actor.tenant_id, prepared)
+    if prepared:
+        rows = [item.row for item in prepared]
+        hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
+    return Accepted(tuple(outcomes), tuple(prepared), broker_epoch)
+
+
+def send_accepted(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> None:
+    """Send what was accepted, off the caller's path."""
+    if accepted.prepared:
+        submit.outbox.later(lambda: _start(submit, tenant_id, accepted.prepared, accepted.broker_epoch))
 
 
 def _prepare(

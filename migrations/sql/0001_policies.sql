@@ -8,7 +8,8 @@ BEGIN
   FOREACH relation IN ARRAY ARRAY[
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
-    'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets']
+    'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets',
+    'schedules', 'schedule_firings']
   LOOP
     EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', relation);
     EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', relation);
@@ -19,7 +20,8 @@ BEGIN
   END LOOP;
   FOREACH relation IN ARRAY ARRAY[
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
-    'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles']
+    'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
+    'schedule_firings']
   LOOP
     EXECUTE format('CREATE POLICY system_jobs ON %I TO quantum_system USING (true) WITH CHECK (true)', relation);
   END LOOP;
@@ -46,7 +48,8 @@ GRANT USAGE ON SCHEMA public TO quantum_app, quantum_system;
 -- The app role. Definitions, events, audit records can be added, not changed.
 GRANT SELECT ON tenants, roles TO quantum_app;
 GRANT SELECT, INSERT, UPDATE ON users, intents, runs, run_steps, secrets TO quantum_app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON user_roles, refresh_families, idempotency_keys TO quantum_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON user_roles, refresh_families, idempotency_keys, schedules,
+  schedule_firings TO quantum_app;
 GRANT SELECT, INSERT ON modules, intent_types, workflows, plans, plan_steps, intent_generations, intent_labels,
   step_attempts, events, audit_records, tenant_keys TO quantum_app;
 GRANT SELECT ON dead_events, audit_seals TO quantum_app;
@@ -56,7 +59,8 @@ GRANT SELECT, INSERT, DELETE ON sign_in_failures TO quantum_app;
 
 -- The system role: dispatcher, recovery, beat, relay, platform administration.
 GRANT SELECT, INSERT, UPDATE ON tenants TO quantum_system;
-GRANT SELECT ON roles, plan_steps, intent_generations TO quantum_system;
+GRANT SELECT ON roles, plan_steps, intent_generations, schedules TO quantum_system;
+GRANT SELECT, DELETE ON schedule_firings TO quantum_system;
 GRANT SELECT, UPDATE ON intents, runs, run_steps TO quantum_system;
 GRANT SELECT, INSERT ON step_attempts, audit_records, audit_seals TO quantum_system;
 GRANT UPDATE (seal) ON audit_records TO quantum_system;

@@ -159,6 +159,23 @@ def test_secrets_go_in_and_never_come_out(quantum: Quantum) -> None:
     assert "s3cr3t-value" not in listed
 
 
+def test_a_schedule_fires_until_it_is_paused(quantum: Quantum, tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "docs" / "examples" / "schedule.yaml"
+    made = quantum.json("schedule", "create", "-f", str(example))
+    eventually(lambda: len(quantum.json("schedule", "firings", made["id"])) >= 2, within=30)
+    assert quantum.json("schedule", "pause", made["id"], "--reason", "seen")["state"] == "paused"
+    fired = quantum.json("schedule", "firings", made["id"])
+    assert {one["outcome"] for one in fired} <= {"started", "skipped"}
+    run = next(one["run_id"] for one in fired if one["outcome"] == "started")
+    eventually(lambda: quantum.json("runs", "show", run)["state"] == "succeeded", within=20)
+    assert quantum.json("schedule", "trigger", made["id"])["cause"] == "trigger"
+    assert len(quantum.json("schedule", "times", made["id"], "--count", "3")["items"]) == 3
+    past = ("--from", "2026-01-01T00:00:00+0000", "--to", "2026-01-01T00:00:10+0000")
+    assert quantum.json("schedule", "backfill", made["id"], *past)["planned"] == 0, "it did not exist then"
+    quantum("schedule", "delete", made["id"])
+    assert quantum.json("schedule", "list") == []
+
+
 def test_the_audit_trail_is_verified(quantum: Quantum) -> None:
     eventually(lambda: quantum.json("audit", "verify")["seals"] > 0, within=20)
     report = quantum.json("audit", "verify")

@@ -17,6 +17,8 @@ READERS = ALL - {"platform_admin"}
 DEVELOPERS = {"tenant_admin", "developer"}
 ADMIN = {"tenant_admin"}
 
+SCHEDULE = "/schedules/01890000-0000-7000-8000-000000000000"
+SCHEDULE_BODY = {**echo(), "name": "s-{role}", "timing": {"every_s": 3600}}
 TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/me", None, ALL),
     ("GET", "/runs", None, READERS),
@@ -49,6 +51,18 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/users", None, ADMIN | {"auditor"}),
     ("POST", "/users", {"email": "n-{role}@e.org", "password": "0123456789", "roles": ["viewer"]}, ADMIN),
     ("PATCH", "/users/01890000-0000-7000-8000-000000000000", {}, ADMIN),
+    ("GET", "/schedules", None, READERS),
+    ("POST", "/schedules", SCHEDULE_BODY, DEVELOPERS),
+    ("GET", SCHEDULE, None, READERS),
+    ("PATCH", SCHEDULE, {}, DEVELOPERS),
+    ("DELETE", SCHEDULE, None, DEVELOPERS),
+    *(("POST", f"{SCHEDULE}:{verb}", None, DEVELOPERS) for verb in ("pause", "resume", "trigger")),
+    (
+        *("POST", f"{SCHEDULE}:backfill"),
+        *({"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, DEVELOPERS),
+    ),
+    ("GET", f"{SCHEDULE}/firings", None, READERS),
+    ("GET", f"{SCHEDULE}/times", None, READERS),
     ("GET", "/audit", None, ADMIN | {"auditor"}),
     ("GET", "/audit/verification", None, ADMIN | {"auditor"}),
     ("GET", "/tenants", None, {"platform_admin"}),

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event
 
-from app.db import dead_letters, nesting, reads, recovery, runs
+from app.db import dead_letters, firings, nesting, reads, recovery, runs, schedules
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
@@ -47,6 +47,12 @@ FILL = f"""
   INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation,
                          queue, continue_on_failure, finished_at)
     SELECT tenant_id, id, 'a', 'a', 0, state, 0, '{{}}', false, 'core.echo', 'default', false, at FROM made;
+  INSERT INTO schedules (tenant_id, id, name, type_name, spec, every_s, overlap, catch_up, catch_up_window_s,
+                         state)
+    SELECT tenant_id, id, n::text, type, '{{}}', 60, 'skip', 'none', 1, 'paused' FROM made WHERE n < 10000;
+  INSERT INTO schedule_firings (tenant_id, schedule_id, id, scheduled_at, cause, outcome)
+    SELECT tenant_id, tenant_id, id, at, 'time', 'skipped' FROM made WHERE n < 30000;
+  ANALYZE schedules, schedule_firings;
   ANALYZE intents, intent_labels, runs, run_steps, events, audit_records;
 """
 
@@ -102,6 +108,9 @@ LISTS: dict[str, Read] = {
     "dead letters": lambda c, t: dead_letters.page(c, t, FIRST),
     "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
     "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),
+    "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
+    "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
+    "firings": lambda c, t: firings.page(c, t, t, FIRST),
     "audit": lambda c, t: reads.page_audit(c, t, FIRST, {}),
     "audit by action": lambda c, t: reads.page_audit(c, t, FIRST, {"action": "run.failed"}),
     "audit by subject": lambda c, t: reads.page_audit(c, t, FIRST, {"subject": "runs/none"}),

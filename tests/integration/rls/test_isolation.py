@@ -35,6 +35,8 @@ TENANT = (
     "idempotency_keys",
     "tenant_keys",
     "secrets",
+    "schedules",
+    "schedule_firings",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -71,6 +73,10 @@ FILL = {
     "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"
     " VALUES ({t}, 'a', 'r', 'k', 'h', 200, now())",
     "tenant_keys": "(tenant_id, wrapped_key, nonce, kek_id) VALUES ({t}, 'w', 'n', 'k')",
+    "schedules": "(tenant_id, id, name, type_name, spec, every_s, overlap, catch_up, catch_up_window_s,"
+    " next_at, due_at) VALUES ({t}, {t}, 'n', 't', '{{}}', 60, 'skip', 'none', 1, now(), now())",
+    "schedule_firings": "(tenant_id, schedule_id, scheduled_at, cause, outcome)"
+    " VALUES ({t}, {t}, now(), 'time', 'skipped')",
     "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
 }
 
