@@ -81,6 +81,18 @@ def test_a_stopped_redis_delays_events_and_loses_none(rig, valkey):
     assert rig.sequences(A) == {"runs/1": [1, 2, 3]}
 
 
+def test_events_gather_for_a_moment_unless_a_batch_is_full(rig):
+    rig.emit(A, "runs/2", 1, 3)
+    pauses: list[float] = []
+
+    def stopped(pause):
+        pauses.append(pause)
+        return len(pauses) > 3
+
+    rig.relay(batch=2, poll_least_s=0.01, poll_most_s=0.05).run(stopped)
+    assert pauses == [0, 0, 0.01, 0.02]
+
+
 def test_the_relay_backs_off_while_the_sink_is_away_and_polls_slower_when_idle(rig):
     pauses: list[float] = []
 
@@ -91,7 +103,7 @@ def test_the_relay_backs_off_while_the_sink_is_away_and_polls_slower_when_idle(r
 
         return stopped
 
-    rig.relay(poll_most_s=0.08).run(stop_after(4))
+    rig.relay(poll_least_s=0.02, poll_most_s=0.08).run(stop_after(4))
     assert pauses == [0, 0.02, 0.04, 0.08, 0.08]
 
     def away(*_):
