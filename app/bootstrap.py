@@ -67,6 +67,8 @@ class WorkerParts:
     worker: Worker
     kill_after_s: float
     """How long a step may go on past its soft time limit."""
+    stretches: bool
+    """Whether a pool process goes on with the next step of a chain."""
 
     def named(self, hostname: str) -> WorkerParts:
         """Return the parts under the name that Celery gave this worker."""
@@ -122,7 +124,7 @@ class CeleryParts:
         release = version("quantum-platform")
         worker = Worker(self._boot, "worker", os.getpid(), release, settings.worker_queues)
         nursing = Nursing(dispatch, random.random)
-        return WorkerParts(executor, nursing, worker, settings.step_kill_after_s)
+        return WorkerParts(executor, nursing, worker, settings.step_kill_after_s, settings.worker_stretches)
 
     @cached_property
     def beat(self) -> BeatParts:

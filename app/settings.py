@@ -75,6 +75,8 @@ class Settings:
     """Modules as `package.file:attribute`, beside those that installed packages offer as entry points."""
     worker_concurrency: int = 2
     worker_queues: tuple[str, ...] = ("default",)
+    worker_stretches: bool = True
+    """Whether a pool process goes on with the next step of a chain without a message."""
     step_kill_after_s: int = 10
     """Seconds between a step's soft time limit and the kill of its process."""
     log_level: str = "INFO"
@@ -181,6 +183,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         extra_modules=reader.items("QUANTUM_MODULES", (), _module),
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
+        worker_stretches=reader.flag("WORKER_STRETCHES", "1"),
         step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
@@ -266,8 +269,8 @@ class _Reader:
         self.fault(name, f"must be a whole number from {low} to {high}; it is {value!r}")
         return default
 
-    def flag(self, name: str) -> bool:
-        return self.one_of(name, ("0", "1", "false", "true"), "0") in ("1", "true")
+    def flag(self, name: str, default: str = "0") -> bool:
+        return self.one_of(name, ("0", "1", "false", "true"), default) in ("1", "true")
 
     def items(self, name: str, default: tuple[T, ...], convert: Callable[[str], T]) -> tuple[T, ...]:
         value = self.environ.get(name)

@@ -11,18 +11,24 @@ from uuid import UUID
 from billiard.einfo import ExceptionWithTraceback
 from celery import Task
 from celery.exceptions import Ignore, WorkerLostError
+from celery.signals import worker_process_shutdown
 from celery.worker.request import Request
 
 from app.bootstrap import WorkerParts
+from app.db.hot import Claim
 from app.domain.leases import Child, Lease, StepMessage
+from app.messaging.step_events import StepEvents
 from app.services.execute import StepResult, execute_step
 from app.services.ports import Executor
 from tasks.children import born
 from tasks.deadlines import limits_of
 from tasks.middleware import surrounded
+from tasks.stretch import Stretch, monotonic
 
 OK = "ok"
 """The one result of a step task: a chord counts results by equality, so none may differ from run to run."""
+TOLD = "ok, told step by step"
+"""The result of a task that carried a stretch: no chord counts it, and its events are sent already."""
 
 
 class StepFailed(Exception):
@@ -38,6 +44,11 @@ class StepRequest(Request):
         heart = self.app.heart
         if heart is not None:
             heart.note(pid)
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """Leave out the end of a task whose steps have told theirs, the first of them among them."""
+        if fields.get("result") != repr(TOLD):
+            super().send_event(type, **fields)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
         """Release the claims of a lost process at once, before its message comes again."""
@@ -64,20 +75,41 @@ class StepTask(Task):
     throws = (StepFailed,)  # told by events and rows; Celery need not log its traceback
     Request = StepRequest
     _executor: Executor | None = None
+    _events: StepEvents | None = None
 
     def execute(self, message: StepMessage) -> str:
-        """Execute the step inside the middleware.
+        """Execute the step inside the middleware, then those of its chain that may follow here.
 
         Returns `OK` for a step that succeeded or was skipped, raises StepFailed for one that failed for
-        good, and Ignore for everything else: a lost claim, a retry, a cancellation end this canvas.
+        good, and Ignore for everything else: a lost claim, a retry, a cancellation end this canvas. A stretch
+        of several tells Flower itself how each ended; it returns `TOLD` or raises Ignore.
         """
         parts: WorkerParts = self.app.container.worker
         lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))
         if self._executor is None:  # made in the pool process, which has the slot
             self._executor = replace(parts.executor, limits=limits_of(lease.child, parts.kill_after_s))
-        executor = self._executor
-        result = surrounded(message, lambda: execute_step(executor, message, lease))
-        return told_celery(result)
+        stretch = Stretch(self.request, message, enabled=parts.stretches, clock=monotonic)
+        result = self._step(self._executor, lease, stretch, None)
+        if result.following is None:
+            return told_celery(result)
+        events = self._step_events(lease.worker)
+        while result.following is not None:
+            stretch.go(events, result)
+            result = self._step(self._executor, lease, stretch, result.claim)
+        stretch.tell(events, result)
+        if not result.ok:
+            raise Ignore("its steps have told their ends")
+        return TOLD
+
+    def _step(self, executor: Executor, lease: Lease, stretch: Stretch, claim: Claim | None) -> StepResult:
+        message = stretch.task.message
+        return surrounded(message, lambda: execute_step(executor, message, lease, claim, stretch.ahead))
+
+    def _step_events(self, worker: str) -> StepEvents:
+        if self._events is None:
+            events = self._events = StepEvents(self.app, worker)
+            worker_process_shutdown.connect(lambda **_: events.flush(), weak=False)
+        return self._events
 
 
 @lru_cache(maxsize=2)

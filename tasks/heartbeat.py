@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from celery import bootsteps
+from celery.signals import worker_shutting_down
 
 from app.bootstrap import WorkerParts
 from app.domain.errors import QuantumError
@@ -21,6 +22,7 @@ from app.services.lost_child import child_lease, release_child, settle_timeout
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
+from tasks.stretch import CLOSING
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +107,10 @@ class Heart:
     def _look(self) -> None:
         self._do_cares()
         live = self._children.live(self._pids())
+        # Behind the settling of a step that its process was killed for, which was asked for before the kill.
         for child in self._children.vanished(live):
-            self._release(child)
+            self._care(partial(self._release, child))
+        self._do_cares()
         if time.monotonic() >= self._beat_at:
             held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
             self._beat_at = time.monotonic() + BEAT_S
@@ -159,6 +163,11 @@ class HeartStep(bootsteps.StartStopStep):
         parts: WorkerParts = parent.app.container.worker
         parent.app.heart = Heart(parts.named(parent.hostname), partial(_pids, parent))
         parent.app.heart.start()
+        worker_shutting_down.connect(lambda **_: CLOSING.begin(), weak=False)
+
+    def stop(self, _parent: Any) -> None:
+        """Let the stretches end, also where no signal asked: a shutdown waits for steps, not for chains."""
+        CLOSING.begin()
 
 
 def _pids(worker: Any) -> list[int]:

@@ -95,7 +95,7 @@ def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
             lease.worker,
         ),
     )[0]
-    return Claim(*row) if row[0] == "claimed" else Claim(row[0], 0, 0, 0, "", None, None)
+    return _claim(row)
 
 
 def finish_step(
@@ -113,11 +113,9 @@ def finish_step(
 
     An output that the database cannot keep fails the step: a step that cannot be settled would hang.
     """
-    try:
-        stored = None if output is None else dump(output)
-    except (ValueError, TypeError, RecursionError) as fault:
-        outcome, stored = "failed", None
-        error = {"code": "output_invalid", "message": f"the output is not a JSON document: {fault}"}
+    stored, fault = _stored(output)
+    if fault is not None:
+        outcome, error = "failed", fault
     row = database.call(
         "SELECT * FROM finish_step(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s)",
         (
@@ -133,6 +131,57 @@ def finish_step(
         ),
     )[0]
     return Finish(*row)
+
+
+def finish_and_claim(
+    database: Database,
+    message: StepMessage,
+    tries: int,
+    outcome: str,
+    following: StepMessage,
+    lease: Lease,
+    *,
+    input: Any = None,
+    output: Any = None,
+) -> tuple[Finish, Claim | None]:
+    """Settle a step that ended well and claim the following one of its run, in one commit.
+
+    The claim is None when the first was not settled, or its output could not be kept. Raises Unavailable.
+    """
+    stored, fault = _stored(output)
+    if fault is not None:
+        return finish_step(database, message, tries, "failed", input=input, error=fault), None
+    row = database.call(
+        "SELECT * FROM finish_and_claim(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s)",
+        (
+            message.tenant_id,
+            message.run_id,
+            message.key,
+            tries,
+            outcome,
+            None if input is None else dump(printable(input)),
+            stored,
+            following.key,
+            following.epoch,
+            lease.boot,
+            lease.child.pid,
+            lease.child.born,
+            lease.worker,
+        ),
+    )[0]
+    return Finish(*row[:3]), _claim(row[3:]) if row[0] == "finished" else None
+
+
+def _stored(output: Any) -> tuple[str | None, dict[str, str] | None]:
+    """Return the output as the database keeps it, or the error of a step whose output is no document."""
+    try:
+        return None if output is None else dump(output), None
+    except (ValueError, TypeError, RecursionError) as fault:
+        return None, {"code": "output_invalid", "message": f"the output is not a JSON document: {fault}"}
+
+
+def _claim(row: Sequence[Any]) -> Claim:
+    return Claim(*row) if row[0] == "claimed" else Claim(row[0], 0, 0, 0, "", None, None)
 
 
 def run_state(database: Database, tenant_id: UUID, run_id: UUID) -> str | None:

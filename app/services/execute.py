@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from app.db import hot
+from app.db.hot import Claim
 from app.domain.errors import OperationFailed, QuantumError, Unavailable
 from app.domain.leases import Lease, StepMessage
 from app.domain.modules import OperationContext
@@ -55,6 +56,10 @@ class StepResult:
     error: dict[str, Any] | None = None
     operation: str = ""
     run_state: str | None = None
+    following: StepMessage | None = None
+    """The step that may go on right here, None when the canvas goes on by a message, or ends."""
+    claim: Claim | None = None
+    """The claim of the following step, where the same commit asked for it."""
 
     @property
     def failed(self) -> bool:
@@ -62,22 +67,39 @@ class StepResult:
         return self.outcome == "failed"
 
 
-def execute_step(executor: Executor, message: StepMessage, lease: Lease) -> StepResult:
+Ahead = Callable[[], StepMessage | None]
+"""Asked at the end of a step that ended well: which step of its run follows in this process."""
+
+
+def nothing_ahead() -> None:
+    """The step stands alone: what follows it travels by message."""
+
+
+def execute_step(
+    executor: Executor,
+    message: StepMessage,
+    lease: Lease,
+    claim: Claim | None = None,
+    ahead: Ahead = nothing_ahead,
+) -> StepResult:
     """Execute the step if this lease wins its claim, and settle it.
 
-    Raises Unavailable when PostgreSQL stays away longer than a minute; the step then stays as it is.
+    `claim` is that of a step before in the same stretch, which asked for this one. Raises Unavailable when
+    PostgreSQL stays away longer than a minute; the step then stays as it is.
     """
     database = executor.engine.database
     result = StepResult(False, "lost")
     for turn in range(CLAIMS):
-        claim = _patiently(executor, lambda: hot.claim_step(database, message, lease))
-        if claim.verdict != "claimed":
-            if turn and claim.verdict == "done":
+        held = claim or _patiently(executor, lambda: hot.claim_step(database, message, lease))
+        claim = None
+        if held.verdict != "claimed":
+            if turn and held.verdict == "done":
                 # With the answer we also lost the word that something may wait to be sent.
                 _advance_or_leave(executor, message.tenant_id, message.run_id)
-            return StepResult(claim.verdict == "done", claim.verdict)
-        outcome = _perform(executor, message, claim)
-        result = _settle(executor, message, claim, outcome)
+            done = held.verdict == "done"
+            return StepResult(done, held.verdict, following=ahead() if done else None)
+        outcome = _perform(executor, message, held)
+        result = _settle(executor, message, lease, held, outcome, ahead)
         if result.outcome != "lost":
             break
         # Another worker owns the step, or the first answer was committed before its connection broke:
@@ -85,7 +107,7 @@ def execute_step(executor: Executor, message: StepMessage, lease: Lease) -> Step
     return result
 
 
-def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outcome:
+def _perform(executor: Executor, message: StepMessage, claim: Claim) -> Outcome:
     """Decide whether the step runs, and run its operation; every fault becomes an outcome."""
     attempt = _Attempt(executor, message, claim)
     with step_context(message.tenant_id, message.run_id, message.key):
@@ -106,7 +128,7 @@ def _perform(executor: Executor, message: StepMessage, claim: hot.Claim) -> Outc
 class _Attempt:
     executor: Executor
     message: StepMessage
-    claim: hot.Claim
+    claim: Claim
     started: float = field(init=False)
     stored: Any = None
     secrets: ResolvedSecrets = NO_SECRETS
@@ -204,27 +226,58 @@ def policy_of(definition: dict[str, Any]) -> RetryPolicy:
     return RetryPolicy(**definition["retry"])
 
 
-def _settle(executor: Executor, message: StepMessage, claim: hot.Claim, outcome: Outcome) -> StepResult:
+def _settle(
+    executor: Executor,
+    message: StepMessage,
+    lease: Lease,
+    claim: Claim,
+    outcome: Outcome,
+    ahead: Ahead,
+) -> StepResult:
     """Write the outcome, and send what it released; a lost claim changes nothing."""
-    finish = _patiently(
-        executor,
-        lambda: hot.finish_step(
-            executor.engine.database,
-            message,
-            claim.tries,
-            outcome.name,
-            input=outcome.input,
-            output=outcome.output,
-            error=outcome.error,
-            retry_in_s=outcome.retry_in_s,
-        ),
-    )
+    ok = outcome.name in ("succeeded", "skipped")
+    following = ahead() if ok else None
+    finish, onward = _finish(executor, message, lease, claim, outcome, following)
     if finish.verdict != "finished":
         return StepResult(False, "lost")
     if finish.needs_advance:
         _advance_or_leave(executor, message.tenant_id, message.run_id)
-    ok = outcome.name in ("succeeded", "skipped")
-    return StepResult(ok, outcome.name, outcome.error, claim.operation, finish.run_state)
+    if following is not None and onward is None:
+        return StepResult(False, "failed", {"code": "output_invalid"}, claim.operation, finish.run_state)
+    return StepResult(ok, outcome.name, outcome.error, claim.operation, finish.run_state, following, onward)
+
+
+def _finish(
+    executor: Executor,
+    message: StepMessage,
+    lease: Lease,
+    claim: Claim,
+    outcome: Outcome,
+    following: StepMessage | None,
+) -> tuple[hot.Finish, Claim | None]:
+    database, tries, name = executor.engine.database, claim.tries, outcome.name
+    input, output = outcome.input, outcome.output
+    if following is not None:
+        return _patiently(
+            executor,
+            lambda: hot.finish_and_claim(
+                database, message, tries, name, following, lease, input=input, output=output
+            ),
+        )
+    finish = _patiently(
+        executor,
+        lambda: hot.finish_step(
+            database,
+            message,
+            tries,
+            name,
+            input=input,
+            output=output,
+            error=outcome.error,
+            retry_in_s=outcome.retry_in_s,
+        ),
+    )
+    return finish, None
 
 
 def _advance_or_leave(executor: Executor, tenant_id: UUID, run_id: UUID) -> None:

@@ -20,6 +20,7 @@ def upgrade() -> None:
         "0001_audit.sql",
         "0001_functions.sql",
         "0001_intake.sql",
+        "0001_stretches.sql",
         "0001_control.sql",
         "0001_fans.sql",
         "0001_waits.sql",

@@ -23,10 +23,11 @@ from app.bootstrap import BeatParts, build_celery, build_submit
 from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry
+from app.messaging.celery_app import QuantumCelery
 from app.services.load_modules import load_modules
 from app.services.submit import Submission, SubmitDeps, submit_intents
 from app.services.type_book import TypeBook
-from app.settings import Settings, load_settings
+from app.settings import Settings, inherited_environment, load_settings
 from tests.support.ledger import Ledger, StepRow, as_row, check
 from tests.support.processes import OsProcess
 from tests.support.testkit import LEDGER
@@ -35,6 +36,7 @@ from workflows.canvas import STEP_TASK
 from workflows.catalog import Catalogue, IntentType
 from workflows.parsing import parse_definition
 
+STRETCHES = "WORKER_STRETCHES"
 TESTKIT = "tests.support.testkit:module"
 WORKER = ("celery", "-A", "app.worker", "worker", "--without-gossip", "--without-mingle")
 BEAT = ("celery", "-A", "app.worker", "beat", "-S", "tasks.beat:PostgresScheduler")
@@ -60,7 +62,10 @@ class Rig:
     """One database plus one broker with whatever processes a test starts on them."""
 
     def __init__(self, environ: Mapping[str, str], folder: Path, stack: ExitStack) -> None:
-        self.environ = {**environ, "QUANTUM_DATA_ROOTS": str(folder), "QUANTUM_MODULES": TESTKIT}
+        asked = inherited_environment().get(STRETCHES)  # the suite passes both ways
+        chosen = {STRETCHES: asked} if asked else {}
+        own = {"QUANTUM_DATA_ROOTS": str(folder), "QUANTUM_MODULES": TESTKIT}
+        self.environ = {**chosen, **environ, **own}
         self.folder = folder
         self.stack = stack
         self._kept: list[OsProcess] = []
@@ -202,6 +207,11 @@ class Rig:
         """What a beat is made of, in this process."""
         parts: BeatParts = build_celery(self.settings).container.beat
         return parts
+
+    @cached_property
+    def celery(self) -> QuantumCelery:
+        """A Celery application on this rig's broker."""
+        return build_celery(self.settings)
 
     def open_gate(self, name: str) -> None:
         """Let the operations that hold at this gate go on."""

@@ -17,7 +17,7 @@ RUNS = 12
 
 def work(rig: Rig) -> list[UUID]:
     """Submit chains and chords; return their runs."""
-    slow = {"with": {"seconds": 0.02}}
+    slow = {"with": {"seconds": 0.1}}
     chain = [note("a", **slow), note("b", "a", **slow), note("c", "b", **slow), note("d", "c", **slow)]
     fork = [note("a"), *(note(name, "a", **slow) for name in ("b", "c", "d")), note("e", "b", "c", "d")]
     return [rig.submit(steps) for _ in range(RUNS // 2) for steps in (chain, fork)]
