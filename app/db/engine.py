@@ -39,6 +39,9 @@ _OPTIONS = (
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its types are missing
 psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 
+PARKED = 2
+"""Connections of a pool that stay ready for single statements; the others are for transactions."""
+
 Row = tuple[Any, ...]
 
 _AS_TENANT = "SELECT set_config('app.tenant_id', %(as_tenant)s, true); "
@@ -80,6 +83,10 @@ def _placed(statement: str) -> str:
     return _NAMED.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
+_INHERITED: list[list[_Pooled]] = []
+"""Kept as they are: their end would be sent on sockets that the parent still uses."""
+
+
 class Database:
     """The database as one role sees it; a forked child starts a pool of its own."""
 
@@ -98,10 +105,13 @@ class Database:
                 "keepalives_idle": 30,
             },
         )
+        self._parked: list[_Pooled] = []
         # A child must neither use nor close the sockets it inherits: they are the parent's.
         os.register_at_fork(after_in_child=self._forget_inherited)
 
     def _forget_inherited(self) -> None:
+        _INHERITED.append(self._parked)
+        self._parked = []
         self._engine.dispose(close=False)
 
     @property
@@ -179,27 +189,47 @@ class Database:
                     pooled.proxy.invalidate()
                 raise
             finally:
-                _hand_back(pooled)
+                self._hand_back(pooled)
 
     def _pooled(self) -> _Pooled:
         for _ in range(2):
-            proxy = self._engine.raw_connection()
-            raw = proxy.dbapi_connection
-            if isinstance(raw, psycopg2.extensions.connection) and not _stale(raw):
-                raw.autocommit = True
-                return _Pooled(proxy, raw)
+            pooled = self._checked_out()
+            if pooled is not None:
+                return pooled
             # The whole pool is as old as this connection: begin a new one.
-            proxy.invalidate()
-            proxy.close()
-            self._engine.dispose()
+            self.dispose()
         raise Unavailable("database")
+
+    def _checked_out(self) -> _Pooled | None:
+        """A connection in autocommit: a parked one, else one of the pool; None when it had gone stale."""
+        try:
+            pooled = self._parked.pop()
+        except IndexError:
+            proxy = self._engine.raw_connection()
+            raw: Any = proxy.dbapi_connection
+            raw.autocommit = True
+            pooled = _Pooled(proxy, raw)
+        if not _stale(pooled.raw):
+            return pooled
+        pooled.proxy.invalidate()
+        pooled.proxy.close()
+        return None
+
+    def _hand_back(self, pooled: _Pooled) -> None:
+        """Park the connection for the next statement: giving it back to take it again would cost more."""
+        if not pooled.raw.closed and len(self._parked) < PARKED:
+            self._parked.append(pooled)
+        else:
+            _give_back(pooled)
 
     def dispose(self) -> None:
         """Close the idle connections."""
+        while self._parked:
+            _give_back(self._parked.pop())
         self._engine.dispose()
 
 
-def _hand_back(pooled: _Pooled) -> None:
+def _give_back(pooled: _Pooled) -> None:
     if not pooled.raw.closed:
         pooled.raw.autocommit = False
     pooled.proxy.close()
