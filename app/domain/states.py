@@ -25,7 +25,8 @@ RUN_INITIAL: tuple[str, ...] = ("awaiting_approval", "queued")
 RUN_TERMINAL: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "superseded"})
 
 STEP_TRANSITIONS: Transitions = {
-    "pending": ("ready", "skipped", "cancelled"),
+    # released and claimed in one commit, where one process goes on along a chain
+    "pending": ("ready", "running", "skipped", "cancelled"),
     "ready": ("running", "waiting", "succeeded", "failed", "skipped", "cancelled"),
     "running": ("ready", "waiting", "succeeded", "failed", "skipped", "cancelled"),
     "waiting": ("ready", "succeeded", "failed", "skipped", "cancelled"),

@@ -150,43 +150,51 @@ CREATE FUNCTION claim_step(p_tenant uuid, p_run uuid, p_key text, p_epoch intege
                            OUT round integer, OUT operation text, OUT definition jsonb, OUT context jsonb)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE r runs; s run_steps; d jsonb; tenant text := set_config('app.tenant_id', p_tenant::text, true);
+DECLARE held record; s run_steps; d jsonb; won boolean; tenant text := set_config('app.tenant_id', p_tenant::text, true);
 BEGIN
-  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run;
-  IF r.state = 'queued' THEN
+  FOR look IN 1 .. 2 LOOP
+    -- One statement for three relations: the start of a statement costs more than its rows.
+    UPDATE run_steps t SET state = 'running', tries = t.tries + 1, attempt = t.attempt + 1,
+           started_at = clock_timestamp(), finished_at = NULL, lease_boot = p_boot, lease_pid = p_pid,
+           lease_born = p_born, worker = p_worker
+    FROM runs u, plan_steps p
+    WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.key = p_key AND t.state = 'ready'
+      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL
+      AND u.tenant_id = p_tenant AND u.id = p_run AND u.state <> 'queued'
+      AND p.tenant_id = p_tenant AND p.plan_hash = u.plan_hash AND p.base = t.base
+    RETURNING t AS step, u AS run, p.definition INTO held;
+    won := FOUND;
+    EXIT WHEN won OR look = 2;
     -- The run's lock comes before the step's, so ask first whether this message would win.
-    PERFORM 1 FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'ready'
-      AND dispatch_epoch = p_epoch AND sent_at IS NOT NULL;
-    IF FOUND THEN
-      PERFORM begin_run(p_tenant, p_run);
-    END IF;
+    PERFORM 1 FROM runs u JOIN run_steps t ON t.tenant_id = u.tenant_id AND t.run_id = u.id
+    WHERE u.tenant_id = p_tenant AND u.id = p_run AND u.state = 'queued' AND t.key = p_key AND t.state = 'ready'
+      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL;
+    EXIT WHEN NOT FOUND;
+    PERFORM begin_run(p_tenant, p_run);
+  END LOOP;
+  IF NOT won THEN
+    SELECT t AS step, u AS run, p.definition INTO held
+    FROM run_steps t JOIN runs u ON u.tenant_id = t.tenant_id AND u.id = t.run_id
+    JOIN plan_steps p ON p.tenant_id = t.tenant_id AND p.plan_hash = u.plan_hash AND p.base = t.base
+    WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.key = p_key AND t.dispatch_epoch = p_epoch;
   END IF;
-  UPDATE run_steps SET state = 'running', tries = tries + 1, attempt = attempt + 1, started_at = clock_timestamp(),
-         finished_at = NULL, lease_boot = p_boot, lease_pid = p_pid, lease_born = p_born, worker = p_worker
-  WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'ready' AND dispatch_epoch = p_epoch
-    AND sent_at IS NOT NULL
-  RETURNING * INTO s;
-  IF NOT FOUND THEN
-    SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key
-      AND dispatch_epoch = p_epoch;
-    IF s.state IN ('succeeded', 'skipped') THEN
-      verdict := 'done';
-      RETURN;
-    ELSIF s.state IS DISTINCT FROM 'running' OR s.lease_boot <> p_boot OR s.lease_pid <> p_pid
-          OR s.lease_born <> p_born THEN
-      verdict := 'lost';
-      RETURN;
-    END IF;
+  s := held.step;
+  IF NOT won AND s.state IN ('succeeded', 'skipped') THEN
+    verdict := 'done';
+    RETURN;
+  ELSIF NOT won AND (s.state IS DISTINCT FROM 'running' OR s.lease_boot <> p_boot OR s.lease_pid <> p_pid
+                     OR s.lease_born <> p_born) THEN
+    verdict := 'lost';
+    RETURN;
   END IF;
-  SELECT p.definition INTO d FROM plan_steps p
-  WHERE p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base;
+  d := held.definition;
   verdict := 'claimed';
   tries := s.tries;
   attempt := s.attempt;
   round := s.round;
   operation := s.operation;
   definition := d;
-  context := step_context(r, s, coalesce(d -> 'refs', '[]'), coalesce((d ->> 'uses_spec')::boolean, false));
+  context := step_context(held.run, s, coalesce(d -> 'refs', '[]'), coalesce((d ->> 'uses_spec')::boolean, false));
 END $$;
 
 -- A step ended well: whom it held back comes nearer. True when one is ready now and no message carries it.
@@ -344,21 +352,23 @@ BEGIN
   ELSIF p_outcome = 'cancelled' THEN
     target := 'failed';  -- nobody cancelled this run: whoever waits for the step must hear of it
   END IF;
-  UPDATE run_steps SET state = target, input = coalesce(p_input, input), output = p_output, error = p_error,
-         finished_at = clock_timestamp()
-  WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'running' AND tries = p_tries
-  RETURNING * INTO s;
+  WITH ended AS (
+    UPDATE run_steps SET state = target, input = coalesce(p_input, input), output = p_output, error = p_error,
+           finished_at = clock_timestamp()
+    WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND state = 'running' AND tries = p_tries
+    RETURNING *
+  ), noted AS (
+    INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, boot, pid, worker, error,
+                               started_at)
+    SELECT tenant_id, run_id, key, tries, attempt, round, CASE WHEN p_outcome = 'killed' THEN p_outcome ELSE state END,
+           lease_boot, lease_pid, worker, error, started_at FROM ended
+  ) SELECT * INTO s FROM ended;
   IF NOT FOUND THEN
     verdict := 'lost';
     run_state := r.state;
     needs_advance := false;
     RETURN;
   END IF;
-  INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, boot, pid, worker, error,
-                             started_at)
-  VALUES (p_tenant, p_run, p_key, s.tries, s.attempt, s.round,
-          CASE WHEN p_outcome = 'killed' THEN p_outcome ELSE target END, s.lease_boot, s.lease_pid, s.worker, p_error,
-          s.started_at);
   IF target NOT IN ('succeeded', 'skipped') AND s.carrier IS NOT NULL THEN
     PERFORM break_canvas(p_tenant, p_run, s.carrier);
   END IF;

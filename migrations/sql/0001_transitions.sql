@@ -26,16 +26,16 @@ CREATE TRIGGER legal_transition BEFORE UPDATE ON runs FOR EACH ROW
 CREATE FUNCTION run_steps_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'UPDATE' AND OLD.state || '>' || NEW.state IN (
-    'pending>ready', 'pending>skipped', 'pending>cancelled', 'ready>running',
-    'ready>waiting', 'ready>succeeded', 'ready>failed', 'ready>skipped',
-    'ready>cancelled', 'running>ready', 'running>waiting', 'running>succeeded',
-    'running>failed', 'running>skipped', 'running>cancelled', 'waiting>ready',
-    'waiting>succeeded', 'waiting>failed', 'waiting>skipped', 'waiting>cancelled',
-    'succeeded>pending', 'succeeded>ready', 'succeeded>waiting', 'succeeded>cancelled',
-    'succeeded>compensating', 'failed>pending', 'failed>ready', 'failed>waiting',
-    'failed>cancelled', 'skipped>pending', 'skipped>ready', 'skipped>waiting',
-    'skipped>cancelled', 'cancelled>pending', 'cancelled>ready', 'compensating>compensated',
-    'compensating>failed') THEN
+    'pending>ready', 'pending>running', 'pending>skipped', 'pending>cancelled',
+    'ready>running', 'ready>waiting', 'ready>succeeded', 'ready>failed',
+    'ready>skipped', 'ready>cancelled', 'running>ready', 'running>waiting',
+    'running>succeeded', 'running>failed', 'running>skipped', 'running>cancelled',
+    'waiting>ready', 'waiting>succeeded', 'waiting>failed', 'waiting>skipped',
+    'waiting>cancelled', 'succeeded>pending', 'succeeded>ready', 'succeeded>waiting',
+    'succeeded>cancelled', 'succeeded>compensating', 'failed>pending', 'failed>ready',
+    'failed>waiting', 'failed>cancelled', 'skipped>pending', 'skipped>ready',
+    'skipped>waiting', 'skipped>cancelled', 'cancelled>pending', 'cancelled>ready',
+    'compensating>compensated', 'compensating>failed') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,

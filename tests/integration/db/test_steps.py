@@ -34,6 +34,8 @@ def test_claims_out_of_time(spine: Spine) -> None:
     assert spine.run(run)["state"] == "queued"
     spine.perform(run, "a")
     assert spine.claim(run, "a").verdict == "done", "a redelivered message lets its canvas go on"
+    assert spine.claim(run, "b", epoch=2).verdict == "lost", "no other epoch in a run under way either"
+    assert spine.states(run)["b"] == "ready"
 
 
 def test_claim_as_another_tenant_finds_nothing(spine: Spine) -> None:

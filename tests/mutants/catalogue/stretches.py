@@ -48,8 +48,8 @@ MUTANTS = [
     Mutant(
         "a stretch ignores a pause",
         "migrations/sql/0001_functions.sql",
-        "    AND sent_at IS NOT NULL\n  RETURNING * INTO s;\n",
-        "  RETURNING * INTO s;\n",
+        "      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL\n      AND u.tenant_id",
+        "      AND t.dispatch_epoch = p_epoch\n      AND u.tenant_id",
         f"{ROWS}::test_a_pause_is_seen_at_the_boundary",
     ),
     Mutant(
@@ -58,5 +58,33 @@ MUTANTS = [
         "  IF finished = 'finished' THEN\n",
         "  IF true THEN\n",
         f"{ROWS}::test_who_lost_its_step_claims_nothing",
+    ),
+    Mutant(
+        "a stretch takes a step whose message was taken back",
+        SQL,
+        " AND n.sent_at IS NOT NULL",
+        "",
+        f"{ROWS}::test_a_mark_that_was_taken_back_is_seen_at_the_boundary",
+    ),
+    Mutant(
+        "a stretch takes a step of another dispatch",
+        SQL,
+        " AND n.dispatch_epoch = p_epoch",
+        "",
+        f"{ROWS}::test_another_dispatch_is_seen_at_the_boundary",
+    ),
+    Mutant(
+        "a stretch passes a join before its other needs",
+        SQL,
+        "        AND n.needs_left = 1 AND",
+        "        AND",
+        f"{ROWS}::test_a_join_with_open_needs_is_not_claimed",
+    ),
+    Mutant(
+        "a stretch leaves the run's count of open steps",
+        SQL,
+        "  UPDATE runs SET open_steps = open_steps - 1 WHERE",
+        "  UPDATE runs SET open_steps = open_steps WHERE",
+        f"{ROWS}::test_a_chain_leaves_the_same_rows_whichever_way_it_went",
     ),
 ]
