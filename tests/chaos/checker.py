@@ -60,6 +60,7 @@ def examine(scene: Scene, accepted: Sequence[Accepted]) -> list[Finding]:
     return [
         *_ends(scene, runs, accepted),
         *_steps(scene, runs),
+        *_families(scene),
         *_leaks(scene),
         *_unexplained_deaths(scene),
         *_outbox(scene),
@@ -83,16 +84,24 @@ def _ends(scene: Scene, runs: Mapping[UUID, Any], accepted: Sequence[Accepted]) 
             yield Finding("lost", f"run {one.run} ({one.type}) ended {run['state']}: {run['error']}", one.run)
     told = Counter(one.run for one in accepted)
     for run_id in runs.keys() - told.keys():
+        if runs[run_id]["parent_run_id"] is not None:
+            continue  # nobody submitted it: it is a step of another run
         yield Finding("duplicated", f"run {run_id} was made but never answered for", run_id)
     for run_id in (run_id for run_id, times in told.items() if times > 1):
         yield Finding("duplicated", f"run {run_id} was answered for two submissions", run_id)
 
 
 def poisoned_runs(scene: Scene) -> set[UUID]:
-    """Return the runs with a step that died three times: chance hit it thrice, and so it had to be parked."""
+    """Return the runs with a step that died three times: chance hit it thrice, and so it had to be parked.
+
+    The runs above such a run failed with it.
+    """
     found = scene.rows(
-        "SELECT run_id FROM step_attempts WHERE state::text = 'killed' GROUP BY run_id, key, round"
-        " HAVING count(*) >= %s",
+        "WITH RECURSIVE poisoned (run_id) AS (SELECT DISTINCT run_id FROM ("
+        " SELECT run_id FROM step_attempts WHERE state::text = 'killed' GROUP BY run_id, key, round"
+        " HAVING count(*) >= %s) thrice"
+        " UNION SELECT r.parent_run_id FROM poisoned p JOIN runs r ON r.id = p.run_id"
+        " WHERE r.parent_run_id IS NOT NULL) SELECT run_id FROM poisoned",
         DEATHS,
     )
     return {row["run_id"] for row in found}
@@ -129,6 +138,20 @@ def _steps(scene: Scene, runs: Mapping[UUID, Any]) -> Iterator[Finding]:
             for line in str(fault).splitlines():
                 kind = next((kind for words, kind in KINDS.items() if words in line), "lost")
                 yield Finding(kind, f"{run_id}: {line}", run_id)
+
+
+def _families(scene: Scene) -> Iterator[Finding]:
+    """Every step that ended as a run has the one run of its round, which ended as the step did."""
+    for row in scene.rows(
+        "SELECT s.run_id, s.key, s.state::text, array_agg(c.state::text) FILTER (WHERE c.id IS NOT NULL)"
+        " AS children FROM run_steps s LEFT JOIN runs c ON c.tenant_id = s.tenant_id"
+        " AND c.parent_run_id = s.run_id AND c.parent_step = s.key AND c.parent_round = s.round"
+        " WHERE s.operation = 'workflow' AND NOT s.is_fan AND s.state::text IN ('succeeded', 'failed')"
+        " GROUP BY s.tenant_id, s.run_id, s.key, s.state"
+    ):
+        if row["children"] != [row["state"]]:
+            step = f"{row['run_id']}:{row['key']}"
+            yield Finding("lost", f"{step} is {row['state']}, its runs are {row['children']}", row["run_id"])
 
 
 def _leaks(scene: Scene) -> Iterator[Finding]:

@@ -35,6 +35,12 @@ def fails(name: str, attempts: int, *needs: Any, **more: Any) -> dict[str, Any]:
     return {"id": name, "uses": "testkit.fail_first", "needs": list(needs), "with": values, **more}
 
 
+def called(name: str, workflow: str, *needs: Any, **more: Any) -> dict[str, Any]:
+    """A step that is a run of another shape, at the same pace."""
+    spec = {"pace": PACE, "width": "${spec.width}"}
+    return {"id": name, "workflow": workflow, "needs": list(needs), "with": spec, **more}
+
+
 def chord(width: int) -> list[dict[str, Any]]:
     headers = [f"h{number}" for number in range(width)]
     return [
@@ -92,6 +98,23 @@ SHAPES = (
             step("b", "a"),
             step("join", "pause", "b"),
             step("end", "join"),
+        ],
+    ),
+    Shape(
+        "places",
+        [
+            step("list"),
+            step("each", "list", foreach="range(spec.width)", max_parallel=2),
+            step("join", "each"),
+        ],
+    ),
+    Shape(
+        "nested",  # a run for each item, each of which fans out itself
+        [
+            step("start"),
+            called("each", "chaos.fan@1", "start", foreach="range(3)", max_parallel=2),
+            called("other", "chaos.retries@1", "start"),
+            step("join", "each", "other"),
         ],
     ),
     Shape(

@@ -119,6 +119,10 @@ def open_step(world: World) -> None:
     world.forced("UPDATE run_steps SET state = 'running' WHERE key = 'b'")
 
 
+def childless_step(world: World) -> None:
+    world.forced("UPDATE run_steps SET operation = 'workflow' WHERE key = 'b'")
+
+
 def leaked_count(world: World) -> None:
     world.forced("UPDATE runs SET open_steps = 1")
 
@@ -175,6 +179,7 @@ def test_a_whole_world_has_no_finding(world: World) -> None:
         (wrong_end, "lost"),
         (missing_run, "lost"),
         (unknown_run, "duplicated"),
+        (childless_step, "lost"),
         (open_step, "leaked"),
         (leaked_count, "leaked"),
         (second_invocation, "duplicated"),
