@@ -33,6 +33,7 @@ from app.observability.logging import configure_logging, get_log
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
+from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.dispatch import Dispatch
 from app.services.heartbeat import Worker, forget_workers
 from app.services.load_modules import load_modules
@@ -132,8 +133,9 @@ class CeleryParts:
         settings = self._settings
         link = BrokerLink(_epoch_reader(settings), time.monotonic)
         dispatch = self._dispatch(link)
+        admission = _admission(settings, dispatch.engine, dispatch.system)
         types = TypeBook(load_catalogue(), self._registry, self._plans)
-        submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id)
+        submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission)
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
         return BeatParts(dispatch, _broker_look(settings, link), submit, chores)
 
@@ -155,7 +157,14 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     plans = PlanCache()
     engine = Engine(database, plans, CanvasProducer(app, link))
     registry = ModuleRegistry(load_modules(settings.extra_modules))
-    return SubmitDeps(engine, TypeBook(load_catalogue(), registry, plans), SendThread(link), new_id)
+    types = TypeBook(load_catalogue(), registry, plans)
+    admission = _admission(settings, engine, build_platform(settings))
+    return SubmitDeps(engine, types, SendThread(link), new_id, admission)
+
+
+def _admission(settings: Settings, engine: Engine, system: Database) -> Admission:
+    rules = AdmissionRules(settings.admission_floor, settings.admission_per_slot)
+    return Admission(engine, system, rules, time.monotonic)
 
 
 def build_api(settings: Settings) -> ApiParts:
@@ -207,6 +216,8 @@ def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:
         ("seal_audit", 5.0, partial(seal_audit, system, audit_key)),
         ("prune", 60.0, partial(prune, Pruner(system))),
         ("forget_workers", 60.0, partial(forget_workers, system)),
+        ("relist_waiting", 10.0, partial(relist, system)),
+        ("prune_keys", 600.0, partial(prune_keys, system)),
     )
 
 

@@ -79,6 +79,10 @@ class Settings:
     """Whether a pool process goes on with the next step of a chain without a message."""
     step_kill_after_s: int = 10
     """Seconds between a step's soft time limit and the kill of its process."""
+    admission_floor: int = 32
+    """How many steps a queue may have, sent or running, however few workers listen on it."""
+    admission_per_slot: int = 4
+    """How many steps a queue may have for each live worker process."""
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
     flower_host: str = "127.0.0.1"
@@ -185,6 +189,8 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
         worker_stretches=reader.flag("WORKER_STRETCHES", "1"),
         step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
+        admission_floor=reader.number("ADMISSION_FLOOR", 32, 1, 100_000),
+        admission_per_slot=reader.number("ADMISSION_PER_SLOT", 4, 1, 10_000),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
         flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),

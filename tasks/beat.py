@@ -9,6 +9,7 @@ from celery.beat import Scheduler
 
 from app.bootstrap import BeatParts
 from app.domain.errors import QuantumError, Unavailable
+from app.services.admission import Admitter
 from app.services.schedule import claim_due, note_end
 from app.services.timers import Timers
 from tasks.beat_table import Job, beat_table
@@ -25,6 +26,7 @@ class PostgresScheduler(Scheduler):
         super().__init__(*args, **kwargs)
         self._jobs: dict[str, Job] = {}
         self._timers: Timers | None = None
+        self._admitter: Admitter | None = None
 
     def setup_schedule(self) -> None:
         """Take the jobs from the table instead of a schedule of tasks."""
@@ -37,6 +39,8 @@ class PostgresScheduler(Scheduler):
         if self._timers is None:
             self._timers = Timers(parts.dispatch.system)
             self._timers.start()
+            self._admitter = Admitter(parts.submit.admission)
+            self._admitter.start()
         self._timers.advance(parts.dispatch.engine)
         try:
             due = claim_due(parts.dispatch.system, {name: job.every_s for name, job in self._jobs.items()})
@@ -67,6 +71,8 @@ class PostgresScheduler(Scheduler):
         """End the timers with beat."""
         if self._timers is not None:
             self._timers.stop()
+        if self._admitter is not None:
+            self._admitter.stop()
 
     @property
     def schedule(self) -> dict[str, Any]:

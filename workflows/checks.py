@@ -8,6 +8,7 @@ from typing import Any
 from app.domain.errors import Fault, InvalidInput
 from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, ExpressionError, compile_expression
+from workflows.concurrency import key_faults
 from workflows.definition import WAIT, WORKFLOW, Definition, StepDefinition
 from workflows.graph import Cycle, Graph, build_graph
 from workflows.nesting import NO_LIBRARY, Library, child_fault, child_of, secret_faults
@@ -39,6 +40,8 @@ def check_definition(definition: Definition, registry: ModuleRegistry, library: 
             faults += _operation(step, f"/steps/{index}", registry)
     faults += wait_faults(definition)
     faults += _output(definition)
+    if definition.concurrency is not None:
+        faults += key_faults(definition.concurrency)
     if faults:
         raise InvalidInput(tuple(faults[:MAX_FAULTS]))
 

@@ -47,6 +47,15 @@ class StepDefinition:
 
 
 @dataclass(frozen=True, slots=True)
+class Concurrency:
+    """How many runs whose `key` comes out equal may be under way; `on_full`: queue, skip, cancel_oldest."""
+
+    key: str
+    limit: int = 1
+    on_full: str = "queue"
+
+
+@dataclass(frozen=True, slots=True)
 class Definition:
     """A named, versioned, immutable graph template; `output` tells what a run of it gives back."""
 
@@ -55,3 +64,4 @@ class Definition:
     description: str
     steps: tuple[StepDefinition, ...]
     output: Mapping[str, Any] = field(default_factory=dict)
+    concurrency: Concurrency | None = None

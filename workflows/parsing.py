@@ -19,6 +19,7 @@ from workflows.definition import (
     MAX_NODES,
     WAIT,
     WORKFLOW,
+    Concurrency,
     Definition,
     StepDefinition,
 )
@@ -41,6 +42,7 @@ def parse_definition(document: Any) -> Definition:
         description=document.get("description", ""),
         steps=tuple(_step(step) for step in document["steps"]),
         output=document.get("output", {}),
+        concurrency=Concurrency(**document["concurrency"]) if "concurrency" in document else None,
     )
 
 

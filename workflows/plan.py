@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from app.domain.modules import ModuleRegistry
@@ -107,6 +107,22 @@ class Plan:
         return self._index[base]
 
     @property
+    def pool(self) -> str:
+        """The queue of the first operation: the one whose room a run waits for; empty when all steps wait."""
+        return next((step.queue for step in self.steps if step.queue), "")
+
+    @property
+    def concurrency(self) -> Mapping[str, Any] | None:
+        """The members `key`, `limit`, `on_full` of its concurrency key, if it has one."""
+        found: Mapping[str, Any] | None = self.document.get("concurrency")
+        return found
+
+    @property
+    def starts_undecided(self) -> bool:
+        """Whether a first step fans out, or waits: what follows is decided by a look at the rows."""
+        return any(not step.needs and step.base in self.fans for step in self.steps)
+
+    @property
     def step_rows(self) -> list[dict[str, Any]]:
         """The rows that `register_plan` takes."""
         return [step.row() for step in self.steps]
@@ -133,6 +149,7 @@ def compile_plan(definition: Definition, registry: ModuleRegistry, library: Libr
         "version": definition.version,
         "steps": [step.row() for step in steps],
         **({"output": _output(definition.output)} if definition.output else {}),
+        **({"concurrency": asdict(definition.concurrency)} if definition.concurrency is not None else {}),
     }
     plan_hash = hashlib.sha256(canonical_json(document).encode()).hexdigest()
     return replace(

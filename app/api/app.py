@@ -25,6 +25,7 @@ from app.api import (
     secrets,
     signals,
     steps,
+    tenant_limits,
     tenants,
     users,
     workflows,
@@ -43,6 +44,7 @@ ISSUER = "quantum-platform"
 RESOURCES = (
     auth,
     tenants,
+    tenant_limits,
     users,
     modules,
     intent_types,

@@ -14,6 +14,7 @@ from app.api.paging import page_document, page_request
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
+from app.api.schemas.limits import ExplanationSchema
 from app.api.schemas.runs import (
     BulkRetryAnswerSchema,
     BulkRetrySchema,
@@ -29,6 +30,7 @@ from app.domain.runs import Run
 from app.security.authorize import authorize
 from app.services import browse
 from app.services.cancel_run import cancel_run as cancel
+from app.services.explain_run import explain_run as explain
 from app.services.pause_run import pause_run as pause
 from app.services.pause_run import resume_run as resume
 from app.services.rerun_run import SAME_SPEC
@@ -61,6 +63,12 @@ def show_run(run_id: UUID) -> Any:
     """Show a run with its graph and its first 1,000 steps."""
     found = browse.show_run(parts().database, parts().submit.engine.plans, actor(), run_id)
     return found, {"ETag": etag_of(found["version"])}
+
+
+@endpoint(blueprint, "GET /runs/<uuid:run_id>/explain", "runs:read", ExplanationSchema)
+def explain_run(run_id: UUID) -> dict[str, Any]:
+    """Tell why a run waits: the limit, who holds it, its place, what each open step waits for."""
+    return explain(parts().database, parts().submit.admission, actor(), run_id)
 
 
 @endpoint(

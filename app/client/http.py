@@ -72,9 +72,10 @@ class ApiClient:
         except ApiUnreachable:
             return self.call("POST", path, body=body, headers=headers).document
 
-    def put(self, path: str, body: Any) -> Any:
-        """Replace the document at `path`."""
-        return self.call("PUT", path, body=body).document
+    def put(self, path: str, body: Any, *, match: str | None = None) -> Any:
+        """Replace the document at `path`, only as it was at the entity tag `match` if one is given."""
+        headers = {"If-Match": match} if match is not None else None
+        return self.call("PUT", path, body=body, headers=headers).document
 
     def items(self, path: str, *, limit: int | None = None, **params: Any) -> Iterator[dict[str, Any]]:
         """Every item of a list, page after page, at most `limit` of them."""

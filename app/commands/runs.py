@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from app.client.drawing import run_tree
+from app.client.explaining import explained
 from app.client.watching import look, watch
 from app.commands.documents import read_document
 from app.commands.follow import follow
@@ -44,6 +45,15 @@ def show_run(shell: Shell, run_id: str) -> None:
     """One run with its steps, below them the runs that steps are."""
     sight = look(shell.client, run_id)
     shell.show({**sight.run, "steps": list(sight.steps)}, lambda: run_tree(sight))
+
+
+@runs.command("explain")
+@click.argument("run_id")
+@tenant_command
+def explain_run(shell: Shell, run_id: str) -> None:
+    """Why a run waits: the limit with its holders, its place, what each open step waits for."""
+    document = shell.client.get(f"/runs/{run_id}/explain")
+    shell.show(document, lambda: explained(document))
 
 
 @runs.command("retry")

@@ -56,6 +56,35 @@ def list_tenants(shell: Shell) -> None:
     shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
 
 
+@tenant.command("limits")
+@click.argument("tenant_id", required=False)
+@click.option(
+    "--weight", type=click.IntRange(1, 1000), help="Its share against the others' when they contend."
+)
+@click.option("--max-running-runs", type=click.IntRange(0), help="Runs at once; further ones wait.")
+@click.option("--unlimited-runs", is_flag=True, help="Take the limit of runs away.")
+@tenant_command
+def limits(
+    shell: Shell,
+    tenant_id: str | None,
+    weight: int | None,
+    max_running_runs: int | None,
+    unlimited_runs: bool,
+) -> None:
+    """The share and limits of TENANT_ID, else of your own tenant; changed by a platform administrator."""
+    path = f"/tenants/{tenant_id or shell.client.get('/me')['tenant_id']}/limits"
+    found = shell.client.call("GET", path)
+    document = found.document
+    if weight is not None or max_running_runs is not None or unlimited_runs:
+        body = {name: document[name] for name in ("weight", "max_running_runs")}
+        body["weight"] = weight or body["weight"]
+        if max_running_runs is not None or unlimited_runs:
+            body["max_running_runs"] = max_running_runs
+        document = shell.client.put(path, body, match=found.headers["ETag"])
+    columns = ("weight", "max_running_runs", "version", "updated_at")
+    shell.show(document, lambda: table(columns, [picked(document, *columns)]))
+
+
 def _create_first(shell: Shell, name: str, email: str, password: str) -> dict[str, str]:
     try:
         platform = build_platform(load_settings(inherited_environment()))

@@ -72,12 +72,13 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What became of item `n`."""
+    """What became of item `n`; a run that is not `admitted` waits, nothing of it is marked as sent."""
 
     n: int
     intent_id: UUID
     generation: int
     run_id: UUID
+    admitted: bool
 
 
 def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
@@ -214,7 +215,7 @@ def declare_intents(
     """Write intents with spec, labels, run, steps, event, audit record; one outcome an item, in order."""
     rows = connection.execute(
         text(
-            "SELECT n, intent_id, generation, run_id"
+            "SELECT n, intent_id, generation, run_id, admitted"
             " FROM declare_intents(:tenant, CAST(:actor AS jsonb), CAST(:items AS jsonb))"
         ),
         {"tenant": tenant_id, "actor": dump(dict(actor)), "items": dump([dict(item) for item in items])},

@@ -25,14 +25,18 @@ class Kept:
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
-    """`accepted`; `answered` before, with that answer; or `busy`: another request of the key is under way."""
+    """`accepted`; `answered` before, with that answer; or `busy`: another request of the key is under way.
+
+    `held` are the runs that wait for admission: nothing of them is to be sent.
+    """
 
     verdict: str
     stored: Stored | None
+    held: frozenset[UUID] = frozenset()
 
 
 _ACCEPT: Final = (
-    "SELECT verdict, request_hash, status, headers, body FROM accept_intents(%s, %s::jsonb, %s::jsonb,"
+    "SELECT held, verdict, request_hash, status, headers, body FROM accept_intents(%s, %s::jsonb, %s::jsonb,"
     " %s, %s, %s, %s, %s, %s::jsonb, %s, %s::interval)"
 )
 
@@ -62,5 +66,6 @@ def accept_intents(
             KEPT_FOR,
         )
     parameters = (tenant_id, dump(dict(actor)), dump(list(items)), *answer)
-    verdict, *before = database.call(_ACCEPT, parameters)[0]
-    return Acceptance(verdict, Stored(*before) if before[0] is not None else None)
+    held, verdict, *before = database.call(_ACCEPT, parameters)[0]
+    found = Stored(*before) if before[0] is not None else None
+    return Acceptance(verdict, found, frozenset(held or ()))

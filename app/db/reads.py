@@ -38,7 +38,7 @@ _RUN: Final = """
     SELECT r.id, r.intent_id, r.generation, r.type_name AS type, r.state,
            jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
            r.priority, r.round, r.open_steps, r.failed_steps, r.error, r.version, r.plan_hash,
-           r.created_at, r.started_at, r.finished_at, r.depth,
+           r.concurrency_key, r.created_at, r.admitted_at, r.started_at, r.finished_at, r.depth,
            CASE WHEN r.parent_run_id IS NOT NULL
                 THEN jsonb_build_object('run_id', r.parent_run_id, 'step', r.parent_step) END AS parent
     FROM runs r WHERE r.tenant_id = :tenant

@@ -14,6 +14,7 @@ from app.domain.runs import Run
 _RUN: Final = text(
     "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash,"
     " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at,"
+    " tenant_id, pool, admitted_at, concurrency_key, key_limit, held_by_key,"
     " parent_run_id, parent_step, depth"
     " FROM runs WHERE tenant_id = :tenant AND id = :run"
 )
@@ -22,7 +23,8 @@ _PAUSE: Final = text("SELECT pause_run(:tenant, :run, CAST(:actor AS jsonb), :ve
 _RESUME: Final = text("SELECT resume_run(:tenant, :run, CAST(:actor AS jsonb), :version)")
 _SKIP: Final = text("SELECT skip_step(:tenant, :run, :step, CAST(:actor AS jsonb), :version, :reason)")
 _RERUN: Final = text(
-    "SELECT rerun_run(:tenant, :run, CAST(:actor AS jsonb), :version, :new, CAST(:spec AS jsonb), :hash)"
+    "SELECT rerun_run(:tenant, :run, CAST(:actor AS jsonb), :version, :new, CAST(:spec AS jsonb), :hash,"
+    " CAST(:concurrency AS jsonb))"
 )
 _CANCEL: Final = text(
     "SELECT verdict FROM cancel_run(:tenant, :run, CAST(:actor AS jsonb), :version, :reason)"
@@ -100,15 +102,18 @@ def rerun_run(
     version: int | None,
     new_run_id: UUID,
     spec: tuple[Any, str] | None,
+    concurrency: Mapping[str, Any] | None = None,
 ) -> tuple[str, Run | None]:
     """Start a new run of an ended run's plan, with another spec plus its hash if given; return the new run.
+
+    `concurrency` is the key that another spec gives, as items of `declare_intents` have it.
 
     Verdicts: ok, conflict, illegal, not_found, occupied.
     """
     document, spec_hash = (dump(spec[0]), spec[1]) if spec is not None else (None, None)
-    verdict, run = _steered(
-        connection, _RERUN, tenant_id, run_id, actor, version, new=new_run_id, spec=document, hash=spec_hash
-    )
+    values = {"new": new_run_id, "spec": document, "hash": spec_hash}
+    values["concurrency"] = dump(dict(concurrency)) if concurrency is not None else None
+    verdict, run = _steered(connection, _RERUN, tenant_id, run_id, actor, version, **values)
     return verdict, find(connection, tenant_id, new_run_id) if verdict == "ok" else run
 
 

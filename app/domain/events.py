@@ -39,6 +39,7 @@ EVENT_TYPES: tuple[str, ...] = tuple(
         "secret.changed",
         "user.created",
         "tenant.created",
+        "tenant.limits_changed",
     )
 )
 SHARDS = 8

@@ -14,6 +14,8 @@ PERMISSIONS: Final = frozenset(
     {
         "tenants:read",
         "tenants:write",
+        "limits:read",
+        "limits:write",
         "users:read",
         "users:write",
         "modules:read",
@@ -56,8 +58,8 @@ _DEVELOP: Final = _OPERATE | {
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
-    "platform_admin": frozenset({"tenants:read", "tenants:write"}),
-    "tenant_admin": _DEVELOP | {"users:read", "users:write", "secrets:write", "audit:read"},
+    "platform_admin": frozenset({"tenants:read", "tenants:write", "limits:read", "limits:write"}),
+    "tenant_admin": _DEVELOP | {"limits:read", "users:read", "users:write", "secrets:write", "audit:read"},
     "operator": _OPERATE,
     "developer": _DEVELOP,
     "viewer": _VIEW,

@@ -13,6 +13,7 @@ class Run:
     """One execution of a plan; `version` counts its changes, `round` the operator's retries.
 
     A sub-workflow's run has a parent; `depth` tells how many runs stand above it.
+    While `admitted_at` is None a queued or running one waits for room in its `pool` or under a limit.
     """
 
     id: UUID
@@ -32,6 +33,12 @@ class Run:
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    tenant_id: UUID
+    pool: str
+    admitted_at: datetime | None
+    concurrency_key: str | None
+    key_limit: int | None
+    held_by_key: bool
     parent_run_id: UUID | None = None
     parent_step: str | None = None
     depth: int = 0
@@ -42,6 +49,11 @@ class Run:
         if self.parent_run_id is None:
             return None
         return {"run_id": self.parent_run_id, "step": self.parent_step}
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for admission."""
+        return self.admitted_at is None and self.state in ("queued", "running")
 
     @property
     def workflow(self) -> dict[str, Any]:

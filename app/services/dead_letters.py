@@ -11,7 +11,6 @@ from app.domain.errors import NotFound
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
 from app.domain.runs import Run
-from app.services.advance import advance
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
 from app.services.submit import SubmitDeps
@@ -52,6 +51,7 @@ def replay_dead_letter(
             raise NotFound("no such dead letter")
         verdict, run = runs.retry_run(connection, tenant_id, run_id, actor.as_json(), version, key)
         checked = run_of(verdict, run, "retried")
+        deps.admission.reenter(connection, checked)
         receipt.close(connection, checked)
-    deps.outbox.later(lambda: advance(deps.engine, tenant_id, run_id))
+    deps.outbox.later(lambda: deps.admission.go_on(tenant_id, run_id))
     return checked

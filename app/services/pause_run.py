@@ -51,6 +51,8 @@ def resume_run(
         receipt.open(connection)
         verdict, run = runs.resume_run(connection, tenant_id, run_id, actor.as_json(), version)
         checked = run_of(verdict, run, "resumed")
+        deps.admission.reenter(connection, checked)
         receipt.close(connection, checked)
     deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), tenant_id, run_id))
+    deps.outbox.later(deps.admission.look)
     return checked

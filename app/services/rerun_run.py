@@ -10,10 +10,10 @@ from app.db.engine import Connection
 from app.domain.errors import NotFound
 from app.domain.identity import Actor
 from app.domain.runs import Run
-from app.services.advance import advance
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
-from app.services.submit import SubmitDeps, checked_spec, hash_of
+from app.services.submit import SubmitDeps, checked_spec, hash_of, keyed
+from app.services.type_book import PlannedType
 
 SAME_SPEC = object()
 """Stands for the spec that the run had."""
@@ -39,21 +39,25 @@ def rerun_run(
     tenant_id, new_run_id = actor.tenant_id, deps.new_id()
     with deps.engine.database.tenant(tenant_id) as connection:
         receipt.open(connection)
-        edited = None if spec is SAME_SPEC else (spec, _checked(deps, connection, tenant_id, run_id, spec))
+        edited, concurrency = None, None
+        if spec is not SAME_SPEC:
+            planned = _planned(deps, connection, tenant_id, run_id)
+            edited = spec, hash_of(checked_spec(planned.type, spec))
+            concurrency = keyed(planned.plan, spec).get("concurrency")
         verdict, run = runs.rerun_run(
-            connection, tenant_id, run_id, actor.as_json(), version, new_run_id, edited
+            connection, tenant_id, run_id, actor.as_json(), version, new_run_id, edited, concurrency
         )
         checked = run_of(verdict, run, "run again")
+        deps.admission.reenter(connection, checked)
         receipt.close(connection, checked)
-    deps.outbox.later(lambda: advance(deps.engine, tenant_id, new_run_id))
+    deps.outbox.later(lambda: deps.admission.go_on(tenant_id, new_run_id))
     return checked
 
 
-def _checked(deps: SubmitDeps, connection: Connection, tenant_id: UUID, run_id: UUID, spec: Any) -> str:
-    """Return the hash of a spec that fits the type of the run's intent."""
+def _planned(deps: SubmitDeps, connection: Connection, tenant_id: UUID, run_id: UUID) -> PlannedType:
+    """Return the type of the run's intent."""
     run = runs.find(connection, tenant_id, run_id)
     intent = reads.find_intent(connection, tenant_id, run.intent_id) if run is not None else None
     if intent is None:
         raise NotFound("no such run")
-    planned = deps.types.find(connection, tenant_id, intent["type"], intent["type_version"])
-    return hash_of(checked_spec(planned.type, spec))
+    return deps.types.find(connection, tenant_id, intent["type"], intent["type_version"])

@@ -8,7 +8,6 @@ from app.db import runs
 from app.domain.errors import Conflict, IllegalState, NotFound, PreconditionFailed, QuantumError
 from app.domain.identity import Actor
 from app.domain.runs import Run
-from app.services.advance import advance
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.submit import SubmitDeps
 
@@ -35,8 +34,9 @@ def retry_run(
         receipt.open(connection)
         verdict, run = runs.retry_run(connection, tenant_id, run_id, actor.as_json(), version, from_step)
         checked = run_of(verdict, run, "retried")
+        deps.admission.reenter(connection, checked)
         receipt.close(connection, checked)
-    deps.outbox.later(lambda: advance(deps.engine, tenant_id, run_id))
+    deps.outbox.later(lambda: deps.admission.go_on(tenant_id, run_id))
     return checked
 
 

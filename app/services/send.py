@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from app.db import hot
@@ -16,6 +18,22 @@ from workflows.segments import Segment
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """Segments of one run whose steps are marked as sent under these epochs."""
+
+    plan: Plan
+    tenant_id: UUID
+    run_id: UUID
+    segments: Sequence[Segment]
+    epochs: Mapping[str, int]
+
+    def canvases(self) -> Iterator[Any]:
+        """Yield one canvas for each segment."""
+        bind = bind_messages(self.plan, self.tenant_id, self.run_id, self.epochs)
+        return (canvas_of(segment, bind) for segment in self.segments)
+
+
 def send_segments(
     engine: Engine,
     plan: Plan,
@@ -25,11 +43,18 @@ def send_segments(
     epochs: Mapping[str, int],
 ) -> bool:
     """Send one canvas for each segment, after the commit that marked their steps; tell whether all went."""
-    bind = bind_messages(plan, tenant_id, run_id, epochs)
+    return send_parcels(engine, [Parcel(plan, tenant_id, run_id, segments, epochs)])
+
+
+def send_parcels(engine: Engine, parcels: Sequence[Parcel]) -> bool:
+    """Send the segments of several runs in one go; tell whether all went, else all of them are unmarked."""
+    if not parcels:
+        return True
     try:
-        engine.sender.send(canvas_of(segment, bind) for segment in segments)
+        engine.sender.send(canvas for parcel in parcels for canvas in parcel.canvases())
     except Unavailable:
-        log.info("send_failed", extra={"run_id": str(run_id), "steps": len(epochs)})
-        hot.unmark_sent(engine.database, tenant_id, run_id, epochs)
+        for parcel in parcels:
+            log.info("send_failed", extra={"run_id": str(parcel.run_id), "steps": len(parcel.epochs)})
+            hot.unmark_sent(engine.database, parcel.tenant_id, parcel.run_id, parcel.epochs)
         return False
     return True

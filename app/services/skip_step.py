@@ -34,6 +34,8 @@ def skip_step(
         receipt.open(connection)
         verdict, run = runs.skip_step(connection, tenant_id, run_id, key, actor.as_json(), version, reason)
         checked = run_of(verdict, run, "skipped")
+        deps.admission.reenter(connection, checked)
         receipt.close(connection, checked)
     deps.outbox.later(lambda: pass_down(deps.engine, actor.as_json(), tenant_id, run_id))
+    deps.outbox.later(deps.admission.look)
     return checked

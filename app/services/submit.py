@@ -13,12 +13,14 @@ from app.db import hot, intake, plans
 from app.db.engine import Connection
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
+from app.services.admission import Admission
 from app.services.advance import advance
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
-from app.services.send import send_segments
+from app.services.send import Parcel, send_parcels
 from app.services.type_book import PlannedType, TypeBook
 from workflows.catalog import IntentType
+from workflows.concurrency import concurrency_of
 from workflows.plan import Plan
 from workflows.specs import canonical_json, validate_spec
 
@@ -45,6 +47,7 @@ class SubmitDeps:
     types: TypeBook
     outbox: SendLater
     new_id: Callable[[], UUID]
+    admission: Admission
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Accepted:
 
     outcomes: tuple[Outcome, ...]
     prepared: tuple[_Prepared, ...]
+    held: frozenset[UUID]
     broker_epoch: str | None
 
 
@@ -111,12 +115,13 @@ def submit_intents(
     kept = receipt.before(outcomes)
     _register(submit, actor.tenant_id, prepared)
     rows = [item.row for item in prepared]
+    held: frozenset[UUID] = frozenset()
     if rows or kept is not None:
-        receipt.after(
-            intake.accept_intents(submit.engine.database, actor.tenant_id, actor.as_json(), rows, kept)
-        )
+        accepted = intake.accept_intents(submit.engine.database, actor.tenant_id, actor.as_json(), rows, kept)
+        receipt.after(accepted)
+        held = accepted.held
     if prepared:
-        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, broker_epoch))
+        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, held, broker_epoch))
     return outcomes
 
 
@@ -130,16 +135,19 @@ def accept(
     """Accept the valid items within the caller's transaction; `send_accepted` is for after its commit."""
     outcomes, prepared = _prepare(submit, actor, items, broker_epoch)
     _register(submit, actor.tenant_id, prepared)
+    held: frozenset[UUID] = frozenset()
     if prepared:
         rows = [item.row for item in prepared]
-        hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
-    return Accepted(tuple(outcomes), tuple(prepared), broker_epoch)
+        declared = hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
+        held = frozenset(one.run_id for one in declared if not one.admitted)
+    return Accepted(tuple(outcomes), tuple(prepared), held, broker_epoch)
 
 
 def send_accepted(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> None:
     """Send what was accepted, off the caller's path."""
-    if accepted.prepared:
-        submit.outbox.later(lambda: _start(submit, tenant_id, accepted.prepared, accepted.broker_epoch))
+    prepared, held, epoch = accepted.prepared, accepted.held, accepted.broker_epoch
+    if prepared:
+        submit.outbox.later(lambda: _start(submit, tenant_id, prepared, held, epoch))
 
 
 def _prepare(
@@ -154,11 +162,11 @@ def _prepare(
             planned = types[item.type, item.type_version]
             if isinstance(planned, QuantumError):
                 raise planned
-            spec = checked_spec(planned.type, item.spec)
+            row = _row(submit, planned, item, checked_spec(planned.type, item.spec), broker_epoch)
         except QuantumError as error:
             outcomes.append(Outcome(index, error))
             continue
-        row, kind = _row(submit, planned, item, spec, broker_epoch), planned.type
+        kind = planned.type
         prepared.append(_Prepared(index, planned, row))
         outcomes.append(
             Outcome(
@@ -248,7 +256,16 @@ def _row(
         "workflow_version": planned.type.workflow_version,
         "plan_hash": planned.plan.hash,
         "broker_epoch": broker_epoch,
+        **keyed(planned.plan, item.spec),
+        "pool": planned.plan.pool,
+        "hold": not submit.admission.take(planned.plan.pool),
     }
+
+
+def keyed(plan: Plan, spec: Any) -> dict[str, Any]:
+    """Return the member `concurrency` of an item, if the plan has a key; raises InvalidInput."""
+    declared = plan.concurrency
+    return {} if declared is None else {"concurrency": concurrency_of(declared, spec)}
 
 
 def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:
@@ -256,13 +273,24 @@ def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:
 
 
 def _start(
-    submit: SubmitDeps, tenant_id: UUID, prepared: Sequence[_Prepared], broker_epoch: str | None
+    submit: SubmitDeps,
+    tenant_id: UUID,
+    prepared: Sequence[_Prepared],
+    held: frozenset[UUID],
+    broker_epoch: str | None,
 ) -> None:
-    """Send the first segments, which the commit marked as sent if the broker was there."""
+    """Send the first segments of what was admitted: the commit marked them if the broker was there."""
+    parcels, undecided = [], []
     for item in prepared:
         plan, run_id = item.planned.plan, UUID(item.row["run_id"])
-        if broker_epoch is not None and plan.first_segments:
+        if broker_epoch is None or run_id in held:
+            continue
+        if plan.first_segments:
             epochs = {key: FIRST_EPOCH for segment in plan.first_segments for key in segment.keys}
-            send_segments(submit.engine, plan, tenant_id, run_id, plan.first_segments, epochs)
-        if broker_epoch is not None and item.planned.starts_with_fan:
-            advance(submit.engine, tenant_id, run_id)
+            parcels.append(Parcel(plan, tenant_id, run_id, plan.first_segments, epochs))
+        if item.planned.starts_with_fan:
+            undecided.append(run_id)
+    send_parcels(submit.engine, parcels)
+    for run_id in undecided:
+        advance(submit.engine, tenant_id, run_id)
+    submit.admission.look()

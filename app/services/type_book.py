@@ -91,7 +91,7 @@ class TypeBook:
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
         for one in plan.family.values():
             self._plans.keep(one)
-        return PlannedType(kind, plan, any(step.base in plan.fans for step in plan.steps if not step.needs))
+        return PlannedType(kind, plan, plan.starts_undecided)
 
 
 def _unknown(name: str, version: int | None) -> InvalidInput:

@@ -1,7 +1,7 @@
 -- Moving a run on: what is ready, what was sent, what a foreach becomes; cancelled by people.
 
 -- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
--- the first has marked. Nothing for a run that is not under way.
+-- the first has marked. Nothing for a run that is not under way, or that waits for admission.
 CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
 RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
                plan_hash text) LANGUAGE plpgsql AS $$
@@ -10,7 +10,7 @@ DECLARE r runs;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
-    FOR NO KEY UPDATE;
+    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
@@ -104,7 +104,8 @@ RETURNS TABLE (key text, dispatch_epoch integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running') FOR NO KEY UPDATE;
+  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
+    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;

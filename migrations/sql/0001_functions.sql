@@ -21,18 +21,24 @@ END $$;
 
 -- Writes runs with their steps for generations that are there. A step without needs is ready at once; when the item
 -- names a broker epoch, the steps of the plan's first segments are written as sent already (epoch 1), because the
--- caller sends those canvases after its commit.
-CREATE FUNCTION start_runs(p_tenant uuid, p_items jsonb) RETURNS void LANGUAGE plpgsql AS $$
-DECLARE missing text;
+-- caller sends those canvases after its commit. Returns which runs wait for admission: their steps stay unsent.
+CREATE FUNCTION start_runs(p_tenant uuid, p_items jsonb) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE
+  missing text; blocked uuid[] := blocked_by_key(p_tenant, p_items);
+  held uuid[] := held_back(p_tenant, p_items, blocked);
 BEGIN
   INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name, workflow_version,
-                    priority, open_steps)
+                    priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, open_steps)
   SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
-         i.workflow_version, coalesce(i.priority, 0), count(s.base)
+         i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
+         CASE WHEN NOT i.run_id = ANY (held) THEN clock_timestamp() END, i.concurrency ->> 'key',
+         (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked), count(s.base)
   FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
-       workflow text, workflow_version integer, priority smallint)
+       workflow text, workflow_version integer, priority smallint, pool text,
+       concurrency jsonb)
   LEFT JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash
-  GROUP BY i.run_id, i.intent_id, i.generation, i.type, i.plan_hash, i.workflow, i.workflow_version, i.priority;
+  GROUP BY i.run_id, i.intent_id, i.generation, i.type, i.plan_hash, i.workflow, i.workflow_version, i.priority, i.pool,
+    i.concurrency;
 
   INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, successors_on, is_fan,
                          operation, queue, continue_on_failure, ready_at, sent_at, dispatch_epoch, carrier,
@@ -44,20 +50,29 @@ BEGIN
          CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
   FROM jsonb_to_recordset(p_items) AS i (run_id uuid, plan_hash text, broker_epoch text)
   JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash
-  CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL AS now) sent;
+  CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL
+    AND NOT i.run_id = ANY (held) AS now) sent;
 
   SELECT string_agg(i ->> 'plan_hash', ', ') INTO missing FROM jsonb_array_elements(p_items) i
   WHERE NOT EXISTS (SELECT 1 FROM plan_steps s WHERE s.tenant_id = p_tenant AND s.plan_hash = i ->> 'plan_hash');
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'plan without steps: %', missing USING ERRCODE = 'QP002';
   END IF;
+  IF held <> '{}' THEN
+    PERFORM list_waiting(p_tenant, ARRAY(SELECT DISTINCT r.pool FROM runs r
+                                         WHERE r.tenant_id = p_tenant AND r.id = ANY (held) AND NOT r.held_by_key));
+  END IF;
+  IF blocked <> '{}' THEN
+    PERFORM when_full(p_tenant, p_items, blocked);
+  END IF;
+  RETURN held;
 END $$;
 
 -- Intents with their first generation, labels, run, steps, event, audit record, in the caller's transaction.
 CREATE FUNCTION declare_intents(p_tenant uuid, p_actor jsonb, p_items jsonb)
-RETURNS TABLE (n integer, intent_id uuid, generation integer, run_id uuid) LANGUAGE plpgsql AS $$
+RETURNS TABLE (n integer, intent_id uuid, generation integer, run_id uuid, admitted boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE author uuid := (p_actor ->> 'user_id')::uuid;
+DECLARE author uuid := (p_actor ->> 'user_id')::uuid; held uuid[];
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   INSERT INTO intents (tenant_id, id, type_name, type_version, name, mode, priority, event_seq, created_by)
@@ -74,7 +89,7 @@ BEGIN
   FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, labels jsonb)
   CROSS JOIN LATERAL jsonb_each_text(coalesce(i.labels, '{}')) l;
 
-  PERFORM start_runs(p_tenant, p_items);
+  held := start_runs(p_tenant, p_items);
 
   INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard)
   SELECT p_tenant, 'intents/' || i.intent_id, 1, 'io.quantum.intent.created',
@@ -88,7 +103,8 @@ BEGIN
          p_actor ->> 'request_id', p_actor ->> 'source_ip'
   FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, run_id uuid, type text, spec_hash text);
 
-  RETURN QUERY SELECT (i.n - 1)::integer, (i.item ->> 'intent_id')::uuid, 1, (i.item ->> 'run_id')::uuid
+  RETURN QUERY SELECT (i.n - 1)::integer, (i.item ->> 'intent_id')::uuid, 1, (i.item ->> 'run_id')::uuid,
+                      NOT (i.item ->> 'run_id')::uuid = ANY (held)
                FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (item, n) ORDER BY i.n;
 END $$;
 
@@ -325,6 +341,7 @@ BEGIN
          version = version + 1
   WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id AND generation = p_run.generation
     AND p_run.parent_run_id IS NULL; -- a sub-workflow's end is not the intent's
+  PERFORM leave_place(p_run.tenant_id, p_run.concurrency_key);
   RETURN final;
 END $$;
 

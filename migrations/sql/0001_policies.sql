@@ -6,6 +6,7 @@ DECLARE relation text;
 BEGIN
   -- The setting reads back as '' after a transaction, so NULLIF; the sub-select is evaluated once a query.
   FOREACH relation IN ARRAY ARRAY[
+    'tenant_limits', 'fair_queues', 'concurrency_keys',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
     'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets',
@@ -19,6 +20,7 @@ BEGIN
          WITH CHECK (tenant_id = (SELECT NULLIF(current_setting(''app.tenant_id'', true), '''')::uuid))', relation);
   END LOOP;
   FOREACH relation IN ARRAY ARRAY[
+    'tenant_limits', 'fair_queues', 'concurrency_keys',
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']

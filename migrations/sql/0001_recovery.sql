@@ -105,7 +105,7 @@ BEGIN
 END $$;
 
 -- Runs under way with steps that are ready and that nobody has sent for a while: the sender died, or the broker was
--- away. What a paused run holds back takes no place in the limit.
+-- away. What a paused run or one that is not admitted holds back takes no place in the limit.
 CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
 RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -114,6 +114,7 @@ BEGIN
     SELECT DISTINCT u.tenant_id, u.run_id FROM (
       SELECT s.tenant_id, s.run_id FROM run_steps s
       JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
+        AND r.admitted_at IS NOT NULL
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;

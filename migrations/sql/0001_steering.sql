@@ -1,19 +1,20 @@
 -- Steering a run by hand: pause, resume, skip, retry, rerun. Each locks the run first, is compare-and-set on its state
 -- (and on its version, when the caller names one), writes its events with its audit record in the same transaction.
 
--- A pausing run whose last running step has ended rests.
+-- A pausing run whose last running step has ended rests, and gives its place away.
 CREATE FUNCTION rest_run(p_tenant uuid, p_run uuid, p_actor jsonb) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE seq integer;
+DECLARE seq integer; held text;
 BEGIN
-  UPDATE runs SET state = 'paused', version = version + 1, event_seq = event_seq + 1
+  UPDATE runs SET state = 'paused', admitted_at = NULL, version = version + 1, event_seq = event_seq + 1
   WHERE tenant_id = p_tenant AND id = p_run AND state = 'pausing' AND NOT EXISTS (
     SELECT 1 FROM run_steps s WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state = 'running')
-  RETURNING event_seq INTO seq;
+  RETURNING event_seq, concurrency_key INTO seq, held;
   IF NOT FOUND THEN
     RETURN 'pausing';
   END IF;
   PERFORM emit_event(p_tenant, 'runs/' || p_run, seq, 'run.paused',
     jsonb_build_object('run_id', p_run, 'state', 'paused'), p_actor);
+  PERFORM leave_place(p_tenant, held);
   RETURN 'paused';
 END $$;
 
@@ -39,7 +40,8 @@ BEGIN
   RETURN 'ok';
 END $$;
 
--- Under way again; the caller advances it. A run that nobody had begun is queued again.
+-- Under way again; the caller advances it. A run that nobody had begun is queued again. One that rested is admitted
+-- anew, or waits.
 CREATE FUNCTION resume_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer) RETURNS text
 LANGUAGE plpgsql AS $$
 DECLARE r runs;
@@ -54,7 +56,8 @@ BEGIN
     RETURN 'parent_paused';
   END IF;
   UPDATE runs SET state = CASE WHEN started_at IS NULL THEN 'queued' ELSE 'running' END, version = version + 1,
-         paused_by_parent = false, event_seq = event_seq + 1
+         paused_by_parent = false, event_seq = event_seq + 1, admitted_at = coalesce(r.admitted_at, place_for(r)),
+         held_by_key = r.admitted_at IS NULL AND r.concurrency_key IS NOT NULL
   WHERE tenant_id = p_tenant AND id = p_run RETURNING * INTO r;
   PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq, 'run.resumed',
     jsonb_build_object('run_id', p_run, 'state', r.state), p_actor);
@@ -126,7 +129,8 @@ BEGIN
          error = CASE WHEN w.outcomes IS NOT NULL THEN unmet_need(s, w.outcomes, p_keys) END
   FROM w
   WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = w.base AND s.item IS NULL;
-  UPDATE runs SET state = 'running', round = round + 1, version = version + 1, open_steps = cardinality(p_keys),
+  UPDATE runs SET state = 'running', admitted_at = place_for(p_run), held_by_key = p_run.concurrency_key IS NOT NULL,
+         round = round + 1, version = version + 1, open_steps = cardinality(p_keys),
          failed_steps = (SELECT count(*) FROM run_steps f WHERE f.tenant_id = p_run.tenant_id AND f.run_id = p_run.id
                           AND f.state = 'failed' AND NOT f.continue_on_failure),
          error = NULL, finished_at = NULL, event_seq = event_seq + 1
@@ -230,7 +234,7 @@ END $$;
 -- A new run of the plan of a run that has ended, its steps unsent. Another spec, also that of an earlier generation,
 -- becomes the intent's next generation.
 CREATE FUNCTION rerun_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_new uuid, p_spec jsonb,
-                          p_spec_hash text) RETURNS text LANGUAGE plpgsql AS $$
+                          p_spec_hash text, p_concurrency jsonb DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE r runs; i intents; wanted intent_generations; present text;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
@@ -265,7 +269,9 @@ BEGIN
   WHERE tenant_id = p_tenant AND id = i.id;
   PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', p_new, 'intent_id', i.id,
     'generation', i.generation, 'type', r.type_name, 'plan_hash', r.plan_hash, 'workflow', r.workflow_name,
-    'workflow_version', r.workflow_version, 'priority', i.priority)));
+    'workflow_version', r.workflow_version, 'priority', i.priority, 'pool', r.pool,
+    'concurrency', CASE WHEN p_concurrency IS NOT NULL THEN p_concurrency WHEN r.concurrency_key IS NOT NULL THEN
+      jsonb_build_object('key', r.concurrency_key, 'limit', r.key_limit, 'on_full', 'queue') END)));
   UPDATE runs SET event_seq = event_seq + 1 WHERE tenant_id = p_tenant AND id = p_run RETURNING * INTO r;
   PERFORM emit_event(p_tenant, 'runs/' || p_run, r.event_seq, 'run.rerun', jsonb_build_object(
     'run_id', p_run, 'new_run_id', p_new, 'generation', i.generation), p_actor);

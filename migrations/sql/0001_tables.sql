@@ -209,6 +209,11 @@ CREATE TABLE runs (
   workflow_version integer NOT NULL,
   state run_state NOT NULL DEFAULT 'queued',
   priority smallint NOT NULL DEFAULT 0,
+  pool text NOT NULL DEFAULT '', -- the queue whose room it waits for: that of its first operation
+  admitted_at timestamptz, -- since when it holds a place; null while it waits, and once it rests
+  concurrency_key text, -- under which no more than key_limit runs of the tenant are under way
+  key_limit integer,
+  held_by_key boolean NOT NULL DEFAULT false, -- it has no place under its key yet
   open_steps integer NOT NULL,
   failed_steps integer NOT NULL DEFAULT 0,
   event_seq integer NOT NULL DEFAULT 0,
@@ -235,6 +240,14 @@ CREATE UNIQUE INDEX runs_child ON runs (tenant_id, parent_run_id, parent_step, p
 CREATE INDEX runs_children ON runs (tenant_id, parent_run_id, id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX runs_children_open ON runs (tenant_id, parent_run_id) WHERE parent_run_id IS NOT NULL
   AND state || '' NOT IN ('succeeded', 'failed', 'cancelled', 'superseded');
+-- Who waits for admission, in the order of its tenant; who holds a place.
+CREATE INDEX runs_waiting ON runs (tenant_id, pool, priority DESC, id)
+  WHERE admitted_at IS NULL AND NOT held_by_key AND state || '' IN ('queued', 'running');
+CREATE INDEX runs_admitted ON runs (tenant_id)
+  WHERE parent_run_id IS NULL AND admitted_at IS NOT NULL
+  AND state || '' IN ('queued', 'running', 'pausing', 'cancelling', 'compensating');
+CREATE INDEX runs_keyed ON runs (tenant_id, concurrency_key, held_by_key, priority DESC, id)
+  WHERE concurrency_key IS NOT NULL AND state || '' IN ('queued', 'running', 'pausing', 'cancelling', 'compensating');
 ALTER TABLE runs ADD PRIMARY KEY (tenant_id, id);
 ALTER TABLE runs ADD FOREIGN KEY (tenant_id, parent_run_id) REFERENCES runs;
 

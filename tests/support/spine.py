@@ -115,10 +115,17 @@ class Spine:
         broker: str | None = None,
         labels: Mapping[str, str] | None = None,
         tenant: UUID | None = None,
+        **members: Any,
     ) -> UUID:
-        """Declare one intent; return its run."""
+        """Declare one intent; return its run. `members` are more of the item: hold, pool, priority."""
         tenant = tenant or self.tenant
-        item = {
+        item = self.item(plan_hash, broker=broker, labels=dict(labels or {}), **members)
+        with self.app.tenant(tenant) as connection:
+            return hot.declare_intents(connection, tenant, ACTOR, [item])[0].run_id
+
+    def item(self, plan_hash: str, *, broker: str | None = None, **members: Any) -> dict[str, Any]:
+        """Return one item as `declare_intents` takes it."""
+        return {
             "intent_id": str(new_id()),
             "run_id": str(new_id()),
             "type": "core.echo",
@@ -127,15 +134,14 @@ class Spine:
             "mode": "job",
             "spec": {"x": 1},
             "spec_hash": "h",
-            "labels": dict(labels or {}),
+            "labels": {},
             "priority": 0,
             "workflow": "w",
             "workflow_version": 1,
             "plan_hash": plan_hash,
             "broker_epoch": broker,
+            **members,
         }
-        with self.app.tenant(tenant) as connection:
-            return hot.declare_intents(connection, tenant, ACTOR, [item])[0].run_id
 
     def start(self, graph: Graph, **options: Any) -> UUID:
         """Declare a run of the graph whose every step can be claimed under epoch 1 once it is ready."""

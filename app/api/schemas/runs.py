@@ -50,6 +50,8 @@ class RunSchema(Schema):
     error = JsonObject(required=True, allow_none=True)
     version = fields.Integer(required=True)
     created_at = fields.DateTime(required=True)
+    concurrency_key = fields.String(required=True, allow_none=True)
+    admitted_at = fields.DateTime(required=True, allow_none=True)
     started_at = fields.DateTime(required=True, allow_none=True)
     finished_at = fields.DateTime(required=True, allow_none=True)
 

@@ -68,6 +68,9 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/tenants", None, {"platform_admin"}),
     ("GET", "/tenants/01890000-0000-7000-8000-000000000000", None, {"platform_admin"}),
     ("PATCH", "/tenants/01890000-0000-7000-8000-000000000000", {}, {"platform_admin"}),
+    ("GET", "/tenants/01890000-0000-7000-8000-000000000000/limits", None, {"platform_admin", "tenant_admin"}),
+    ("PUT", "/tenants/01890000-0000-7000-8000-000000000000/limits", {}, {"platform_admin"}),
+    ("GET", f"{RUN}/explain", None, READERS),
 ]
 
 

@@ -37,6 +37,9 @@ TENANT = (
     "secrets",
     "schedules",
     "schedule_firings",
+    "tenant_limits",
+    "fair_queues",
+    "concurrency_keys",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -49,6 +52,7 @@ GLOBAL = (
     "beat_jobs",
     "leases",
     "relay_cursors",
+    "pools",
     "alembic_version",
 )
 APP_MAY_SEE_GLOBAL = {"roles", "sign_in_failures"}
@@ -78,6 +82,9 @@ FILL = {
     "schedule_firings": "(tenant_id, schedule_id, scheduled_at, cause, outcome)"
     " VALUES ({t}, {t}, now(), 'time', 'skipped')",
     "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
+    "tenant_limits": "(tenant_id) VALUES ({t})",
+    "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
+    "concurrency_keys": "(tenant_id, key) VALUES ({t}, 'k')",
 }
 
 

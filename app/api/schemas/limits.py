@@ -1,0 +1,73 @@
+"""Shapes of limits, of the answer why a run waits."""
+
+from __future__ import annotations
+
+from marshmallow import Schema, fields
+
+from app.api.schemas.common import JsonObject, number
+
+HEAVIEST = 1000
+MOST = 1_000_000
+
+
+class NewLimitsSchema(Schema):
+    """A tenant's share with its limits, as a whole; null is unlimited."""
+
+    weight = number(1, HEAVIEST)
+    max_running_runs = number(0, MOST, allow_none=True)
+
+
+class LimitsSchema(Schema):
+    """A tenant's share with its limits; version 0 says that nobody has set them."""
+
+    weight = fields.Integer(required=True)
+    max_running_runs = fields.Integer(required=True, allow_none=True)
+    version = fields.Integer(required=True)
+    updated_at = fields.DateTime(required=True, allow_none=True)
+
+
+class LimitUseSchema(Schema):
+    """A limit that is reached, with the first 20 of the runs that hold its places."""
+
+    name = fields.String(required=True)
+    value = fields.Integer(required=True)
+    in_use = fields.Integer(required=True)
+    holders = fields.List(fields.UUID(), required=True)
+
+
+class WaitReasonSchema(Schema):
+    """Why the run waits."""
+
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    limit = fields.Nested(LimitUseSchema, required=True, allow_none=True)
+
+
+class PlaceSchema(Schema):
+    """How many waiting runs go before this one: of its tenant, of all tenants in its pool."""
+
+    in_tenant = fields.Integer(required=True)
+    in_pool = fields.Integer(required=True)
+
+
+class StepReasonSchema(Schema):
+    """What one open step waits for, or that it runs."""
+
+    key = fields.String(required=True)
+    state = fields.String(required=True)
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    detail = JsonObject(required=True)
+
+
+class ExplanationSchema(Schema):
+    """Why a run does not go on."""
+
+    run_id = fields.UUID(required=True)
+    state = fields.String(required=True)
+    pool = fields.String(required=True)
+    waiting = fields.Boolean(required=True)
+    reasons = fields.List(fields.Nested(WaitReasonSchema), required=True)
+    place = fields.Nested(PlaceSchema, required=True, allow_none=True)
+    estimate_s = fields.Float(required=True, allow_none=True)
+    steps = fields.List(fields.Nested(StepReasonSchema), required=True)

@@ -1,0 +1,53 @@
+"""What a tenant may have at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+from sqlalchemy import Connection, text
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """A tenant's share with its limits; None is unlimited, version 0 says that nobody has set them."""
+
+    weight: int = 1
+    max_running_runs: int | None = None
+    version: int = 0
+    updated_at: datetime | None = None
+
+
+_FIND: Final = text(
+    "SELECT weight, max_running_runs, version, updated_at FROM tenant_limits WHERE tenant_id = :tenant"
+)
+_MAKE: Final = text(
+    "INSERT INTO tenant_limits (tenant_id, version) VALUES (:tenant, 0) ON CONFLICT DO NOTHING"
+)
+_LOCK: Final = text("SELECT 1 FROM tenant_limits WHERE tenant_id = :tenant FOR UPDATE")
+_SET: Final = text(
+    "UPDATE tenant_limits SET weight = :weight, max_running_runs = :runs, version = version + 1,"
+    " updated_at = clock_timestamp() WHERE tenant_id = :tenant"
+)
+
+
+def find(connection: Connection, tenant_id: UUID) -> Limits:
+    """Return the tenant's limits, the usual ones when nobody has set any."""
+    row = connection.execute(_FIND, {"tenant": tenant_id}).first()
+    return Limits(*row) if row is not None else Limits()
+
+
+def lock(connection: Connection, tenant_id: UUID) -> Limits:
+    """Return the tenant's limits, made if need be, their row locked: nobody is admitted meanwhile."""
+    connection.execute(_MAKE, {"tenant": tenant_id})
+    connection.execute(_LOCK, {"tenant": tenant_id})
+    return find(connection, tenant_id)
+
+
+def change(connection: Connection, tenant_id: UUID, wanted: Limits) -> Limits:
+    """Set the limits, count their version up, let the tenant's waiting runs be looked at again."""
+    connection.execute(_SET, {"tenant": tenant_id, "weight": wanted.weight, "runs": wanted.max_running_runs})
+    connection.execute(text("SELECT unpark(:tenant)"), {"tenant": tenant_id})
+    return find(connection, tenant_id)

@@ -1,0 +1,78 @@
+"""Breaks of admission: exact limits, fair turns, places that stay free."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+ADMISSION = "migrations/sql/0001_admission.sql"
+KEYS = "migrations/sql/0001_concurrency.sql"
+TESTS = "tests/integration/db/test_admission.py"
+KEY_TESTS = "tests/integration/db/test_concurrency_keys.py"
+
+MUTANTS = [
+    Mutant(
+        "no lock on the limit row",
+        ADMISSION,
+        "l.max_running_runs IS NOT NULL FOR NO KEY UPDATE;\n  IF NOT FOUND",
+        "l.max_running_runs IS NOT NULL;\n  IF NOT FOUND",
+        f"{TESTS}::test_a_submission_waits_for_the_one_that_counts",
+    ),
+    Mutant(
+        "first come, first served among tenants",
+        ADMISSION,
+        "ORDER BY t.paid - t.cost / t.weight, t.idle, t.tenant_id, t.priority DESC, t.id LIMIT p_room",
+        "ORDER BY t.id LIMIT p_room",
+        f"{TESTS}::test_shares_follow_the_weights",
+    ),
+    Mutant(
+        "weights do not matter",
+        ADMISSION,
+        "ORDER BY w.priority DESC, w.id) / w.weight AS paid",
+        "ORDER BY w.priority DESC, w.id) AS paid",
+        f"{TESTS}::test_shares_follow_the_weights",
+    ),
+    Mutant(
+        "a tenant that was away catches up",
+        ADMISSION,
+        "SELECT f.tenant_id, greatest(f.finish, p_clock) AS base",
+        "SELECT f.tenant_id, f.finish AS base",
+        f"{TESTS}::test_a_newcomer_is_served_at_once_and_gains_nothing_for_having_been_away",
+    ),
+    Mutant(
+        "the end of a run wakes nobody",
+        ADMISSION,
+        "  UPDATE fair_queues SET parked_until = clock_timestamp()\n",
+        "  UPDATE fair_queues SET parked_until = parked_until\n",
+        f"{TESTS}::test_a_place_is_free_when_its_run_ends_rests_or_is_cancelled",
+    ),
+    Mutant(
+        "no lock on a key",
+        KEYS,
+        "WHERE tenant_id = p_tenant AND key = name FOR NO KEY UPDATE;",
+        "WHERE tenant_id = p_tenant AND key = name;",
+        f"{KEY_TESTS}::test_a_submission_waits_for_the_one_that_holds_the_key",
+    ),
+    Mutant(
+        "who comes later overtakes those that wait for the key",
+        KEYS,
+        "CASE WHEN key_awaited(p_tenant, k.key) THEN 2147483647 ELSE",
+        "CASE WHEN false THEN 2147483647 ELSE",
+        f"{KEY_TESTS}::test_who_comes_later_does_not_overtake",
+    ),
+    Mutant(
+        "the place under a key is not given back",
+        KEYS,
+        "UPDATE concurrency_keys SET due_at = clock_timestamp() WHERE tenant_id = p_tenant AND key IN (",
+        "UPDATE concurrency_keys SET due_at = due_at WHERE tenant_id = p_tenant AND key IN (",
+        f"{KEY_TESTS}::test_the_oldest_comes_next_and_each_end_wakes_one",
+    ),
+    Mutant(
+        "a waiting run is sent",
+        "migrations/sql/0001_control.sql",
+        "    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n    RETURN;\n  END IF;\n"
+        "  RETURN QUERY\n    SELECT s.key, s.base",
+        "    FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n    RETURN;\n  END IF;\n"
+        "  RETURN QUERY\n    SELECT s.key, s.base",
+        f"{TESTS}::test_a_waiting_run_lists_nothing_to_send",
+    ),
+]
