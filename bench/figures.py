@@ -13,7 +13,9 @@ from statistics import median
 from typing import Literal
 
 Better = Literal["higher", "lower"]
-OURS, PEER = "ours", "celery"
+OURS, PEER, CEILING = "ours", "celery", "ceiling"
+Key = tuple[str, str, str]
+"""A work with what was measured of it and the unit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Measure:
     unit: str
     better: Better
     load: float
+    what: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Figure:
     """The median of a measure over its n rounds; `load` is the highest of theirs."""
 
     work: str
+    what: str
     system: str
     value: float
     unit: str
@@ -53,13 +57,14 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def figures(measures: Iterable[Measure]) -> tuple[Figure, ...]:
-    """One figure per (work, system, unit), in the order of first appearance."""
-    grouped: dict[tuple[str, str, str], list[Measure]] = defaultdict(list)
+    """One figure per (work, what, unit, system), in the order of first appearance."""
+    grouped: dict[tuple[Key, str], list[Measure]] = defaultdict(list)
     for measure in measures:
-        grouped[measure.work, measure.system, measure.unit].append(measure)
+        grouped[(measure.work, measure.what, measure.unit), measure.system].append(measure)
     return tuple(
         Figure(
             work,
+            what,
             system,
             round(median(one.value for one in rounds), 3),
             unit,
@@ -67,31 +72,32 @@ def figures(measures: Iterable[Measure]) -> tuple[Figure, ...]:
             len(rounds),
             max(one.load for one in rounds),
         )
-        for (work, system, unit), rounds in grouped.items()
+        for ((work, what, unit), system), rounds in grouped.items()
     )
 
 
-def ratios(found: Iterable[Figure]) -> dict[tuple[str, str], float]:
-    """Ours over the peer's for each (work, unit) that both have; above 1 is better, whatever the unit."""
-    by_key = {(figure.work, figure.unit, figure.system): figure for figure in found}
-    made: dict[tuple[str, str], float] = {}
-    for (work, unit, system), ours in by_key.items():
-        theirs = by_key.get((work, unit, PEER))
-        if system != OURS or theirs is None or not ours.value or not theirs.value:
+def ratios(found: Iterable[Figure]) -> dict[tuple[Key, str], float]:
+    """Ours over each other system's of the same work; above 1 ours is the better one, whatever the unit."""
+    by_key = {((figure.work, figure.what, figure.unit), figure.system): figure for figure in found}
+    made: dict[tuple[Key, str], float] = {}
+    for (key, system), theirs in by_key.items():
+        ours = by_key.get((key, OURS))
+        if system == OURS or ours is None or not ours.value or not theirs.value:
             continue
         higher = ours.value / theirs.value
-        made[work, unit] = round(higher if ours.better == "higher" else 1 / higher, 2)
+        made[key, system] = round(higher if ours.better == "higher" else 1 / higher, 2)
     return made
 
 
 def table(found: Sequence[Figure]) -> str:
-    """The figures as a Markdown table, the ratio beside ours."""
+    """The figures as a Markdown table, beside each other system's how ours compares with it."""
     beside = ratios(found)
-    lines = ["| work | system | median | n | load | ours : celery |", "| --- | --- | --- | --- | --- | --- |"]
+    lines = ["| work | system | median | n | load | ours : it |", "| --- | --- | --- | --- | --- | --- |"]
     for figure in found:
-        ratio = beside.get((figure.work, figure.unit)) if figure.system == OURS else None
+        ratio = beside.get(((figure.work, figure.what, figure.unit), figure.system))
+        value = f"{figure.value:,.1f} {figure.unit}"
         lines.append(
-            f"| {figure.work} | {figure.system} | {figure.value:,.1f} {figure.unit} | {figure.n} "
+            f"| {figure.work} {figure.what} | {figure.system} | {value} | {figure.n} "
             f"| {figure.load} | {'' if ratio is None else f'{ratio:.2f}'} |"
         )
     return "\n".join(lines)

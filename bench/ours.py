@@ -6,13 +6,17 @@ import json
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from functools import cached_property
 from typing import Any
+from uuid import UUID, uuid4
 
 import psycopg2
 
 from app.client.http import ApiClient
-from bench.api_load import Request
+from app.domain.identity import Actor
+from app.services.submit import Submission, SubmitDeps, submit_intents
 from bench.figures import OURS
+from bench.wire import Target
 
 CHAIN, SHORT_CHAIN, FANOUT = "bench.chain", "bench.chain3", "bench.fanout"
 STEPS = {CHAIN: 5, SHORT_CHAIN: 3, FANOUT: 52}
@@ -29,14 +33,36 @@ class Platform:
 
     name = OURS
 
-    def __init__(self, client: ApiClient, token: str, database_url: str) -> None:
+    def __init__(
+        self, client: ApiClient, token: str, database_url: str, deps: SubmitDeps | None = None
+    ) -> None:
         self._client = client
+        self._deps = deps
         self._token = token
         self._before = 0
         self._database = psycopg2.connect(database_url)
         self._database.autocommit = True
         tenant = client.get("/me")["tenant_id"]
         self._ask("SELECT set_config('app.tenant_id', %s, false)", tenant)
+
+    @cached_property
+    def actor(self) -> Actor:
+        """The tenant's administrator, for calls of services."""
+        me = self._client.get("/me")
+        return Actor(
+            UUID(me["tenant_id"]),
+            me["tenant"],
+            UUID(me["user_id"]),
+            me["email"],
+            frozenset(me["roles"]),
+            "bench",
+            "127.0.0.1",
+        )
+
+    def echo_plan(self) -> str:
+        """The hash of the plan of one echo, which the tenant has once such an intent was submitted."""
+        self._wait([self._submit("core.echo", {"message": "hello"})], pause_s=0.01)
+        return str(self._ask("SELECT plan_hash FROM runs WHERE type_name = 'core.echo' LIMIT 1")[0])
 
     def close(self) -> None:
         """Give the connection back."""
@@ -62,25 +88,33 @@ class Platform:
         return found
 
     def submissions(self, runs: int) -> float:
-        """Seconds that one client takes to submit `runs` chains of 5; then waits until they ended."""
+        """Seconds that one client takes to submit `runs` chains of 5 by service calls; then waits."""
+        if self._deps is None:
+            raise RuntimeError("no services to call")
+        wanted = Submission(CHAIN, {})
+        submit_intents(self._deps, self.actor, [wanted])  # types, plans, connections are there from now on
         began = time.perf_counter()
-        ids = [self._submit(CHAIN) for _ in range(runs)]
+        made = [submit_intents(self._deps, self.actor, [wanted])[0] for _ in range(runs)]
         took = time.perf_counter() - began
+        ids = [str(outcome.run_id) for outcome in made]
         self._wait(ids, pause_s=0.02)
         self._verify(CHAIN, ids)
         return took
 
-    def reading(self) -> Request:
+    def reading(self) -> Target:
         """The request for a run that has ended, with its steps."""
         run_id = self._submit(CHAIN)
         self._wait([run_id], pause_s=0.005)
-        return Request(self._client.base_url, self._token, "GET", f"/api/v1/runs/{run_id}", None, 200)
+        return self._target("GET", f"/api/v1/runs/{run_id}", b"", 200)
 
-    def submitting(self) -> Request:
+    def submitting(self) -> Target:
         """The request that submits a chain of 5."""
         self._before = self._count()
         body = json.dumps({"type": CHAIN, "spec": {}}).encode()
-        return Request(self._client.base_url, self._token, "POST", "/api/v1/intents", body, 202)
+        return self._target("POST", "/api/v1/intents", body, 202)
+
+    def _target(self, method: str, path: str, body: bytes, status: int) -> Target:
+        return Target(self._client.base_url, self._token, method, path, body, status, lambda: str(uuid4()))
 
     def settle(self, submitted: int) -> None:
         """Wait until no run is open; raises `NotVerified` unless each submission made one that succeeded."""
@@ -105,8 +139,8 @@ class Platform:
         self._verify(type_name, ids)
         return took
 
-    def _submit(self, type_name: str) -> str:
-        run_id: str = self._client.post("/intents", {"type": type_name, "spec": {}})["run"]["id"]
+    def _submit(self, type_name: str, spec: dict[str, Any] | None = None) -> str:
+        run_id: str = self._client.post("/intents", {"type": type_name, "spec": spec or {}})["run"]["id"]
         return run_id
 
     def _wait(self, ids: Sequence[str], pause_s: float) -> None:

@@ -21,8 +21,8 @@ from app.runtime.supervisor import Supervisor, child_environment, read_procfile,
 from app.services.manage_tenants import create_platform_tenant
 from app.settings import Settings, inherited_environment, load_settings, state_directory, wants_embedded
 
-LEFT_OUT = frozenset({"flower"})
-"""Not measured: a console that watches is the reader's choice; its events are sent all the same."""
+SHIPPED = frozenset({"api", "worker", "beat", "relay"})
+"""Without Flower: a console that watches is the reader's choice; its events are sent all the same."""
 TENANT = "bench"
 NO_LIMIT = "100000000"
 
@@ -48,8 +48,8 @@ class Stage:
 
 
 @contextmanager
-def raised() -> Iterator[Stage]:
-    """Start everything over an empty state, stop it at the end; raises RuntimeError without durability."""
+def raised(processes: frozenset[str] = SHIPPED) -> Iterator[Stage]:
+    """Start it all over an empty state, stop it at the end; raises RuntimeError without durability."""
     environ = side_environment(inherited_environment(), "bench")
     state = state_directory(environ)
     if wants_embedded(environ):
@@ -63,7 +63,7 @@ def raised() -> Iterator[Stage]:
         log = state / "log" / "bench.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         out = stack.enter_context(log.open("a"))
-        specs = tuple(spec for spec in read_procfile() if spec.name not in LEFT_OUT)
+        specs = tuple(spec for spec in read_procfile() if spec.name in processes)
         supervisor = Supervisor(
             specs,
             child_environment(served, state),

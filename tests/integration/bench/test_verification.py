@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
-from bench.__main__ import QUICK, _measured
 from bench.figures import Measure
 from bench.ours import CHAIN, NotVerified, Platform
+from bench.works import measured
 from tests.support.servers import DatabaseUrls
 
 
@@ -33,10 +33,10 @@ def test_a_run_without_rows_is_not_verified(database_urls: DatabaseUrls) -> None
 
 
 def test_what_is_not_verified_has_no_figure() -> None:
-    def work(_system: object, _sizes: object) -> Iterator[Measure]:
+    def work() -> Iterator[Measure]:
         yield Measure("W1", "ours", 1000.0, "runs/s", "higher", 0.0)
         raise NotVerified("rows missing")
 
     refused: list[str] = []
-    assert _measured(work, None, QUICK, refused) == []  # type: ignore[arg-type]  # the work asks nothing of it
+    assert measured(work, refused) == []
     assert refused == ["rows missing"]

@@ -33,7 +33,7 @@ FILL = f"""
            %(start)s::timestamptz + n * interval '1 s' AS at,
            CASE WHEN mod(n, 5000) < 2 THEN 'rare.type' ELSE 'core.echo' END AS type,
            CASE WHEN mod(n, 5000) < 2 THEN 'failed' ELSE 'succeeded' END AS state
-    FROM generate_series(1, {RUNS}) n;
+    FROM generate_series(1, %(runs)s) n;
   INSERT INTO intents (tenant_id, id, type_name, type_version, mode, phase, created_at)
     SELECT tenant_id, id, type, 1, 'job', state, at FROM made;
   INSERT INTO intent_labels SELECT tenant_id, id, 'team', state FROM made;
@@ -61,7 +61,7 @@ FILL = f"""
 def crowd(database_urls: DatabaseUrls) -> Iterator[Spine]:
     """A spine whose tenant owns 90,000 runs beside a neighbour with 10,000."""
     spine = Spine(database_urls)
-    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START}
+    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS}
     with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")  # a history, not a life: no triggers
         cursor.execute(FILL, values)
