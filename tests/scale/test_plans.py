@@ -1,4 +1,4 @@
-"""Beside 10^6 runs no list of the API and no function of the hot path reads a big table from end to end."""
+"""Beside 10^6 runs no list of the API, no function of the hot path reads a big table from end to end."""
 
 from __future__ import annotations
 
