@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from marshmallow import Schema, fields, missing
@@ -29,57 +29,68 @@ _USUAL: Final[tuple[tuple[type, type, Convert | None], ...]] = (
 def compiled(schema: type[Schema] | Schema) -> Dump:
     """Return a function that gives what `schema.dump` gives for one value."""
     made = schema() if isinstance(schema, type) else schema
-    plan = [
-        (
-            field.data_key if field.data_key is not None else name,
-            field.attribute if field.attribute is not None else name,
-            _converter(field, name),
-            field.dump_default,
-        )
-        for name, field in made.dump_fields.items()
-    ]
+    plan = [_entry(field, name) for name, field in made.dump_fields.items()]
 
     def dump(value: Any) -> dict[str, Any]:
         shown: dict[str, Any] = {}
         plain = isinstance(value, Mapping)
-        for key, source, convert, default in plan:
+        for key, source, usual, convert, otherwise, default in plan:
             found = value.get(source, missing) if plain else get_value(value, source, missing)
+            # Nearly all values leave here: no call for what stays as it is.
+            if type(found) is usual:
+                shown[key] = found if convert is None else convert(found)
+                continue
             if found is missing:
                 found = default() if callable(default) else default
             if found is not missing:
-                shown[key] = found if convert is None else convert(found)
+                shown[key] = None if found is None else otherwise(found)
         return shown
 
     return dump
 
 
-def _converter(field: fields.Field[Any], name: str) -> Convert | None:
-    """Return what turns a value of the field into JSON's types, None when it stays as it is."""
+class _Entry(NamedTuple):
+    """A field: its key, where its value is, what a value of the usual type or of another one becomes."""
+
+    key: str
+    source: str
+    usual: type
+    convert: Convert | None
+    otherwise: Convert
+    default: Any
+
+
+def _entry(field: fields.Field[Any], name: str) -> _Entry:
+    key = field.data_key if field.data_key is not None else name
+    source = field.attribute if field.attribute is not None else name
+    usual, convert, otherwise = _converters(field, name)
+    return _Entry(key, source, usual, convert, otherwise, field.dump_default)
+
+
+def _converters(field: fields.Field[Any], name: str) -> tuple[type, Convert | None, Convert]:
+    """Return the type that values of the field usually have, how these are shown, how others are."""
 
     def by_itself(value: Any) -> Any:
         return field._serialize(value, name, None)
 
     if type(field)._serialize in [kind._serialize for kind in _UNTOUCHED]:
-        return None
+        return dict, None, _same
     if isinstance(field, fields.Nested):
-        return _nested(field)
+        nested = _nested(field)
+        return dict, nested, nested
     if isinstance(field, fields.List):
-        return _each(_converter(field.inner, name))
+        each = _each(*_converters(field.inner, name))
+        return list, each, each
     if type(field) is fields.DateTime and field.format not in (None, "iso"):
-        return by_itself
+        return type(None), None, by_itself
     for kind, usual, convert in _USUAL:
         if type(field) is kind:
-            return _if(usual, convert, by_itself)
-    return by_itself
+            return usual, convert, by_itself
+    return type(None), None, by_itself
 
 
-def _if(kind: type, convert: Convert | None, otherwise: Convert) -> Convert:
-    """Convert the values of exactly this type the short way."""
-    if convert is None:
-        return lambda value: value if value is None or type(value) is kind else otherwise(value)
-    return lambda value: (
-        None if value is None else convert(value) if type(value) is kind else otherwise(value)
-    )
+def _same(value: Any) -> Any:
+    return value
 
 
 def _nested(field: fields.Nested) -> Convert:
@@ -89,14 +100,18 @@ def _nested(field: fields.Nested) -> Convert:
         # Schemas may refer to one another, so the inner one is compiled at its first use.
         if not dump:
             dump.append(compiled(field.schema))
-        if value is None:
-            return None
         return [dump[0](each) for each in value] if field.many or field.schema.many else dump[0](value)
 
     return convert
 
 
-def _each(convert: Convert | None) -> Convert:
-    if convert is None:
-        return lambda values: None if values is None else list(values)
-    return lambda values: None if values is None else [convert(value) for value in values]
+def _each(usual: type, convert: Convert | None, otherwise: Convert) -> Convert:
+    short = _same if convert is None else convert
+
+    def convert_all(values: Any) -> list[Any]:
+        return [
+            short(value) if type(value) is usual else None if value is None else otherwise(value)
+            for value in values
+        ]
+
+    return convert_all
