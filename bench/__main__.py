@@ -15,8 +15,8 @@ from pathlib import Path
 from app.bootstrap import build_submit
 from app.db.engine import Database
 from bench.bare import bare_celery
-from bench.figures import Measure, figures, load_now, table, write_latest
-from bench.growth import grown
+from bench.figures import Measure, figures, load_now, side_by_side, table, write_latest
+from bench.growth import MARK, grown
 from bench.intake import intake
 from bench.ours import Platform
 from bench.serve import api_command
@@ -57,7 +57,7 @@ def main() -> int:
         measures += _intake(sizes, rounds, [name for name in INTAKE if name in chosen], refused)
     found = figures(measures)
     write_latest(found, LATEST)
-    print(table(found))
+    print(side_by_side(found, MARK) if arguments.growth else table(found))
     for reason in refused:
         print(f"no figure: {reason}", file=sys.stderr)
     return 1 if refused else 0

@@ -103,6 +103,23 @@ def table(found: Sequence[Figure]) -> str:
     return "\n".join(lines)
 
 
+def side_by_side(found: Sequence[Figure], mark: str) -> str:
+    """One row for all figures whose `what` differs by the amount behind `mark` only."""
+    rows: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+    for figure in found:
+        what, marked, amount = figure.what.rpartition(mark)
+        if marked:
+            rows[figure.work, what.rstrip(" ,"), figure.unit][amount] = figure.value
+    amounts = list(dict.fromkeys(amount for values in rows.values() for amount in values))
+    lines = [f"| work | {' | '.join(amounts)} | last : first |", f"|{' --- |' * (len(amounts) + 2)}"]
+    for (work, what, unit), values in rows.items():
+        shown = " | ".join(f"{values[amount]:,.1f}" if amount in values else "" for amount in amounts)
+        first, last = values.get(amounts[0]), values.get(amounts[-1])
+        ratio = f"{last / first:.2f}" if first and last else ""
+        lines.append(f"| {work} {what}, {unit} | {shown} | {ratio} |")
+    return "\n".join(lines)
+
+
 def write_latest(found: Iterable[Figure], path: Path) -> None:
     """Write the list of figures as JSON, replacing an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)

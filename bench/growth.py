@@ -17,6 +17,7 @@ from bench.ours import CHAIN, STEPS, Platform
 from bench.stage import Stage
 from bench.wire import Target, load
 
+MARK = "beside "
 STEPS_OF_HISTORY = (10_000, 100_000, 1_000_000)
 READS = 200
 CHAINS = 100
@@ -34,7 +35,7 @@ def grown(stage: Stage, ours: Platform) -> Iterator[Measure]:
             stage.settings.database_owner_url, ours.actor.tenant_id, ours.echo_plan(), written + 1, amount
         )
         written = amount
-        label = f"beside {amount:,} runs"
+        label = f"{MARK}{amount:,} runs"
         print(f"{label} written, load {load_now()}", flush=True)
         yield from _works(ours, label)
         for name, read in _reads(database, ours.actor).items():

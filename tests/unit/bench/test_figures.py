@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.figures import Measure, figures, percentile, ratios, table
+from bench.figures import Measure, figures, percentile, ratios, side_by_side, table
 
 
 def measure(system: str, value: float, work: str = "W1", unit: str = "runs/s", load: float = 0.5) -> Measure:
@@ -31,3 +31,15 @@ def test_no_ratio_without_a_peer() -> None:
 def test_percentile_is_nearest_rank() -> None:
     assert percentile(range(1, 101), 0.95) == 95
     assert percentile([7.0], 0.95) == 7.0
+
+
+def test_growth_stands_side_by_side_with_the_last_over_the_first() -> None:
+    grown = [
+        Measure("W7", "ours", value, "ms", "lower", 0.0, f"runs, deep, beside {amount}")
+        for amount, value in (("10 runs", 2.0), ("20 runs", 3.0))
+    ]
+    assert side_by_side(figures(grown), "beside ").splitlines() == [
+        "| work | 10 runs | 20 runs | last : first |",
+        "| --- | --- | --- | --- |",
+        "| W7 runs, deep, ms | 2.0 | 3.0 | 1.50 |",
+    ]
