@@ -24,6 +24,7 @@ VALUES: dict[type, tuple[Any, ...]] = {
     fields.AwareDateTime: (MOMENT,),
     fields.Integer: (7, "8", True),
     fields.Boolean: (True, "yes", 0),
+    fields.Float: (1.5, 2, "3"),
     fields.String: ("text", UUID(int=8), 9),
     fields.Dict: ({"team": "a"}, {}),
     JsonObject: ({"a": [1, {"b": None}]},),
@@ -47,7 +48,7 @@ def _value(field: fields.Field[Any], pick: int) -> Any:
         return [inner, inner] if field.many else inner
     if isinstance(field, fields.List):
         return [_value(field.inner, pick), _value(field.inner, pick + 1)]
-    values = VALUES.get(type(field), ("raw",))
+    values = VALUES.get(type(field), ("1",))
     return values[pick % len(values)]
 
 
