@@ -18,6 +18,7 @@ from redis.retry import Retry
 
 from app.api.limits import TenantLimits
 from app.api.parts import ApiParts
+from app.artifacts.choice import artifact_store
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.prune import Pruner
@@ -34,6 +35,7 @@ from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
 from app.services.admission import Admission, AdmissionRules, prune_keys, relist
+from app.services.artifacts import Artifacts
 from app.services.dispatch import Dispatch
 from app.services.heartbeat import Worker, forget_workers
 from app.services.load_modules import load_modules
@@ -141,8 +143,14 @@ class CeleryParts:
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
-        engine = Engine(Database(settings.database_url), self._plans, CanvasProducer(self._app, link))
+        producer = CanvasProducer(self._app, link)
+        engine = Engine(Database(settings.database_url), self._plans, producer, build_artifacts(settings))
         return Dispatch(engine, Database(settings.database_system_url, "system"))
+
+
+def build_artifacts(settings: Settings) -> Artifacts:
+    """Return what keeps values and files that are too large for a row."""
+    return Artifacts(artifact_store(settings), settings.artifact_max_bytes)
 
 
 def build_platform(settings: Settings) -> Database:
@@ -155,7 +163,7 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     app = create_celery(settings, socket_timeout_s=API_SOCKET_TIMEOUT_S)
     link = BrokerLink(_epoch_reader(settings), time.monotonic)
     plans = PlanCache()
-    engine = Engine(database, plans, CanvasProducer(app, link))
+    engine = Engine(database, plans, CanvasProducer(app, link), build_artifacts(settings))
     registry = ModuleRegistry(load_modules(settings.extra_modules))
     types = TypeBook(load_catalogue(), registry, plans)
     admission = _admission(settings, engine, build_platform(settings))

@@ -73,6 +73,13 @@ class Settings:
     """Folders that data operations may read."""
     extra_modules: tuple[str, ...] = ()
     """Modules as `package.file:attribute`, beside those that installed packages offer as entry points."""
+    artifact_dir: Path = Path("artifacts")
+    """Where artifacts are kept as files."""
+    artifact_max_bytes: int = 64 * 1024 * 1024
+    """What an output, or a single artifact, may measure."""
+    azure_storage: str = field(default="", repr=False)
+    """The connection string of the storage account that keeps artifacts instead, or empty."""
+    artifact_container: str = "quantum-artifacts"
     worker_concurrency: int = 2
     worker_queues: tuple[str, ...] = ("default",)
     worker_stretches: bool = True
@@ -185,6 +192,10 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), _target),
         data_roots=reader.items("QUANTUM_DATA_ROOTS", (), _folder),
         extra_modules=reader.items("QUANTUM_MODULES", (), _module),
+        artifact_dir=Path(reader.text("ARTIFACT_DIR", str(state_dir / "artifacts"))).resolve(),
+        artifact_max_bytes=reader.number("ARTIFACT_MAX_BYTES", 64 * 1024 * 1024, 1024 * 1024, 1024**3),
+        azure_storage=reader.text("AZURE_STORAGE_CONNECTION_STRING", ""),
+        artifact_container=reader.text("ARTIFACT_CONTAINER", "quantum-artifacts"),
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
         worker_stretches=reader.flag("WORKER_STRETCHES", "1"),

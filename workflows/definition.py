@@ -44,6 +44,7 @@ class StepDefinition:
     timeout_s: float | None = None
     queue: str | None = None
     continue_on_failure: bool = False
+    cache: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,6 +122,7 @@ def _step(step: Mapping[str, Any]) -> StepDefinition:
         timeout_s=step.get("timeout"),
         queue=step.get("queue"),
         continue_on_failure=step.get("continue_on_failure", False),
+        cache=step.get("cache", True),
     )
 
 

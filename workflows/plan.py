@@ -267,6 +267,7 @@ def _definition(step: StepDefinition, soft_timeout: int, child: ChildWorkflow | 
         "uses_spec": any(expression.uses_spec for expression in own),
         "foreach_refs": _refs(of_fan),
         "foreach_uses_spec": any(expression.uses_spec for expression in of_fan),
+        **({} if step.cache else {"cache": False}),
         **({"max_parallel": step.max_parallel} if step.max_parallel is not None else {}),
         **({"workflow": child.row()} if child is not None else {}),
         **_needs_on(step),

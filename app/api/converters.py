@@ -36,6 +36,13 @@ class SignalName(BaseConverter):
     part_isolating = True
 
 
+class Sha256(BaseConverter):
+    """The hash of an artifact."""
+
+    regex = r"[0-9a-f]{64}"
+    part_isolating = True
+
+
 class Version(BaseConverter):
     """The number of an immutable version."""
 
@@ -52,6 +59,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "dotted": Dotted,
     "secret_name": SecretName,
     "signal_name": SignalName,
+    "sha256": Sha256,
     "version": Version,
 }
 

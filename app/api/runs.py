@@ -61,7 +61,8 @@ def list_runs(query: dict[str, Any]) -> dict[str, Any]:
 @endpoint(blueprint, "GET /runs/<uuid:run_id>", "runs:read", RunDetailSchema, tagged=True)
 def show_run(run_id: UUID) -> Any:
     """Show a run with its graph and its first 1,000 steps."""
-    found = browse.show_run(parts().database, parts().submit.engine.plans, actor(), run_id)
+    engine = parts().submit.engine
+    found = browse.show_run(parts().database, engine.plans, engine.artifacts, actor(), run_id)
     return found, {"ETag": etag_of(found["version"])}
 
 

@@ -1,4 +1,4 @@
-"""Steps of a run: listed page by page, shown with every attempt, skipped."""
+"""Steps of a run: listed page by page, shown with every attempt, with what they logged, skipped."""
 
 from __future__ import annotations
 
@@ -14,8 +14,18 @@ from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.runs import steered
 from app.api.schemas.common import page_of
-from app.api.schemas.runs import RunSchema, SkipSchema, StepArgs, StepDetailSchema, StepSchema
+from app.api.schemas.runs import (
+    LogArgs,
+    RunSchema,
+    SkipSchema,
+    StepArgs,
+    StepDetailSchema,
+    StepLogSchema,
+    StepSchema,
+)
 from app.services import browse
+from app.services import read_output as outputs
+from app.services.read_step_log import read_step_log
 from app.services.skip_step import skip_step as skip
 
 blueprint = Blueprint("steps", "Nodes of a run.")
@@ -38,6 +48,39 @@ def show_step(run_id: UUID, key: str) -> Any:
 
 @endpoint(
     blueprint,
+    "GET /runs/<uuid:run_id>/steps/<step_key:key>/logs",
+    "runs:read",
+    StepLogSchema,
+    query=LogArgs,
+)
+def read_step_logs(query: dict[str, Any], run_id: UUID, key: str) -> dict[str, Any]:
+    """Read what a step logs, also while it runs; a reader that keeps `next_cursor` misses nothing."""
+    after = query.get("cursor") or query.get("after")
+    return read_step_log(
+        parts().database, actor(), run_id, key, after, query["limit"], only=query.get("attempt")
+    )
+
+
+@endpoint(blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>/output", "runs:read", None)
+def read_output(run_id: UUID, key: str) -> Response:
+    """Download the output of a step, whole, also when it is too large for its row."""
+    submit = parts().submit
+    found = outputs.read_output(parts().database, submit.engine.artifacts, actor(), run_id, key)
+    return _download(found)
+
+
+@endpoint(
+    blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>/artifacts/<sha256:digest>", "runs:read", None
+)
+def read_artifact(run_id: UUID, key: str, digest: str) -> Response:
+    """Download an artifact that a step left behind."""
+    submit = parts().submit
+    found = outputs.read_artifact(parts().database, submit.engine.artifacts, actor(), run_id, key, digest)
+    return _download(found)
+
+
+@endpoint(
+    blueprint,
     "POST /runs/<uuid:run_id>/steps/<step_key:key>:skip",
     "runs:repair",
     RunSchema,
@@ -53,3 +96,13 @@ def skip_step(body: dict[str, Any], run_id: UUID, key: str) -> Response:
         lambda receipt: skip(parts().submit, actor(), run_id, key, body["reason"], version, receipt=receipt),
         steered,
     )
+
+
+def _download(found: outputs.Content) -> Response:
+    """Return an answer that sends the pieces; as a file to keep, since an operation chose what is in it."""
+    answer = Response(found.pieces, content_type=found.content_type)
+    answer.headers["Content-Length"] = str(found.bytes)
+    answer.headers["Content-Disposition"] = "attachment"
+    if found.sha256 is not None:
+        answer.set_etag(found.sha256)
+    return answer

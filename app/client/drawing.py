@@ -22,6 +22,7 @@ _MARKS = {
 }
 _BAR_WIDTH = 40
 _ERROR_WIDTH = 160
+_MESSAGE_WIDTH = 60
 
 
 def run_tree(sight: Sight) -> RenderableType:
@@ -31,9 +32,12 @@ def run_tree(sight: Sight) -> RenderableType:
     """
     tree = Tree(_title(sight))
     _grow(tree, sight)
-    ended, total = totals(step_lines(sight.steps))
+    lines = step_lines(sight.steps)
+    ended, total = totals(lines)
+    done = ended + sum(line.part for line in lines)
     bar = Table.grid(padding=(0, 1))
-    bar.add_row(ProgressBar(total=max(total, 1), completed=ended, width=_BAR_WIDTH), f"{ended}/{total} steps")
+    drawn = ProgressBar(total=max(total, 1), completed=done, width=_BAR_WIDTH)
+    bar.add_row(drawn, f"{ended}/{total} steps")
     return Group(tree, bar)
 
 
@@ -69,6 +73,12 @@ def _label(line: StepLine) -> Text:
     )
     if line.total > 1:
         label.append(f"  {line.ended}/{line.total}")
+    if line.part:
+        label.append(f"  {(line.ended + line.part) / line.total:.0%}", "cyan")
+    if line.message:
+        label.append(f"  {line.message[:_MESSAGE_WIDTH]}", "dim")
+    if line.reused:
+        label.append(f"  {'reused' if line.total == 1 else f'{line.reused} reused'}", "dim")
     if line.failed:
         label.append(f"  {line.failed} failed", "red")
     if line.attempts > 1:

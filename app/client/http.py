@@ -12,6 +12,7 @@ import requests
 
 API_PREFIX = "/api/v1"
 PAGE_SIZE = 100
+_PIECE = 1 << 16
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -91,6 +92,19 @@ class ApiClient:
             # The event feed always names a cursor: there an empty page is the end.
             if not cursor or not page["items"]:
                 return
+
+    def download(self, path: str) -> Iterator[bytes]:
+        """The content at `path`, piece by piece; a connection that breaks raises ApiUnreachable."""
+        try:
+            answer = self._http.get(
+                self.base_url + API_PREFIX + path, stream=True, timeout=self._timeout_s, allow_redirects=False
+            )
+            if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
+                document = _document(answer)
+                raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
+            yield from answer.iter_content(_PIECE)
+        except requests.RequestException as error:
+            raise ApiUnreachable(f"no answer from {self.base_url}: {type(error).__name__}") from error
 
     def call(
         self,

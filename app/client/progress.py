@@ -13,7 +13,10 @@ ENDED_STEP = frozenset({"succeeded", "failed", "skipped", "cancelled", "compensa
 
 @dataclass(frozen=True, slots=True)
 class StepLine:
-    """One step of the definition: its own state, and how many of its items (1 without foreach) ended."""
+    """One step of the definition: its own state, and how many of its items (1 without foreach) ended.
+
+    `part` adds up how far its running items are, in items; `message` is what one of them tells.
+    """
 
     base: str
     operation: str
@@ -24,6 +27,9 @@ class StepLine:
     failed: int
     running: int
     attempts: int
+    part: float = 0.0
+    message: str | None = None
+    reused: int = 0
 
 
 def step_lines(steps: Iterable[Mapping[str, Any]]) -> tuple[StepLine, ...]:
@@ -38,6 +44,7 @@ def _line(base: str, rows: list[Mapping[str, Any]]) -> StepLine:
     fan = next((row for row in rows if row.get("item") is None), rows[0])
     items = [row for row in rows if row.get("item") is not None] or [fan]
     states = Counter(row["state"] for row in items)
+    reports = [row["progress"] for row in items if row["state"] == "running" and row.get("progress")]
     return StepLine(
         base=base,
         operation=fan.get("operation") or "",
@@ -48,6 +55,9 @@ def _line(base: str, rows: list[Mapping[str, Any]]) -> StepLine:
         failed=states["failed"],
         running=states["running"],
         attempts=max(int(row.get("attempt") or 0) for row in items),
+        part=sum(report.get("fraction") or 0.0 for report in reports),
+        reused=sum(row.get("reused_from") is not None for row in items),
+        message=next((report["message"] for report in reports if report.get("message")), None),
     )
 
 

@@ -12,6 +12,8 @@ from app.client.explaining import explained
 from app.client.watching import look, watch
 from app.commands.documents import read_document
 from app.commands.follow import follow
+from app.commands.logs import logs
+from app.commands.output import output
 from app.commands.shell import Exit, Shell, picked, table, tenant_command
 from app.commands.signals import approve, reject, signal
 
@@ -21,7 +23,7 @@ def runs() -> None:
     """List, show, steer runs."""
 
 
-for command in (signal, approve, reject):
+for command in (signal, approve, reject, logs, output):
     runs.add_command(command)
 
 
@@ -54,6 +56,14 @@ def explain_run(shell: Shell, run_id: str) -> None:
     """Why a run waits: the limit with its holders, its place, what each open step waits for."""
     document = shell.client.get(f"/runs/{run_id}/explain")
     shell.show(document, lambda: explained(document))
+
+
+@runs.command("watch")
+@click.argument("run_id")
+@tenant_command
+def watch_run(shell: Shell, run_id: str) -> None:
+    """Follow a run to its end, its steps' progress drawn live; exit 1 when it does not succeed."""
+    settle(shell, {"id": run_id}, wait=True)
 
 
 @runs.command("retry")

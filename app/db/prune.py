@@ -22,6 +22,15 @@ _EVENTS = """
 """
 _DELETIONS: Final = {
     "events": _EVENTS,
+    "step_results": """
+      DELETE FROM step_results WHERE ctid = ANY (ARRAY(SELECT ctid FROM step_results
+        WHERE expires_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "step_logs": """
+      DELETE FROM step_logs WHERE ctid = ANY (ARRAY(SELECT ctid FROM step_logs
+        WHERE at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "step_progress": """
+      DELETE FROM step_progress WHERE ctid = ANY (ARRAY(SELECT ctid FROM step_progress
+        WHERE created_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
     "dead_events": """
       DELETE FROM dead_events WHERE ctid = ANY (ARRAY(SELECT ctid FROM dead_events
         WHERE created_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",

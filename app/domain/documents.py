@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app.domain.errors import OperationFailed
-
-MAX_OUTPUT_CHARACTERS = 1024 * 1024
 SUSPECT = ("\\u0000", "\\ud")  # as JSON escapes U+0000 or one half of a surrogate pair
 
 
@@ -17,21 +14,6 @@ def dump(value: Any) -> str:
     if any(mark in text for mark in SUSPECT) and not _storable(value):
         raise ValueError("U+0000 or a lone surrogate cannot be stored")
     return text
-
-
-def check_output(value: Any) -> None:
-    """Raise OperationFailed (not retryable) when an operation's output cannot be stored or is over 1 MiB."""
-    try:
-        size = len(dump(value))
-    except (ValueError, TypeError, RecursionError) as fault:
-        message = f"the output is not a JSON document: {fault}"
-        raise OperationFailed("output_invalid", message, retryable=False) from fault
-    if size > MAX_OUTPUT_CHARACTERS:
-        raise OperationFailed(
-            "output_too_large",
-            f"the output has {size} characters, {MAX_OUTPUT_CHARACTERS} are allowed",
-            retryable=False,
-        )
 
 
 def printable(value: Any) -> Any:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
+from app.domain.errors import OperationFailed
+
 OperationFunction = Callable[..., Any]
 F = TypeVar("F", bound=OperationFunction)
 
@@ -28,6 +30,45 @@ class StepLog(Protocol):
 
     def warning(self, event: str, **fields: Any) -> Any:
         """Record something an operator may want to see."""
+
+    def error(self, event: str, **fields: Any) -> Any:
+        """Record a fault."""
+
+
+class Heartbeat(Protocol):
+    """Tells how far an operation is; it may be called as often as there is news, and never fails."""
+
+    def __call__(self, progress: float | None = None, message: str | None = None) -> None:
+        """Report `progress` from 0 to 1, and what is being done in a few words; None leaves one as it was."""
+
+
+class ArtifactAccess(Protocol):
+    """Files that an operation leaves behind, or gets by reference."""
+
+    def put(self, content: bytes | Path, content_type: str = ...) -> dict[str, Any]:
+        """Keep the content; return the reference `{"$artifact": …}`, to be part of the output."""
+
+    def read(self, reference: Mapping[str, Any]) -> bytes:
+        """Return the content that a reference means."""
+
+
+class NoArtifacts:
+    """The access of an operation that is called without a run: there is nothing."""
+
+    def put(self, content: bytes | Path, content_type: str = "") -> dict[str, Any]:  # noqa: ARG002 - the protocol's
+        """Refuse; raises OperationFailed."""
+        raise OperationFailed("artifact_store_missing", "there is no artifact store here", retryable=False)
+
+    def read(self, reference: Mapping[str, Any]) -> bytes:  # noqa: ARG002 - the protocol's
+        """Refuse; raises OperationFailed."""
+        raise OperationFailed("artifact_store_missing", "there is no artifact store here", retryable=False)
+
+
+NO_ARTIFACTS = NoArtifacts()
+
+
+def no_heartbeat(progress: float | None = None, message: str | None = None) -> None:
+    """Take a report that nobody reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +93,16 @@ class OperationContext:
     cancelled: Callable[[], bool]
     resources: Resources
     log: StepLog
+    heartbeat: Heartbeat = no_heartbeat
+    artifacts: ArtifactAccess = NO_ARTIFACTS
 
 
 @dataclass(frozen=True, slots=True)
 class OperationSpec:
-    """One operation as registered: `name` is `module.operation`, `timeout_s` the soft limit in seconds."""
+    """One operation as registered: `name` is `module.operation`, `timeout_s` the soft limit in seconds.
+
+    `version` is the module's; `cacheable_s` is how many seconds its results may be used again, None never.
+    """
 
     name: str
     module: str
@@ -67,6 +113,8 @@ class OperationSpec:
     queue: str
     idempotent: bool
     function: OperationFunction = field(compare=False, repr=False)
+    version: str = ""
+    cacheable_s: float | None = None
 
     def manifest(self) -> dict[str, Any]:
         """Return the operation as JSON, without its code."""
@@ -78,6 +126,7 @@ class OperationSpec:
             "timeout_s": self.timeout_s,
             "queue": self.queue,
             "idempotent": self.idempotent,
+            "cacheable_s": self.cacheable_s,
         }
 
 
@@ -109,10 +158,13 @@ class Module:
         timeout_s: float = 300,
         queue: str = "default",
         idempotent: bool = True,
+        cacheable_s: float | None = None,
     ) -> Callable[[F], F]:
         """Register the decorated function, called as `function(context, **input)`, under `name`.
 
-        Raises ValueError for a bad or repeated name, or a time-out that is not positive.
+        `cacheable_s` is for one whose output follows from its input alone: so many seconds long identical
+        steps of a tenant use a result again. Raises ValueError for a bad or repeated name, or for a time
+        that is not positive.
         """
         if not NAME.fullmatch(name):
             raise ValueError(f"operation name {name!r} must match {NAME.pattern}")
@@ -121,6 +173,8 @@ class Module:
             raise ValueError(f"operation {qualified} is registered twice")
         if timeout_s <= 0:
             raise ValueError(f"operation {qualified} needs a positive timeout_s, not {timeout_s}")
+        if cacheable_s is not None and cacheable_s <= 0:
+            raise ValueError(f"operation {qualified} needs a positive cacheable_s, not {cacheable_s}")
 
         def register(function: F) -> F:
             summary = (function.__doc__ or "").strip().partition("\n")[0]
@@ -134,6 +188,8 @@ class Module:
                 queue,
                 idempotent,
                 function,
+                self.version,
+                cacheable_s,
             )
             return function
 

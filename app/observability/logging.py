@@ -10,6 +10,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.types import Processor
 
+from app.observability.capture import CaptureHandler
 from app.observability.masking import mask_log
 
 Log = structlog.stdlib.BoundLogger
@@ -60,7 +61,7 @@ def configure_logging(
         )
     )
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [handler, CaptureHandler()]
     root.setLevel(level)
     for name in NOISY:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))

@@ -70,6 +70,11 @@ def mask_values(value: Any, secrets: Collection[str]) -> Any:
     return _walk(value, lambda text: _without_cut(pattern.sub(MASK, text), ordered))
 
 
+def holds_secret(content: bytes, secrets: Collection[str]) -> bool:
+    """Tell whether a secret stands in the bytes, in a form that `mask_values` would find in text."""
+    return any(form.encode() in content for secret in secrets if secret for form in _forms(secret))
+
+
 def mask_fields(value: Any) -> Any:
     """Return the value for a log: fields with telling names and credentials of known form become `***`."""
     if isinstance(value, Mapping):

@@ -10,10 +10,11 @@ from uuid import UUID
 
 from app.db import hot, waits
 from app.db.engine import Connection
+from app.domain.errors import OperationFailed
 from app.services.children import begin_child, send_again, tell_parent
 from app.services.ports import Engine
 from app.services.send import send_segments
-from workflows.decisions import DecisionFailed, evaluate_foreach
+from workflows.decisions import evaluate_foreach
 from workflows.plan import Plan
 from workflows.segments import ReadyStep, Segment, restrict, segments_for
 from workflows.waits import evaluate_wait
@@ -70,7 +71,7 @@ def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID
             found = hot.ready_steps(connection, tenant_id, run_id, STEPS_AT_ONCE)
             if found is None or not found.steps:
                 break
-            decided = _decide(connection, tenant_id, run_id, found)
+            decided = _decide(engine, connection, tenant_id, run_id, found)
             marked = None if decided.steps else _mark(engine, connection, tenant_id, run_id, found)
         for child in decided.again:
             send_again(engine, tenant_id, child)
@@ -90,7 +91,9 @@ def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID
             yield parent
 
 
-def _decide(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> Decided:
+def _decide(
+    engine: Engine, connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready
+) -> Decided:
     """Write what each ready fan fans out to, what each ready wait waits for, which run a step becomes."""
     decided = Decided()
     for step in found.steps:
@@ -98,17 +101,18 @@ def _decide(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Re
             continue
         decided.steps += 1
         try:
+            context = engine.artifacts.opened(tenant_id, step.context)
             if step.is_fan:
-                items = evaluate_foreach(step.definition, step.context)
+                items = evaluate_foreach(step.definition, context)
                 hot.expand_step(connection, tenant_id, run_id, step.base, items)
             elif "workflow" in step.definition:
-                begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, step.context)
+                begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, context)
                 if begun.child is not None:
                     (decided.again if begun.verdict == "again" else decided.begun).append(begun.child)
             else:
-                waiting = evaluate_wait(step.definition, step.context)
+                waiting = evaluate_wait(step.definition, context)
                 waits.begin_wait(connection, tenant_id, run_id, step.key, waiting)
-        except DecisionFailed as fault:
+        except OperationFailed as fault:
             hot.fail_decision(connection, tenant_id, run_id, step.key, fault.as_error())
         if len(decided.begun) >= CHILDREN_AT_ONCE:
             break

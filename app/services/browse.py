@@ -8,13 +8,13 @@ from uuid import UUID
 from app.db import reads
 from app.db.engine import Database
 from app.db.reads import Document
-from app.domain.errors import NotFound
+from app.domain.errors import NotFound, OperationFailed
 from app.domain.events import Event
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
+from app.services.artifacts import Artifacts
 from app.services.children import output_of
 from app.services.plans import PlanCache, Recent
-from workflows.decisions import DecisionFailed
 
 _GRAPHS: Final[Recent[tuple[UUID, str], Document]] = Recent(512)
 """Graphs shown before: the plan behind a hash never changes."""
@@ -47,7 +47,7 @@ def list_runs(database: Database, actor: Actor, wanted: PageRequest, **filters: 
         return reads.page_runs(connection, actor.tenant_id, wanted, filters)
 
 
-def show_run(database: Database, plans: PlanCache, actor: Actor, run_id: UUID) -> Document:
+def show_run(database: Database, plans: PlanCache, store: Artifacts, actor: Actor, run_id: UUID) -> Document:
     """Return a run with its graph, its first steps, what it gives back; raises NotFound."""
     with database.reading(actor.tenant_id) as connection:
         run = _found(reads.find_run(connection, actor.tenant_id, run_id), "run")
@@ -63,11 +63,13 @@ def show_run(database: Database, plans: PlanCache, actor: Actor, run_id: UUID) -
     for edge in graph["edges"]:
         needs[edge["target"]].append(edge["source"])
     shown = [{**step, "needs": needs.get(step["base"], [])} for step in steps]
-    given = _given_back(database, plans, actor, run)
+    given = _given_back(database, plans, store, actor, run)
     return {**run, **given, "steps": shown, "steps_total": total, "graph": graph}
 
 
-def _given_back(database: Database, plans: PlanCache, actor: Actor, run: Document) -> dict[str, Any]:
+def _given_back(
+    database: Database, plans: PlanCache, store: Artifacts, actor: Actor, run: Document
+) -> dict[str, Any]:
     """Return `output` of a run that ended well, evaluated from its rows, which are final."""
     if run["state"] != "succeeded":
         return {"output": None}
@@ -76,9 +78,10 @@ def _given_back(database: Database, plans: PlanCache, actor: Actor, run: Documen
         return {"output": {}}
     with database.tenant(actor.tenant_id) as connection:
         try:
-            return {"output": output_of(connection, plans, actor.tenant_id, run["id"], run["plan_hash"])}
-        except DecisionFailed as fault:
+            given = output_of(connection, plans, store, actor.tenant_id, run["id"], run["plan_hash"])
+        except OperationFailed as fault:
             return {"output": None, "error": fault.as_error()}
+    return {"output": given}
 
 
 def list_steps(

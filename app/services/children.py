@@ -8,6 +8,10 @@ from uuid import UUID
 
 from app.db import nesting
 from app.db.engine import Connection
+from app.domain.artifacts import INLINE_BYTES
+from app.domain.documents import dump
+from app.domain.errors import OperationFailed
+from app.services.artifacts import Artifacts
 from app.services.plans import PlanCache
 from app.services.ports import Engine
 from workflows.decisions import DecisionFailed
@@ -41,19 +45,29 @@ def tell_parent(engine: Engine, tenant_id: UUID, run_id: UUID) -> UUID | None:
         error: Mapping[str, Any] | None = None
         if ended.state == "succeeded":
             try:
-                output = output_of(connection, engine.plans, tenant_id, run_id, ended.plan_hash)
-            except DecisionFailed as fault:
+                output = output_of(
+                    connection, engine.plans, engine.artifacts, tenant_id, run_id, ended.plan_hash
+                )
+            except OperationFailed as fault:
                 error = fault.as_error()
         told = nesting.end_child(connection, tenant_id, run_id, output, error)
     return told.parent if told.needs_advance else None
 
 
 def output_of(
-    connection: Connection, plans: PlanCache, tenant_id: UUID, run_id: UUID, plan_hash: str
+    connection: Connection, plans: PlanCache, store: Artifacts, tenant_id: UUID, run_id: UUID, plan_hash: str
 ) -> dict[str, Any]:
-    """Return what a run that ended well gives back, from its rows, which are final; raises DecisionFailed."""
+    """Return what a run that ended well gives back, from its rows, which are final; raises OperationFailed.
+
+    Large outputs of its steps are read where an expression looks into them; what would be too large for the
+    parent's row is handed on as the reference that it is, held by the step that made it.
+    """
     output = plans.get(connection, tenant_id, plan_hash).output
     if not output:
         return {}
     context = nesting.output_context(connection, tenant_id, run_id, output["refs"], output["uses_spec"])
+    opened = store.opened(tenant_id, context)
+    value = evaluate_output(output["value"], opened)
+    if opened is context or len(dump(value)) <= INLINE_BYTES:
+        return value
     return evaluate_output(output["value"], context)

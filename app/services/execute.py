@@ -12,15 +12,18 @@ from app.db import hot
 from app.db.hot import Claim
 from app.domain.errors import OperationFailed, QuantumError, Unavailable
 from app.domain.leases import Lease, StepMessage
-from app.domain.modules import OperationContext
+from app.domain.modules import OperationContext, OperationSpec
 from app.domain.retry import RetryPolicy
 from app.domain.retry import decide as decide_retry
 from app.observability.context import step_context
 from app.observability.masking import secrets_in_use
 from app.services.advance import advance
+from app.services.artifacts import StepArtifacts
 from app.services.ports import Executor
+from app.services.reporting import Reports, reporting
 from app.services.resolve_secrets import NO_SECRETS, ResolvedSecrets, resolve_secrets
-from workflows.decisions import evaluate_when, evaluate_with
+from app.services.reuse import Reuse, reuse_of
+from workflows.decisions import StepInput, evaluate_when, evaluate_with
 from workflows.specs import validate_spec
 
 log = logging.getLogger(__name__)
@@ -147,12 +150,14 @@ class _Attempt:
 
     def run(self) -> Outcome:
         claim, executor = self.claim, self.executor
-        if not evaluate_when(claim.definition, claim.context):
+        tenant_id = self.message.tenant_id
+        context = _patiently(executor, lambda: executor.engine.artifacts.opened(tenant_id, claim.context))
+        if not evaluate_when(claim.definition, context):
             return Outcome("skipped")
         operation = executor.registry.operation(claim.operation)
-        given = evaluate_with(claim.definition, claim.context)
-        self.stored = given.stored
-        tenant_id, names = self.message.tenant_id, sorted(given.secrets)
+        given = evaluate_with(claim.definition, context)
+        self.stored = self._aside("the input", given.stored)
+        names = sorted(given.secrets)
         self.secrets = _patiently(executor, lambda: resolve_secrets(executor.secrets, tenant_id, names))
         values = given.resolve(self.secrets.values)
         faults = validate_spec(operation.input_schema, values)
@@ -161,9 +166,27 @@ class _Attempt:
             raise OperationFailed(
                 "invalid_input", f"{first.pointer or '/'}: {first.message}", retryable=False
             )
-        with secrets_in_use(self.secrets.values.values()):
-            output = operation.function(self._context(), **values)
-        return Outcome("succeeded", given.stored, self.secrets.mask(output))
+        reuse = _patiently(executor, lambda: self._reuse(operation, given))
+        found = None if reuse is None else _patiently(executor, reuse.find)
+        if found is not None:
+            return Outcome("succeeded", self.stored, found.output)
+        told = reporting(executor, self.message, claim.tries, self.secrets, self._artifacts())
+        with secrets_in_use(self.secrets.values.values()), told as reports:
+            output = operation.function(self._context(reports), **values)
+        kept = self._aside("the output", self.secrets.mask(output))
+        if reuse is not None:
+            _patiently(executor, reuse.offer)
+        return Outcome("succeeded", self.stored, kept)
+
+    def _reuse(self, operation: OperationSpec, given: StepInput) -> Reuse | None:
+        return reuse_of(self.executor.engine.database, self.message, self.claim, operation, given)
+
+    def _aside(self, what: str, value: Any) -> Any:
+        return _patiently(self.executor, lambda: self._artifacts().aside(what, value))
+
+    def _artifacts(self) -> StepArtifacts:
+        engine, secrets = self.executor.engine, tuple(self.secrets.values.values())
+        return StepArtifacts(engine.artifacts, engine.database, self.message, self.claim.tries, secrets)
 
     def interrupted(self) -> Outcome:
         """Tell a cancellation, a spent time limit, and a stray signal apart."""
@@ -205,7 +228,7 @@ class _Attempt:
         state = hot.run_state(database, self.message.tenant_id, self.message.run_id)
         return state == "cancelling"
 
-    def _context(self) -> OperationContext:
+    def _context(self, reports: Reports) -> OperationContext:
         message, claim, executor = self.message, self.claim, self.executor
         return OperationContext(
             tenant_id=message.tenant_id,
@@ -217,7 +240,9 @@ class _Attempt:
             timeout_s=self._limit(),
             cancelled=_throttled(self._cancelling, executor.clock),
             resources=executor.resources,
-            log=executor.log,
+            log=reports.log,
+            heartbeat=reports.heartbeat,
+            artifacts=reports.artifacts,
         )
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from app.db.engine import Database
 from app.domain.leases import StepMessage
 from app.domain.lost import BrokerView
 from app.domain.modules import ModuleRegistry, Resources, StepLog
+from app.services.artifacts import Artifacts
+from app.services.courier import Courier
 from app.services.plans import PlanCache
 from app.services.resolve_secrets import SecretReader
 
@@ -33,11 +35,12 @@ class BrokerLook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What `advance` needs: the tenant's rows, the plans, a way to send."""
+    """What `advance` needs: the tenant's rows, the plans, a way to send, what was put aside."""
 
     database: Database
     plans: PlanCache
     sender: Sender
+    artifacts: Artifacts
 
 
 class StepLimits(Protocol):
@@ -80,3 +83,4 @@ class Executor:
     clock: Callable[[], float]
     wait: Callable[[float], None]
     limits: StepLimits = NO_LIMITS
+    courier: Courier = field(default_factory=Courier)

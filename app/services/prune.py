@@ -11,6 +11,9 @@ log = get_log(__name__)
 DAY_S = 86_400.0
 KEEP_S = {
     "events": 7 * DAY_S,
+    "step_results": 0.0,
+    "step_logs": 14 * DAY_S,
+    "step_progress": 7 * DAY_S,
     "dead_events": 30 * DAY_S,
     "idempotency_keys": 0.0,
     "sign_in_failures": DAY_S,

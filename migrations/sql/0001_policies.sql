@@ -8,6 +8,7 @@ BEGIN
   FOREACH relation IN ARRAY ARRAY[
     'tenant_limits', 'fair_queues', 'concurrency_keys',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
+    'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
     'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets',
     'schedules', 'schedule_firings']
@@ -22,6 +23,7 @@ BEGIN
   FOREACH relation IN ARRAY ARRAY[
     'tenant_limits', 'fair_queues', 'concurrency_keys',
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
+    'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']
   LOOP

@@ -52,6 +52,7 @@ def wait(context: OperationContext, *, seconds: float) -> dict[str, Any]:
     while (left := end - time.monotonic()) > 0:
         if context.cancelled():
             raise OperationFailed("cancelled", "cancelled while waiting", retryable=False)
+        context.heartbeat(1 - left / seconds, f"{left:.0f} s left")
         pause.wait(min(left, LOOK_EVERY_S))
     return {"waited_s": seconds}
 

@@ -106,13 +106,16 @@ def digest(context: OperationContext, *, root: str, paths: Sequence[str]) -> dic
     folder = _allowed(context, root)
     digests: list[Digest] = []
     unreadable: list[dict[str, str]] = []
-    for path in paths:
+    for number, path in enumerate(paths):
         if context.cancelled():
             raise OperationFailed("cancelled", "cancelled while reading files", retryable=False)
+        context.heartbeat(number / len(paths), f"{number} of {len(paths)} files")
         try:
             digests.append(_digest_file(folder, path))
         except OSError as error:
-            unreadable.append({"path": path, "reason": error.strerror or type(error).__name__})
+            reason = error.strerror or type(error).__name__
+            context.log.warning("file_unreadable", path=path, reason=reason)
+            unreadable.append({"path": path, "reason": reason})
     whole = hashlib.sha256()
     for one in digests:
         whole.update(f"{one.sha256}  {one.path}\n".encode("utf-8", "surrogateescape"))
@@ -136,6 +139,7 @@ def digest(context: OperationContext, *, root: str, paths: Sequence[str]) -> dic
     },
     output_schema={"type": "object", "properties": COUNTS, "required": ["files", "bytes", "lines", "sha256"]},
     timeout_s=300,
+    cacheable_s=3600,
 )
 def summarise(
     context: OperationContext,  # noqa: ARG001 - the fixed signature

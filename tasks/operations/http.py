@@ -232,6 +232,8 @@ def _body(context: OperationContext, call: Call, response: BaseHTTPResponse) -> 
     size = 0
     if call.method == "HEAD":
         return b""
+    told = response.headers.get("content-length", "")
+    whole = int(told) if told.isdecimal() and 0 < int(told) <= call.max_bytes else None
     # read1 returns what is there: a server that sends a byte at a time meets the deadline, not a full buffer.
     while piece := response.read1(PIECE):
         size += len(piece)
@@ -243,6 +245,7 @@ def _body(context: OperationContext, call: Call, response: BaseHTTPResponse) -> 
         _left(call)
         if context.cancelled():
             raise OperationFailed("cancelled", "cancelled while reading the answer", retryable=False)
+        context.heartbeat(size / whole if whole else None, f"{size} bytes of the answer")
     return b"".join(pieces)
 
 

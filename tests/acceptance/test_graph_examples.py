@@ -83,11 +83,13 @@ def test_a_rollout_runs_another_workflow_for_each_region(rig: Rig) -> None:
         (f"regions.{n}", "succeeded", 1) for n in range(3)
     ]
     assert rig.step(run, "regions.1")["output"] == {"region": "south", "hosts": ["south-0", "south-1"]}
-    shown = browse.show_run(rig.base.engine.database, rig.base.engine.plans, rig.actor, run)
+    engine = rig.base.engine
+    parts = (engine.database, engine.plans, engine.artifacts)
+    shown = browse.show_run(*parts, rig.actor, run)
     assert shown["output"] == {"announced": "3 regions, first host north-0"}
     links = {step["key"]: step["child_run_id"] for step in shown["steps"]}
     assert [links["regions.0"], links["regions"]] == [found[0]["id"], None]
-    child = browse.show_run(rig.base.engine.database, rig.base.engine.plans, rig.actor, found[0]["id"])
+    child = browse.show_run(*parts, rig.actor, found[0]["id"])
     assert child["parent"] == {"run_id": str(run), "step": "regions.0"}
     assert child["spec"] == {"region": "north", "hosts": 1, "healthy": True}
     for one in found:

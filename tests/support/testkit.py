@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -80,6 +81,47 @@ def fail_without(context: OperationContext, *, gate: str) -> dict[str, Any]:
 def crash(context: OperationContext, *, words: str) -> None:
     """Raise an exception of no known kind that quotes its input."""
     raise ValueError(words)
+
+
+@module.operation("chatter", timeout_s=60)
+def chatter(
+    context: OperationContext, *, lines: int = 1, word: str = "", gate: str | None = None
+) -> dict[str, Any]:
+    """Log in every way there is, hold at the gate, log once more."""
+    for n in range(lines):
+        context.log.info("line", n=n, word=word)
+    logging.getLogger("thirdparty.client").warning("says %s", word)
+    print("printed", word)
+    while gate is not None and not (context.resources.data_roots[0] / gate).exists():
+        _pause(LOOK_EVERY_S)
+    context.log.error("last_words", word=word)
+    return {"lines": lines}
+
+
+@module.operation("bulk", timeout_s=60)
+def bulk(context: OperationContext, *, size: int) -> dict[str, Any]:
+    """Return so many characters, with a few words beside them."""
+    _write(context, "begin")
+    return {"text": "x" * size, "parts": [1, 2, 3], "size": size}
+
+
+@module.operation("leave", timeout_s=60)
+def leave(context: OperationContext, *, text: str, kind: str = "text/plain") -> dict[str, Any]:
+    """Leave a file behind."""
+    return {"report": context.artifacts.put(text.encode(), kind)}
+
+
+@module.operation("take", timeout_s=60)
+def take(context: OperationContext, *, reference: dict[str, Any]) -> dict[str, Any]:
+    """Read a file that another step left behind."""
+    return {"text": context.artifacts.read(reference).decode()}
+
+
+@module.operation("compute", timeout_s=60, cacheable_s=600)
+def compute(context: OperationContext, *, n: int, text: str = "", size: int = 0) -> dict[str, Any]:
+    """Compute something that follows from the input alone, leaving a trace of each call."""
+    _write(context, "compute")
+    return {"square": n * n, "length": len(text), "filler": "x" * size}
 
 
 @module.operation("die", timeout_s=60)

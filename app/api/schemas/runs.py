@@ -7,9 +7,12 @@ from marshmallow import Schema, fields, validate
 from app.api.converters import StepKey
 from app.api.paging import PageArgs
 from app.api.schemas.common import DOTTED, JsonObject, JsonValue, moment, text
+from app.domain.paging import MAX_PAGE
 from app.domain.states import RUN_STATES, STEP_STATES
 
 MOST_REPAIRED = 1000
+MOST_TRIES = 2**31 - 1
+CURSOR = r"^[0-9]{1,9}\.[0-9]{1,9}$"
 OUTCOMES = ("success", "failure", "always")
 
 
@@ -56,6 +59,21 @@ class RunSchema(Schema):
     finished_at = fields.DateTime(required=True, allow_none=True)
 
 
+class ProgressSchema(Schema):
+    """How far the present try of a step is, as its operation tells."""
+
+    fraction = fields.Float(required=True, allow_none=True, metadata={"description": "From 0 to 1"})
+    message = fields.String(required=True, allow_none=True)
+    at = fields.String(required=True, metadata={"format": "date-time"})
+
+
+class ReusedFromSchema(Schema):
+    """The identical step whose result was used in place of a call."""
+
+    run = fields.UUID(required=True)
+    step = fields.String(required=True)
+
+
 class StepSchema(Schema):
     """One node of a run."""
 
@@ -78,6 +96,18 @@ class StepSchema(Schema):
     error = JsonObject(required=True, allow_none=True)
     started_at = fields.DateTime(required=True, allow_none=True)
     finished_at = fields.DateTime(required=True, allow_none=True)
+    progress = fields.Nested(
+        ProgressSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Of a step that has not ended well; null until it reports"},
+    )
+    reused_from = fields.Nested(
+        ReusedFromSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "Null unless the operation was not called"},
+    )
 
 
 class AttemptSchema(Schema):
@@ -155,6 +185,45 @@ class StepArgs(PageArgs):
     """Which steps to list."""
 
     state = fields.String(validate=validate.OneOf(STEP_STATES))
+
+
+class LogArgs(Schema):
+    """From where to read a step's log."""
+
+    attempt = fields.Integer(
+        validate=validate.Range(1, MOST_TRIES),
+        metadata={"description": "Only this try, as `tries` of the step counts them"},
+    )
+    after = text(CURSOR, 21, metadata={"description": "`next_cursor` of the answer before"})
+    cursor = text(CURSOR, 21, metadata={"description": "The same as after"})
+    limit = fields.Integer(load_default=100, validate=validate.Range(1, MAX_PAGE))
+
+
+class LogLineSchema(Schema):
+    """One line that an operation logged; secrets of the step are masked."""
+
+    attempt = fields.Integer(required=True, metadata={"description": "The try, as `tries` counts them"})
+    n = fields.Integer(
+        required=True, metadata={"description": "Its number within the try, lines that were left out counted"}
+    )
+    at = fields.String(required=True, metadata={"format": "date-time"})
+    level = fields.String(required=True)
+    text = fields.String(required=True)
+    logger = fields.String(metadata={"description": "Of a line that did not come by `context.log`"})
+    fields_ = fields.Dict(data_key="fields", attribute="fields")
+    truncated = fields.Boolean(metadata={"description": "True for the mark where lines were left out"})
+
+
+class StepLogSchema(Schema):
+    """Lines of a step, tries in order."""
+
+    items = fields.List(fields.Nested(LogLineSchema), required=True)
+    next_cursor = fields.String(
+        required=True, metadata={"description": "Pass as after; the same one again when nothing is new"}
+    )
+    state = fields.String(
+        required=True, metadata={"description": "Of the step: when it has ended, an empty answer is the end"}
+    )
 
 
 class SignalAnswerSchema(Schema):

@@ -8,9 +8,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import Connection, event
+from sqlalchemy import Connection, event, text
 
-from app.db import dead_letters, firings, nesting, reads, recovery, runs, schedules
+from app.db import artifacts, dead_letters, firings, nesting, reads, recovery, runs, schedules, step_logs
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
@@ -53,7 +53,18 @@ FILL = f"""
   INSERT INTO schedule_firings (tenant_id, schedule_id, id, scheduled_at, cause, outcome)
     SELECT tenant_id, tenant_id, id, at, 'time', 'skipped' FROM made WHERE n < 30000;
   ANALYZE schedules, schedule_firings;
-  ANALYZE intents, intent_labels, runs, run_steps, events, audit_records;
+  INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines, at)
+    SELECT tenant_id, id, 'a', 1, 1, '[{{"n": 1}}]', at FROM made WHERE mod(n, 4) = 0;
+  INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines)
+    SELECT %(big)s, %(big)s, 'a', tries, last * 40, (SELECT jsonb_agg(jsonb_build_object('n', i))
+      FROM generate_series(last * 40 - 39, last * 40) i)
+    FROM generate_series(1, 60) tries, generate_series(1, 50) last;
+  INSERT INTO artifacts (tenant_id, sha256, bytes)
+    SELECT tenant_id, encode(sha256(id::text::bytea), 'hex'), 1 FROM made WHERE mod(n, 4) = 0;
+  INSERT INTO step_artifacts (tenant_id, run_id, key, tries, sha256, content_type)
+    SELECT tenant_id, id, 'a', 0, encode(sha256(id::text::bytea), 'hex'), 'a/b' FROM made WHERE mod(n, 4) = 0;
+  ANALYZE artifacts, step_artifacts;
+  ANALYZE intents, intent_labels, runs, run_steps, events, audit_records, step_logs;
 """
 
 
@@ -111,6 +122,11 @@ LISTS: dict[str, Read] = {
     "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
     "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
     "firings": lambda c, t: firings.page(c, t, t, FIRST),
+    "log of a step": lambda c, t: step_logs.lines_after(c, t, t, "a", (0, 0), 200),
+    "log of a step, deep": lambda c, t: step_logs.lines_after(c, t, t, "a", (59, 1990), 200),
+    "artifact of a step": lambda c, t: artifacts.held_by(c, t, t, "a", "0" * 64),
+    "holds of an artifact": lambda c, t: c.execute(text(f"SELECT artifact_held('{t}', repeat('0', 64))")),
+    "log of a try": lambda c, t: step_logs.lines_after(c, t, t, "a", (0, 0), 200, 30),
     "audit": lambda c, t: reads.page_audit(c, t, FIRST, {}),
     "audit by action": lambda c, t: reads.page_audit(c, t, FIRST, {"action": "run.failed"}),
     "audit by subject": lambda c, t: reads.page_audit(c, t, FIRST, {"subject": "runs/none"}),
@@ -142,6 +158,7 @@ def test_work_lists_of_the_system_do_not_read_history(crowd: Spine) -> None:
         lambda: recovery.unsent_runs(crowd.system, 500, 1),
         lambda: recovery.candidates_lost(crowd.system, 500),
         lambda: nesting.children_due(crowd.system, 500),
+        lambda: artifacts.unchecked(crowd.system, 3600, 500),
     ):
         assert call() == []
     for condition in (

@@ -28,6 +28,11 @@ TENANT = (
     "run_steps",
     "run_signals",
     "step_attempts",
+    "artifacts",
+    "step_artifacts",
+    "step_results",
+    "step_progress",
+    "step_logs",
     "events",
     "dead_events",
     "audit_records",
@@ -72,6 +77,15 @@ FILL = {
     "workflows": "(tenant_id, id, name, version, document, plan_hash) VALUES ({t}, {t}, 'w', 1, '{{}}', 'h')",
     "run_signals": "(tenant_id, run_id, seq, name, sent_by)"
     " SELECT tenant_id, id, 1, 's', '{{}}' FROM runs WHERE tenant_id = {t}",
+    "step_progress": "(tenant_id, run_id, key, tries)"
+    " SELECT tenant_id, run_id, key, 1 FROM run_steps WHERE tenant_id = {t}",
+    "artifacts": "(tenant_id, sha256, bytes) VALUES ({t}, repeat('0', 64), 1)",
+    "step_artifacts": "(tenant_id, run_id, key, tries, sha256, content_type)"
+    " SELECT tenant_id, run_id, key, 1, repeat('0', 64), 'a/b' FROM run_steps WHERE tenant_id = {t}",
+    "step_results": "(tenant_id, input_hash, run_id, key, tries, expires_at)"
+    " SELECT tenant_id, 'h', run_id, key, 1, now() FROM run_steps WHERE tenant_id = {t}",
+    "step_logs": "(tenant_id, run_id, key, tries, last, lines)"
+    " SELECT tenant_id, run_id, key, 1, 1, '[]' FROM run_steps WHERE tenant_id = {t}",
     "dead_events": "VALUES ({t}, 's', 'x/1', 1, {t}, 1, 1, 'e', now())",
     "audit_seals": "(tenant_id, seq, records, digest, mac, key_id) VALUES ({t}, 1, 1, 'd', 'm', 'k')",
     "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"

@@ -19,7 +19,7 @@ from app.client.drawing import run_tree
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.progress import layers, step_lines, totals
 from app.client.tokens import Token, load_token, save_token
-from app.client.watching import look
+from app.client.watching import Sight, look
 from app.commands.runs import runs
 from app.commands.shell import Exit, exit_code
 
@@ -118,6 +118,23 @@ def test_a_run_that_is_a_step_stands_below_it() -> None:
     assert indents == sorted(set(indents)), lines
 
 
+def test_running_items_count_by_how_far_they_are() -> None:
+    items = [
+        step("digest", "succeeded", 0) | {"reused_from": {"run": "q", "step": "digest.0"}},
+        step("digest", "running", 1) | {"progress": {"fraction": 0.5, "message": "1 of 2 files"}},
+        step("digest", "running", 2) | {"progress": {"fraction": 0.25, "message": None}},
+        step("digest", "failed", 3) | {"progress": {"fraction": 0.9, "message": "gone"}},
+    ]
+    fan = step("digest", "waiting") | {"progress": None}
+    (line,) = step_lines([fan, *items])
+    assert (line.part, line.message) == (0.75, "1 of 2 files")
+    console = Console(width=120, file=io.StringIO())
+    keyed = tuple(one | {"key": str(n)} for n, one in enumerate([fan, *items]))
+    console.print(run_tree(Sight({"id": "r", "state": "running"}, keyed)))
+    drawn = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert "2/4  69%  1 of 2 files  1 reused" in drawn
+
+
 def test_items_reads_page_after_page_up_to_the_limit() -> None:
     pages = [
         (200, {"items": [{"id": 1}], "next_cursor": "c"}),
@@ -172,6 +189,7 @@ def test_every_status_has_its_exit_code(status: int, code: int) -> None:
         ([(422, PROBLEM)], ["list"], Exit.REFUSED, "/spec/root: is required"),
         ([(0, None)], ["list"], Exit.UNAVAILABLE, "no answer"),
         ([], ["retry"], Exit.USAGE, "give a run id"),
+        ([(200, {"id": "r", "state": "failed", "steps": []})], ["watch", "r"], Exit.FAILED, "failed"),
         (
             [(202, {"id": "r", "state": "running"}), (200, {"id": "r", "state": "failed", "steps": []})],
             ["retry", "r", "--wait"],
@@ -187,6 +205,46 @@ def test_a_command_leaves_with_the_documented_code(
         result = CliRunner().invoke(runs, [*arguments, "--url", url, "--token", "t"])
     assert result.exit_code == code, result.output
     assert said in result.output
+
+
+def test_logs_are_followed_to_the_end_of_the_step() -> None:
+    def page(state: str, *numbers: int, cursor: str) -> tuple[int, object]:
+        lines = [
+            {"attempt": 1, "n": n, "at": "T", "level": "info", "text": f"line {n}", "fields": {"k": [n]}}
+            for n in numbers
+        ]
+        return 200, {"items": lines, "next_cursor": cursor, "state": state}
+
+    answers = [
+        page("running", 1, 2, cursor="1.2"),
+        page("running", cursor="1.2"),
+        page("succeeded", 3, cursor="1.3"),
+        page("succeeded", cursor="1.3"),
+    ]
+    with serving(answers) as (url, asked):
+        result = CliRunner().invoke(runs, ["logs", "r", "a", "--follow", "--url", url, "--token", "t"])
+    assert result.exit_code == Exit.OK, result.output
+    assert [line.split("info")[1].split() for line in result.output.splitlines()] == [
+        ["line", str(n), f"k=[{n}]"] for n in (1, 2, 3)
+    ]
+    assert "after=" not in asked[0][0]
+    assert "after=1.2" in asked[2][0]
+
+
+def test_an_output_is_written_whole_or_not_at_all(tmp_path) -> None:
+    target = tmp_path / "out.json"
+    arguments = ["output", "r", "a", "--to", str(target), "--token", "t", "--url"]
+    with serving([(404, {"title": "no output", "status": 404}), (200, {"big": "x" * 200_000})]) as (
+        url,
+        asked,
+    ):
+        assert CliRunner().invoke(runs, [*arguments, url]).exit_code == Exit.NOT_FOUND
+        assert list(tmp_path.iterdir()) == []
+        result = CliRunner().invoke(runs, [*arguments, url])
+    assert result.exit_code == Exit.OK, result.output
+    assert json.loads(target.read_text()) == {"big": "x" * 200_000}
+    assert asked[1][0] == "/api/v1/runs/r/steps/a/output"
+    assert list(tmp_path.iterdir()) == [target]
 
 
 def test_json_prints_the_documents_alone() -> None:

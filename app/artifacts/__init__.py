@@ -1,0 +1,1 @@
+"""The stores of artifacts, each behind the port `app.domain.artifacts.ArtifactStore`."""

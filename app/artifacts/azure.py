@@ -1,0 +1,105 @@
+"""Artifacts in a container of Azure Blob Storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
+from azure.storage.blob import BlobServiceClient, ContainerClient, LinearRetry
+
+from app.domain.artifacts import ArtifactMissing, ArtifactStoreFull
+from app.domain.errors import Unavailable
+
+CONNECT_TIMEOUT_S = 5
+READ_TIMEOUT_S = 60
+RETRIES, RETRY_AFTER_S = 1, 1
+PIECE = 1 << 20
+SINGLE_PUT = 8 << 20
+BLOCK = 4 << 20
+FULL = frozenset({"AccountLimitExceeded", "InsufficientStorage", "StorageAccountQuotaExceeded"})
+INSUFFICIENT_STORAGE = 507
+
+
+class AzureStore:
+    """Content as blobs `tenant/hash`; a blob appears whole or not at all, by the service's own rules."""
+
+    def __init__(self, connection_string: str, container: str) -> None:
+        service = BlobServiceClient.from_connection_string(
+            connection_string,
+            connection_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=READ_TIMEOUT_S,
+            retry_policy=LinearRetry(backoff=RETRY_AFTER_S, retry_total=RETRIES, random_jitter_range=0),
+            max_single_put_size=SINGLE_PUT,
+            max_block_size=BLOCK,
+            max_single_get_size=PIECE,
+            max_chunk_get_size=PIECE,
+        )
+        self._container: ContainerClient = service.get_container_client(container)
+
+    def put(self, tenant_id: UUID, sha256: str, content: bytes) -> None:
+        """Keep the content; a blob that is there already stays. Makes the container when it is missing."""
+        with _told():
+            try:
+                self._upload(tenant_id, sha256, content)
+            except ResourceNotFoundError:
+                self._make_container()
+                self._upload(tenant_id, sha256, content)
+
+    def read(self, tenant_id: UUID, sha256: str) -> Iterator[bytes]:
+        """Yield the content piece by piece; what is missing is told before the first piece."""
+        with _told():
+            try:
+                found = self._container.download_blob(_name(tenant_id, sha256))
+            except ResourceNotFoundError as fault:
+                raise ArtifactMissing(f"there is no artifact {sha256}") from fault
+        return _pieces(found.chunks())
+
+    def delete(self, tenant_id: UUID, sha256: str) -> None:
+        """Forget the content."""
+        with _told():
+            try:
+                self._container.delete_blob(_name(tenant_id, sha256))
+            except ResourceNotFoundError:
+                return
+
+    def sweep(self, older_s: float) -> int:  # noqa: ARG002 - the port's signature
+        """Remove nothing: the service drops uncommitted blocks by itself after a week."""
+        return 0
+
+    def _upload(self, tenant_id: UUID, sha256: str, content: bytes) -> None:
+        try:
+            self._container.upload_blob(_name(tenant_id, sha256), content, overwrite=False)
+        except ResourceExistsError:
+            return
+
+    def _make_container(self) -> None:
+        try:
+            self._container.create_container()
+        except ResourceExistsError:
+            return
+
+
+def _name(tenant_id: UUID, sha256: str) -> str:
+    return f"{tenant_id}/{sha256}"
+
+
+def _pieces(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    with _told():
+        yield from chunks
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Tell errors of the service in the words of the port."""
+    try:
+        yield
+    except HttpResponseError as fault:
+        if fault.status_code == INSUFFICIENT_STORAGE or getattr(fault, "error_code", "") in FULL:
+            raise ArtifactStoreFull("the storage account of the artifact store is full") from fault
+        raise Unavailable("artifact store", f"the artifact store answered {fault.status_code}") from fault
+    except AzureError as fault:
+        raise Unavailable(
+            "artifact store", f"no answer from the artifact store: {type(fault).__name__}"
+        ) from fault
