@@ -89,6 +89,11 @@ class Seeds:
                 hot.finish_step(database, message, claim.tries, "failed", error={"code": "seeded"})
         return run
 
+    def schedule(self, number: int) -> str:
+        """Return a schedule that nobody fires."""
+        body = {**echo(), "name": f"seeded {number}", "timing": {"every_s": 86_400}}
+        return str(self.caller.post("/schedules", body).get_json()["id"])
+
     def fill(self, case: Case) -> None:
         """Put known good values into a generated request."""
         path, method = case.operation.path.removeprefix(PREFIX), case.method.upper()
@@ -102,6 +107,8 @@ class Seeds:
             "name": {"modules": "core", "secrets": "SEED"}.get(path.split("/")[1], "seed.flow"),
             "version": 1,
         }
+        if path.startswith("/schedules/"):
+            known["schedule_id"] = self.schedule(number)
         if path.startswith("/intent_types"):
             known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
@@ -139,6 +146,12 @@ class Seeds:
             "POST /runs/{run_id}:rerun": lambda: {"spec": {"message": "again"}},
             "POST /runs/{run_id}/steps/{key}:skip": lambda: {"reason": "test"},
             "POST /runs:retry": lambda: {"filter": {}, "dry_run": True},
+            "POST /schedules": lambda: {**echo(), "name": f"s{number}", "timing": {"every_s": 86_400}},
+            "PATCH /schedules/{schedule_id}": lambda: {"overlap": "allow"},
+            "POST /schedules/{schedule_id}:backfill": lambda: {
+                "from": "2026-01-01T00:00:00Z",
+                "to": "2026-01-01T00:00:00Z",
+            },
             "PUT /secrets/{name}": lambda: {"value": "x"},
         }
         return bodies[operation]() if operation in bodies else None

@@ -23,6 +23,7 @@ VALUES: dict[type, tuple[Any, ...]] = {
     fields.DateTime: (MOMENT,),
     fields.AwareDateTime: (MOMENT,),
     fields.Integer: (7, "8", True),
+    fields.Float: (2.5, "3", 7),
     fields.Boolean: (True, "yes", 0),
     fields.Float: (1.5, 2, "3"),
     fields.String: ("text", UUID(int=8), 9),
