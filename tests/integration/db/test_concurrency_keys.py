@@ -135,6 +135,7 @@ def test_a_submission_waits_for_the_one_that_holds_the_key(hall: Hall) -> None:
     tenant = hall.tenant()
     hall.spine.tenant = tenant
     with hall.spine.session() as first, hall.spine.session() as second:
+        hall.spine.system.call("SELECT lock_keys(%s, '{k}')", (tenant,))
         ask(first, "SELECT lock_keys(%s, '{k}')", str(tenant))
         race = Race(second, lambda: ask(second, "SELECT lock_keys(%s, '{j,k}')", str(tenant)))
         hall.spine.wait_blocked(race)

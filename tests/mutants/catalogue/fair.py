@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         "the end of a run wakes nobody",
         ADMISSION,
-        "  UPDATE fair_queues SET parked_until = clock_timestamp()\n",
-        "  UPDATE fair_queues SET parked_until = parked_until\n",
+        "UPDATE fair_queues f SET parked_until = clock_timestamp() FROM (",
+        "UPDATE fair_queues f SET parked_until = f.parked_until FROM (",
         f"{TESTS}::test_a_place_is_free_when_its_run_ends_rests_or_is_cancelled",
     ),
     Mutant(
