@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from app.api.app import create_app
 from app.db import hot
 from app.domain.leases import Child, Lease, StepMessage
+from app.services.artifacts import StepArtifacts
 from app.settings import Settings
 from tests.support.http_api import PASSWORD, PREFIX, ROOT_EMAIL, Caller, Platform, echo, start_platform
 
@@ -80,14 +81,29 @@ class Seeds:
 
     def failed_run(self) -> str:
         """Return a run that failed, as a worker would leave it."""
-        run = self._submitted()[1]
-        database, tenant = self.platform.parts.database, UUID(self.caller.tenant_id)
+        message, tries = self._claimed()
+        database = self.platform.parts.database
+        hot.finish_step(database, message, tries, "failed", error={"code": "seeded"})
+        return str(message.run_id)
+
+    def done_run(self) -> tuple[str, str]:
+        """Return a run that succeeded, with the hash of an artifact that its step holds."""
+        message, tries = self._claimed()
+        parts = self.platform.parts
+        kept = StepArtifacts(parts.submit.engine.artifacts, parts.database, message, tries)
+        file = kept.put(b"a,b", "text/csv")
+        hot.finish_step(parts.database, message, tries, "succeeded", output={"file": file})
+        return str(message.run_id), file["$artifact"]["sha256"]
+
+    def _claimed(self) -> tuple[StepMessage, int]:
+        run, tenant = self._submitted()[1], UUID(self.caller.tenant_id)
         for epoch in (0, 1):
             message = StepMessage(tenant, UUID(run), "echo", epoch)
-            claim = hot.claim_step(database, message, Lease(uuid4(), Child(1, 1), "seed"))
+            lease = Lease(uuid4(), Child(1, 1), "seed")
+            claim = hot.claim_step(self.platform.parts.database, message, lease)
             if claim.verdict == "claimed":
-                hot.finish_step(database, message, claim.tries, "failed", error={"code": "seeded"})
-        return run
+                return message, claim.tries
+        raise AssertionError(f"the step of {run} cannot be claimed")
 
     def schedule(self, number: int) -> str:
         """Return a schedule that nobody fires."""
@@ -113,6 +129,8 @@ class Seeds:
             known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
             known["run_id"] = self.failed_run()
+        elif path.endswith(("/output", "/artifacts/{digest}")):
+            known["run_id"], known["digest"] = self.done_run()
         elif path.endswith((":cancel", ":pause", ":resume")):
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
