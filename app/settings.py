@@ -84,6 +84,8 @@ class Settings:
     worker_queues: tuple[str, ...] = ("default",)
     worker_stretches: bool = True
     """Whether a pool process goes on with the next step of a chain without a message."""
+    redelivery_after_s: int = 3600
+    """When Redis as the broker gives an unconfirmed message to another worker; RabbitMQ does at once."""
     step_kill_after_s: int = 10
     """Seconds between a step's soft time limit and the kill of its process."""
     admission_floor: int = 32
@@ -199,6 +201,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
         worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
         worker_stretches=reader.flag("WORKER_STRETCHES", "1"),
+        redelivery_after_s=reader.number("REDELIVERY_AFTER_S", 3600, 1, 7 * 86_400),
         step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
         admission_floor=reader.number("ADMISSION_FLOOR", 32, 1, 100_000),
         admission_per_slot=reader.number("ADMISSION_PER_SLOT", 4, 1, 10_000),

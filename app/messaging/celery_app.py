@@ -16,8 +16,6 @@ EXCHANGE = Exchange("quantum", type="direct")
 EVENTS = "app.messaging.events:BatchedEvents"
 REDIS_TRANSPORT = "app.messaging.redis_transport:Transport"
 COUNTER = "app.messaging.chord_counter:ChordCounter"
-# Running steps are guarded by leases in PostgreSQL, so a redelivery after an hour only meets a refused claim.
-VISIBILITY_TIMEOUT_S = 3600
 RESULTS_EXPIRE_S = 24 * 3600
 
 
@@ -40,7 +38,7 @@ def create_celery(settings: Settings, *, socket_timeout_s: float = 5.0) -> Quant
         include=TASK_MODULES,
         worker_concurrency=settings.worker_concurrency,
         task_queues=[Queue(name, EXCHANGE, routing_key=name) for name in settings.worker_queues],
-        **_transport(settings.broker_url, socket_timeout_s),
+        **_transport(settings.broker_url, socket_timeout_s, settings.redelivery_after_s),
         **MESSAGES,
         **WORKER,
     )
@@ -77,7 +75,7 @@ WORKER: dict[str, Any] = {
 }
 
 
-def _transport(broker_url: str, socket_timeout_s: float) -> dict[str, Any]:
+def _transport(broker_url: str, socket_timeout_s: float, redelivery_s: int) -> dict[str, Any]:
     """Return the time-outs in the words of this broker."""
     results = {
         "redis_socket_timeout": socket_timeout_s,
@@ -87,8 +85,9 @@ def _transport(broker_url: str, socket_timeout_s: float) -> dict[str, Any]:
     if not broker_url.startswith("redis"):
         return {"broker_connection_timeout": 2.0, "broker_heartbeat": 10, **results}
     options = {
-        "visibility_timeout": VISIBILITY_TIMEOUT_S,
-        "unacked_restore_interval": 10,
+        # Running steps are guarded by leases in PostgreSQL: a redelivery only meets a refused claim.
+        "visibility_timeout": redelivery_s,
+        "unacked_restore_interval": min(10, redelivery_s),
         "unacked_restore_throttle": 1,
         "socket_timeout": socket_timeout_s,
         "socket_connect_timeout": 2.0,

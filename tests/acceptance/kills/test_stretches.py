@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +131,21 @@ def test_the_branches_of_a_chord_run_as_stretches_up_to_its_count(quick: Rig) ->
     assert {row["dispatch_epoch"] for row in rows.values()} == {1}, "the chord brought the join, nobody else"
     quick.quiet(run)
     quick.checks(run)
+
+
+def test_a_step_longer_than_the_redelivery_runs_on_and_its_duplicate_loses(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    with rig_on({**environ, "REDELIVERY_AFTER_S": "1", "LOG_LEVEL": "INFO"}, tmp_path) as rig:
+        worker = rig.worker("patient", queues="patient")
+        on = {"queue": "patient"}
+        run = rig.submit([note("a", **on), held("long", "again", "a", **on), note("c", "long", **on)])
+        # The message of the first step comes again: it finds that one done, and loses the claim of the next.
+        worker.wait_for("step_not_done")
+        rig.open_gate("again")
+        rig.ends(run)
+        assert [row["tries"] for row in rig.steps(run).values()] == [1, 1, 1]
+        rig.checks(run)
 
 
 def test_a_warm_shutdown_ends_a_stretch_and_what_is_left_runs_elsewhere(quick: Rig) -> None:
