@@ -86,10 +86,12 @@ class Admission:
     def look(self) -> None:
         """Admit when this process made a run wait; read the loads when they are old. Not for a request."""
         age = self._clock() - self._read_at
+        if age <= FRESH_FOR_S:
+            return  # under a flood each submission would look; the admitter of beat does, many times a second
         if self._refused:
             self._refused = False
             self.admit()
-        elif age > STALE_AFTER_S or (age > FRESH_FOR_S and self._used * 4 > self._rules.floor):
+        elif age > STALE_AFTER_S or self._used * 4 > self._rules.floor:
             self.read_loads()
 
     def read_loads(self) -> None:

@@ -1,0 +1,39 @@
+"""Looks for room: a flood of submissions makes no flood of looks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from app.services.admission import FRESH_FOR_S, Admission, AdmissionRules
+
+
+class Rows:
+    """A database without runs, which counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    def call(self, statement: str, _values: Any) -> list[Any]:
+        self.asked.append(statement)
+        return []
+
+
+def test_a_flood_of_refusals_looks_once_in_a_while() -> None:
+    now, rows = [100.0], Rows()
+    engine: Any = SimpleNamespace(sender=SimpleNamespace(epoch=lambda: "epoch"))
+    admission = Admission(engine, rows, AdmissionRules(1, 1), lambda: now[0])  # type: ignore[arg-type]  # stands in
+    admission.look()
+    rows.asked.clear()
+    for _ in range(200):
+        admission.take("default")
+        admission.look()
+        now[0] += FRESH_FOR_S / 20
+    looks = [asked for asked in rows.asked if "FROM admit" in asked]
+    assert 8 <= len(looks) <= 11, "ten times the bound of freshness have passed"
+    rows.asked.clear()
+    now[0] += FRESH_FOR_S * 2
+    admission.take("default")
+    admission.take("default")
+    admission.look()
+    assert any("FROM admit" in asked for asked in rows.asked), "a lone refusal is looked after at once"
