@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.integration.model.lanes import Lanes
@@ -21,7 +21,11 @@ QUICK = settings(
     database=None,
     deadline=None,
     suppress_health_check=list(HealthCheck),
+    report_multiple_bugs=False,
+    phases=(Phase.generate,),
 )
+"""Always the same examples; a failure is told as it is, since making it small takes minutes."""
+LONG = settings(QUICK, max_examples=1000, derandomize=False, phases=(Phase.generate, Phase.shrink))
 
 
 @pytest.fixture
@@ -37,6 +41,4 @@ def test_every_interleaving_keeps_the_promises(world: tuple[Spine, Lanes]) -> No
 
 @pytest.mark.scale
 def test_a_thousand_interleavings_keep_the_promises(world: tuple[Spine, Lanes]) -> None:
-    run_state_machine_as_test(
-        partial(Machine, *world), settings=settings(QUICK, max_examples=1000, derandomize=False)
-    )
+    run_state_machine_as_test(partial(Machine, *world), settings=LONG)

@@ -1,4 +1,4 @@
-"""Mutants of the chaos checker: one that is blind must be noticed."""
+"""Mutants of the chaos checker, which must not be blind, with those that overlapping transactions find."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 CHECKER = "tests/integration/chaos/test_checker.py::test_each_harm_is_found"
 REPORT = "tests/unit/chaos/test_report.py"
+MODEL = "tests/integration/model/test_model.py::test_every_interleaving_keeps_the_promises"
 
 MUTANTS = [
     Mutant(
@@ -28,5 +29,19 @@ MUTANTS = [
         "return bool(self.lost or self.twice or late or",
         "return bool(self.lost or self.twice or",
         f"{REPORT}::test_a_line_is_bad",
+    ),
+    Mutant(
+        "a finisher reads its run without locking it",
+        "migrations/sql/0001_functions.sql",
+        "id = p_run FOR NO KEY UPDATE;\n  IF r.state = 'cancelling' THEN\n    IF p_outcome",
+        "id = p_run;\n  IF r.state = 'cancelling' THEN\n    IF p_outcome",
+        MODEL,
+    ),
+    Mutant(
+        "a skip does not wait for the claim that is about to commit",
+        "migrations/sql/0001_steering.sql",
+        "AND key = p_key FOR NO KEY UPDATE;\n  IF r.id IS NULL OR s.key IS NULL",
+        "AND key = p_key;\n  IF r.id IS NULL OR s.key IS NULL",
+        MODEL,
     ),
 ]
