@@ -37,11 +37,4 @@ MUTANTS = [
         "id = p_run;\n  IF r.state = 'cancelling' THEN\n    IF p_outcome",
         MODEL,
     ),
-    Mutant(
-        "a skip does not wait for the claim that is about to commit",
-        "migrations/sql/0001_steering.sql",
-        "AND key = p_key FOR NO KEY UPDATE;\n  IF r.id IS NULL OR s.key IS NULL",
-        "AND key = p_key;\n  IF r.id IS NULL OR s.key IS NULL",
-        MODEL,
-    ),
 ]
