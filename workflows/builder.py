@@ -22,10 +22,24 @@ class Workflow:
     'again'
     """
 
-    def __init__(self, name: str, version: int, description: str = "") -> None:
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        description: str = "",
+        *,
+        deadline: str | float | None = None,
+        queue_timeout: str | float | None = None,
+        on_failure: str | None = None,
+    ) -> None:
+        given = {
+            "description": description or None,
+            "deadline": deadline,
+            "queue_timeout": queue_timeout,
+            "on_failure": on_failure,
+        }
         self._head: dict[str, Any] = {"name": name, "version": version}
-        if description:
-            self._head["description"] = description
+        self._head |= {key: value for key, value in given.items() if value is not None}
         self._steps: list[dict[str, Any]] = []
 
     def step(
@@ -41,12 +55,14 @@ class Workflow:
         timeout: float | None = None,
         queue: str | None = None,
         continue_on_failure: bool = False,
+        compensate: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
         **more_inputs: Any,
     ) -> str:
         """Add a step and return its id; keyword arguments beyond the options become its `with`.
 
-        `timeout` is in seconds. `inputs` serves names that are options too.
+        `timeout` is in seconds, `compensate` is `{"uses": ..., "with": ...}`. `inputs` serves names
+        that are options too.
         """
         options = {
             "needs": list(needs) or None,
@@ -57,6 +73,7 @@ class Workflow:
             "timeout": timeout,
             "queue": queue,
             "continue_on_failure": continue_on_failure or None,
+            "compensate": dict(compensate) if compensate is not None else None,
             "with": {**(inputs or {}), **more_inputs} or None,
         }
         given = {name: value for name, value in options.items() if value is not None}

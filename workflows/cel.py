@@ -27,6 +27,8 @@ MAX_RESULT_CHARACTERS = 8_000_000
 _RANGE_LEFT: ContextVar[int] = ContextVar("_RANGE_LEFT", default=0)
 _ROOTS = ("spec", "steps", "run")
 _ITEM_ROOTS = (*_ROOTS, "item", "index")
+_UNDO_ROOTS = ("input", "output")  # of the step that is compensated
+_ALL_ROOTS = (*_ITEM_ROOTS, *_UNDO_ROOTS)
 _TOKEN = re.compile(
     r"""
     (?P<comment>//[^\n]*)
@@ -81,8 +83,8 @@ class Scope:
         if expression.path is not None:
             return self._member(expression)
         if self._activation is None:
-            present = {name: self._context[name] for name in _ITEM_ROOTS if name in self._context}
-            self._activation = _environment(True).Activation(present)
+            present = {name: self._context[name] for name in _ALL_ROOTS if name in self._context}
+            self._activation = _environment(_ALL_ROOTS).Activation(present)
         if expression.builds:
             _check_lists(expression.source, [self._context.get(name) for name in _roots_read(expression)])
         _RANGE_LEFT.set(MAX_MAPPED if expression.builds else MAX_RANGE)
@@ -103,15 +105,18 @@ class Scope:
 
 
 @lru_cache(maxsize=8_192)
-def compile_expression(source: str, item: bool) -> Expression:
-    """Compile CEL text; `item` tells whether `item` and `index` exist. Raises ExpressionError."""
+def compile_expression(source: str, item: bool, undo: bool = False) -> Expression:
+    """Compile CEL text; raises ExpressionError.
+
+    `item` tells whether `item` and `index` exist, `undo` whether `input` and `output` do.
+    """
     if not source.strip():
         raise ExpressionError("the expression is empty")
     if len(source) > MAX_EXPRESSION:
         raise ExpressionError(f"longer than {MAX_EXPRESSION} characters")
     refs, builds = _read(source)
     uses_spec = "spec" in source
-    roots = _ITEM_ROOTS if item else _ROOTS
+    roots = (*(_ITEM_ROOTS if item else _ROOTS), *(_UNDO_ROOTS if undo else ()))
     # Most expressions are a plain path: walking it copies nothing, CEL would convert the whole root.
     if _PATH.fullmatch(source) and source not in _KEYWORDS:
         path = tuple(source.split("."))
@@ -119,18 +124,18 @@ def compile_expression(source: str, item: bool) -> Expression:
             raise ExpressionError(f"undeclared reference to {path[0]!r}; known are {', '.join(roots)}")
         return Expression(source, refs, uses_spec, False, path, None)
     try:
-        program = _environment(item).compile(source)
+        program = _environment(roots).compile(source)
     except RuntimeError as error:
         raise ExpressionError(_first_line(str(error))) from error
     return Expression(source, refs, uses_spec, builds, None, program)
 
 
-@lru_cache(maxsize=2)
-def _environment(item: bool) -> Any:
+@lru_cache(maxsize=8)
+def _environment(roots: tuple[str, ...]) -> Any:
     numbers = cel.Type.List(cel.Type.INT)
     overload = cel.Overload("range_int", return_type=numbers, parameters=[cel.Type.INT], impl=_range)
-    roots = dict.fromkeys(_ITEM_ROOTS if item else _ROOTS, cel.Type.DYN)
-    return cel.NewEnv(variables=roots, functions=[cel.FunctionDecl("range", [overload])])
+    variables = dict.fromkeys(roots, cel.Type.DYN)
+    return cel.NewEnv(variables=variables, functions=[cel.FunctionDecl("range", [overload])])
 
 
 def _range(count: int) -> list[int]:
@@ -145,7 +150,8 @@ def _range(count: int) -> list[int]:
 
 
 def _roots_read(expression: Expression) -> list[str]:
-    roots = {"spec": expression.uses_spec, "steps": expression.refs, "item": "item" in expression.source}
+    roots = {"spec": expression.uses_spec, "steps": expression.refs}
+    roots |= {name: name in expression.source for name in ("item", *_UNDO_ROOTS)}
     return [name for name, read in roots.items() if read]
 
 

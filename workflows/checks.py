@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from app.domain.errors import Fault, InvalidInput
@@ -38,6 +39,9 @@ def check_definition(definition: Definition, registry: ModuleRegistry, library: 
             faults += _workflow(step, f"/steps/{index}", library)
         elif step.uses != WAIT:
             faults += _operation(step, f"/steps/{index}", registry)
+        faults += _compensation(step, f"/steps/{index}/compensate", graph, registry)
+    if definition.compensates and not any(step.compensate for step in definition.steps):
+        faults.append(Fault("/on_failure", "nothing_to_compensate", "no step says how it is compensated"))
     faults += wait_faults(definition)
     faults += _output(definition)
     if definition.concurrency is not None:
@@ -122,6 +126,25 @@ def _expressions(step: StepDefinition, at: str, graph: Graph | None) -> Iterator
             continue
         for expression in template.expressions:
             yield from _references(step, expression, where, graph)
+
+
+def _compensation(
+    step: StepDefinition, at: str, graph: Graph | None, registry: ModuleRegistry
+) -> Iterator[Fault]:
+    """Judge how the step is undone: by what it saw itself, with its own input and output."""
+    undo = step.compensate
+    if undo is None:
+        return
+    for where, text in _texts(undo.inputs, pointer(at, "with")):
+        try:
+            template = compile_template(text, step.foreach is not None, True)
+        except ExpressionError as error:
+            yield Fault(where, "bad_expression", str(error))
+            continue
+        for expression in template.expressions:
+            others = replace(expression, refs=expression.refs - {step.id})
+            yield from _references(step, others, where, graph)
+    yield from _operation(undo, at, registry)
 
 
 def _expression(

@@ -50,16 +50,15 @@ def evaluate_with(definition: Mapping[str, Any], context: Mapping[str, Any]) -> 
 
     Text that comes out of an expression is never read as an expression again.
     """
-    secrets: set[str] = set()
-    scope, item = Scope(context), _is_item(definition)
+    # A compensation was checked for what it may name; here all of it exists.
+    undo = bool(definition.get("undo"))
+    frame = _Frame(Scope(context), undo or _is_item(definition), undo, set())
     try:
-        values = {
-            key: _render(value, scope, item, secrets) for key, value in definition.get("with", {}).items()
-        }
+        values = {key: _render(value, frame) for key, value in definition.get("with", {}).items()}
     except ExpressionError as error:
         raise DecisionFailed("with_failed", f"with: {error}") from error
-    stored = {key: _shown(value) for key, value in values.items()} if secrets else values
-    return StepInput(stored, frozenset(secrets), values)
+    stored = {key: _shown(value) for key, value in values.items()} if frame.secrets else values
+    return StepInput(stored, frozenset(frame.secrets), values)
 
 
 def evaluate_foreach(definition: Mapping[str, Any], context: Mapping[str, Any]) -> list[Any]:
@@ -84,18 +83,28 @@ def _evaluate(source: str, item: bool, context: Mapping[str, Any], part: str) ->
         raise DecisionFailed(f"{part}_failed", f"{part}: {error}") from error
 
 
-def _render(value: Any, scope: Scope, item: bool, secrets: set[str]) -> Any:
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """What templates are rendered in; `secrets` collects the names that they use."""
+
+    scope: Scope
+    item: bool
+    undo: bool
+    secrets: set[str]
+
+
+def _render(value: Any, frame: _Frame) -> Any:
     if isinstance(value, str):
         if "${" not in value:
             return value
-        done = compile_template(value, item).render(scope)
+        done = compile_template(value, frame.item, frame.undo).render(frame.scope)
         if isinstance(done, SecretText):
-            secrets.update(part.name for part in done.parts if isinstance(part, SecretRef))
+            frame.secrets.update(part.name for part in done.parts if isinstance(part, SecretRef))
         return done
     if isinstance(value, dict):
-        return {key: _render(member, scope, item, secrets) for key, member in value.items()}
+        return {key: _render(member, frame) for key, member in value.items()}
     if isinstance(value, list):
-        return [_render(member, scope, item, secrets) for member in value]
+        return [_render(member, frame) for member in value]
     return value
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from app.domain.retry import RetryPolicy
 
 MAX_STEPS = 2_000
+UNDO = "undo-"
+"""Begins the id of a compensation, before that of its step; the grammar of ids has no hyphen."""
 MAX_ITEMS = 10_000
 MAX_DEPTH = 32
 MAX_NODES = 200_000
@@ -26,8 +28,8 @@ class StepDefinition:
 
     `when` is CEL text or None, `foreach` CEL text, a literal list, or None for a plain step, of whose items
     `max_parallel` may be under way at once. `wait` says what a step waits for whose `uses` is WAIT,
-    `workflow` which one a step runs whose `uses` is WORKFLOW: `name` or `name@version`. `outcomes` names the
-    needs that need not end well: failure, always.
+    `workflow` which one a step runs whose `uses` is WORKFLOW: `name` or `name@version`. `compensate` undoes
+    the step. `outcomes` names the needs that need not end well: failure, always.
     """
 
     id: str
@@ -45,6 +47,7 @@ class StepDefinition:
     queue: str | None = None
     continue_on_failure: bool = False
     cache: bool = True
+    compensate: StepDefinition | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,11 @@ class Concurrency:
 
 @dataclass(frozen=True, slots=True)
 class Definition:
-    """A named, versioned, immutable graph template; `output` tells what a run of it gives back."""
+    """A named, versioned, immutable graph template; `output` tells what a run of it gives back.
+
+    `limits` are those of its runs in seconds. `compensates` tells whether a failed run undoes what it
+    completed.
+    """
 
     name: str
     version: int
@@ -66,3 +73,5 @@ class Definition:
     steps: tuple[StepDefinition, ...]
     output: Mapping[str, Any] = field(default_factory=dict)
     concurrency: Concurrency | None = None
+    limits: Mapping[str, float] = field(default_factory=dict)
+    compensates: bool = False

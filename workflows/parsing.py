@@ -17,12 +17,14 @@ from workflows.definition import (
     MAX_CHARACTERS,
     MAX_DEPTH,
     MAX_NODES,
+    UNDO,
     WAIT,
     WORKFLOW,
     Concurrency,
     Definition,
     StepDefinition,
 )
+from workflows.limits import read_limits
 from workflows.specs import pointer, validate_spec
 from workflows.yaml12 import Loader
 
@@ -43,6 +45,8 @@ def parse_definition(document: Any) -> Definition:
         steps=tuple(_step(step) for step in document["steps"]),
         output=document.get("output", {}),
         concurrency=Concurrency(**document["concurrency"]) if "concurrency" in document else None,
+        limits=read_limits(document),
+        compensates=document.get("on_failure") == "compensate",
     )
 
 
@@ -123,6 +127,7 @@ def _step(step: Mapping[str, Any]) -> StepDefinition:
         queue=step.get("queue"),
         continue_on_failure=step.get("continue_on_failure", False),
         cache=step.get("cache", True),
+        compensate=_step({**step["compensate"], "id": UNDO + step["id"]}) if "compensate" in step else None,
     )
 
 

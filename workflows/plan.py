@@ -22,7 +22,8 @@ from workflows.templates import compile_template
 class PlanStep:
     """One step of a plan: time-outs in whole seconds, `seq` its topological place.
 
-    `first_carrier` names the segment that carries it when a run starts; None when a later one does.
+    `first_carrier` names the segment that carries it when a run starts; None when a later one does. `undoes`
+    names the step that this one compensates; such a step is in no graph, and starts with no run.
     `successors_on` tells which outcome each successor needs; None when the whole plan asks for success.
     """
 
@@ -37,6 +38,7 @@ class PlanStep:
     definition: Mapping[str, Any]
     first_carrier: int | None
     successors_on: tuple[str, ...] | None = None
+    undoes: str | None = None
 
     @property
     def outcomes(self) -> Mapping[str, str]:
@@ -47,8 +49,10 @@ class PlanStep:
     def row(self) -> dict[str, Any]:
         """Return the step as JSON, for the table of plan steps."""
         on = {} if self.successors_on is None else {"successors_on": list(self.successors_on)}
+        undo = {} if self.undoes is None else {"undoes": self.undoes}
         return {
             **on,
+            **undo,
             "base": self.base,
             "seq": self.seq,
             "needs": list(self.needs),
@@ -67,17 +71,20 @@ class Plan:
     """What a run executes; equal definitions on equal operations give the equal hash.
 
     `graph` holds the edges that a canvas may travel: those of success. `fans` are the steps that no message
-    carries (foreach, waits, workflows), `conditional` those which need another outcome than success.
-    `children` are the plans of the workflows that its steps run, unknown to a plan that was stored.
+    carries (foreach, waits, workflows), `conditional` those which need another outcome than success. `undo`
+    compensates steps. `children` are the plans of the workflows that its steps run, unknown to a plan that
+    was stored. `limits` are the time limits of its runs, in seconds.
     """
 
     hash: str
     name: str
     version: int
     steps: tuple[PlanStep, ...]
+    undo: tuple[PlanStep, ...]
     fans: frozenset[str]
     conditional: frozenset[str]
     first_segments: tuple[Segment, ...]
+    limits: Mapping[str, float] = field(compare=False)
     document: Mapping[str, Any] = field(compare=False, repr=False)
     graph: Graph = field(compare=False, repr=False)
     _index: Mapping[str, PlanStep] = field(compare=False, repr=False)
@@ -125,7 +132,7 @@ class Plan:
     @property
     def step_rows(self) -> list[dict[str, Any]]:
         """The rows that `register_plan` takes."""
-        return [step.row() for step in self.steps]
+        return [step.row() for step in (*self.steps, *self.undo)]
 
 
 def compile_plan(definition: Definition, registry: ModuleRegistry, library: Library = NO_LIBRARY) -> Plan:
@@ -141,13 +148,21 @@ def compile_plan(definition: Definition, registry: ModuleRegistry, library: Libr
     if any(step.outcomes for step in steps):
         steps = _with_outcomes(steps)
         travel = None
-    draft = _plan("", {"name": definition.name, "version": definition.version}, steps, travel)
+    head = {"name": definition.name, "version": definition.version}
+    if definition.limits:
+        head["limits"] = dict(definition.limits)
+    undo = tuple(
+        _undo_step(step, step.compensate, definition.compensates, registry)
+        for step in definition.steps
+        if step.compensate
+    )
+    draft = _plan("", head, steps, undo, travel)
     carriers = {key: segment.carrier for segment in draft.first_segments for key in segment.keys}
     steps = tuple(replace(step, first_carrier=carriers.get(step.base)) for step in steps)
     document = {
-        "name": definition.name,
-        "version": definition.version,
+        **head,
         "steps": [step.row() for step in steps],
+        **({"undo": [step.row() for step in undo]} if undo else {}),
         **({"output": _output(definition.output)} if definition.output else {}),
         **({"concurrency": asdict(definition.concurrency)} if definition.concurrency is not None else {}),
     }
@@ -157,14 +172,15 @@ def compile_plan(definition: Definition, registry: ModuleRegistry, library: Libr
         hash=plan_hash,
         steps=steps,
         document=document,
-        _index=_by_base(steps),
+        _index=_by_base((*steps, *undo)),
         children=tuple(child.plan for child in children.values()),
     )
 
 
 def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
     """Rebuild a plan from its stored document; the hash is kept, since jsonb may respell a number."""
-    return _plan(plan_hash, document, tuple(_step_of(row) for row in document["steps"]))
+    steps, undo = (tuple(_step_of(row) for row in document.get(name, ())) for name in ("steps", "undo"))
+    return _plan(plan_hash, document, steps, undo)
 
 
 def _step_of(row: Mapping[str, Any]) -> PlanStep:
@@ -177,7 +193,11 @@ def _by_base(steps: tuple[PlanStep, ...]) -> dict[str, PlanStep]:
 
 
 def _plan(
-    plan_hash: str, document: Mapping[str, Any], steps: tuple[PlanStep, ...], travel: Graph | None = None
+    plan_hash: str,
+    document: Mapping[str, Any],
+    steps: tuple[PlanStep, ...],
+    undo: tuple[PlanStep, ...],
+    travel: Graph | None = None,
 ) -> Plan:
     graph = travel or build_graph(
         {step.base: [need for need in step.needs if need not in step.outcomes] for step in steps}
@@ -189,12 +209,14 @@ def _plan(
         name=document["name"],
         version=document["version"],
         steps=steps,
+        undo=undo,
         fans=fans,
         conditional=conditional,
         first_segments=segments_of_roots(graph, fans, conditional),
+        limits=document.get("limits", {}),
         document=document,
         graph=graph,
-        _index=_by_base(steps),
+        _index=_by_base((*steps, *undo)),
     )
 
 
@@ -215,6 +237,40 @@ def _plan_step(
         soft_timeout=soft_timeout,
         definition=_wait_definition(step) if waits else _definition(step, soft_timeout, child),
         first_carrier=None,
+    )
+
+
+def _undo_step(
+    step: StepDefinition, undo: StepDefinition, on_failure: bool, registry: ModuleRegistry
+) -> PlanStep:
+    """Return what compensates a step, which sees what its step saw, and the step's own input and output."""
+    operation = registry.operation(undo.uses)
+    soft_timeout = max(1, math.ceil(undo.timeout_s or operation.timeout_s))
+    used = [
+        expression
+        for text in _texts(undo.inputs)
+        for expression in compile_template(text, step.foreach is not None, True).expressions
+    ]
+    definition = {
+        **_definition(replace(undo, inputs={}, cache=False), soft_timeout, None),
+        "with": undo.inputs,
+        "refs": _refs(used),
+        "uses_spec": any(expression.uses_spec for expression in used),
+        "undo": True,
+        "on_failure": on_failure,
+    }
+    return PlanStep(
+        base=undo.id,
+        seq=0,
+        needs=(),
+        successors=(),
+        is_fan=False,
+        operation=undo.uses,
+        queue=undo.queue or operation.queue,
+        soft_timeout=soft_timeout,
+        definition=definition,
+        first_carrier=None,
+        undoes=step.id,
     )
 
 

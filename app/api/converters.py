@@ -9,9 +9,9 @@ from werkzeug.routing import BaseConverter
 
 
 class StepKey(BaseConverter):
-    """The key of a step: its base, then the item's number."""
+    """The key of a step: its base, then the item's number; before both `undo-` for its compensation."""
 
-    regex = r"[a-z][a-z0-9_]{0,62}(?:\.[0-9]{1,6})?"
+    regex = r"(?:undo-)?[a-z][a-z0-9_]{0,62}(?:\.[0-9]{1,6})?"
     part_isolating = True
 
 

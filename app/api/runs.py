@@ -18,6 +18,7 @@ from app.api.schemas.limits import ExplanationSchema
 from app.api.schemas.runs import (
     BulkRetryAnswerSchema,
     BulkRetrySchema,
+    CancelSchema,
     ReasonSchema,
     RerunSchema,
     RetrySchema,
@@ -42,9 +43,20 @@ blueprint = Blueprint("runs", "Executions of plans.")
 
 _RUN = RunSchema()
 _REASON = ReasonSchema()
+_CANCEL = CancelSchema()
 _RETRY = RetrySchema()
 _RERUN = RerunSchema()
 OPTIONAL_REASON = optional_body({"reason": {"type": "string", "minLength": 1, "maxLength": 200}})
+OPTIONAL_CANCEL = optional_body(
+    {
+        "reason": {"type": "string", "minLength": 1, "maxLength": 200},
+        "compensate": {
+            "type": "boolean",
+            "default": False,
+            "description": "Undo what completed, in reverse order, before the run ends",
+        },
+    }
+)
 OPTIONAL_STEP = optional_body({"from": {"type": "string", "pattern": f"^{StepKey.regex}$"}})
 OPTIONAL_SPEC = optional_body(
     {"spec": {"description": "Becomes the intent's next generation when it differs"}}
@@ -97,15 +109,19 @@ def retry_run(run_id: UUID) -> Response:
     "runs:repair",
     RunSchema,
     status=202,
-    document=OPTIONAL_REASON,
+    document=OPTIONAL_CANCEL,
     creates=True,
     errors=(412,),
 )
 def cancel_run(run_id: UUID) -> Response:
-    """Cancel a run: running steps are stopped, the others never start."""
-    version, reason = expected_version(required=False), optional(_REASON).get("reason")
+    """Cancel a run: running steps are stopped, the others never start, what completed is undone if asked."""
+    version, body = expected_version(required=False), optional(_CANCEL)
+    reason, compensate = body.get("reason"), bool(body.get("compensate"))
     return answer_once(
-        lambda receipt: cancel(parts().submit, actor(), run_id, version, reason, receipt=receipt), steered
+        lambda receipt: cancel(
+            parts().submit, actor(), run_id, version, reason, compensate=compensate, receipt=receipt
+        ),
+        steered,
     )
 
 

@@ -13,9 +13,10 @@ from app.api.schemas.intents import LABEL_KEY, MOST_LABELS, PRIORITIES, Submissi
 from app.api.validation import faults_of
 from app.domain.errors import InvalidInput
 from app.services.submit import Submission
+from workflows.limits import LIMITS
 
 _SCHEMA: Final = SubmissionSchema()
-_MEMBERS: Final = frozenset(_SCHEMA.load_fields)
+_USUAL: Final = frozenset(_SCHEMA.load_fields) - LIMITS.keys()
 _TYPE: Final = re.compile(DOTTED)
 _LABEL: Final = re.compile(LABEL_KEY)
 _LONGEST_TYPE: Final = 255
@@ -44,12 +45,13 @@ def submission_of(body: Mapping[str, Any]) -> Submission:
         name=body.get("name"),
         labels=body.get("labels", {}),
         priority=body.get("priority", 0),
+        limits={name: body[name] for name in LIMITS if name in body},
     )
 
 
 def at_a_glance(item: Any) -> bool:
     """Tell whether the schema certainly takes the item as it is; False decides nothing."""
-    if not isinstance(item, dict) or not item.keys() <= _MEMBERS or not isinstance(item.get("spec"), dict):
+    if not isinstance(item, dict) or not item.keys() <= _USUAL or not isinstance(item.get("spec"), dict):
         return False
     kind = item.get("type")
     return (

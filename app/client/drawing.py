@@ -19,6 +19,8 @@ _MARKS = {
     "ready": ("•", "cyan"),
     "skipped": ("↷", "dim"),
     "cancelled": ("∅", "dim"),
+    "compensating": ("↶", "yellow"),
+    "compensated": ("↶", "dim"),
 }
 _BAR_WIDTH = 40
 _ERROR_WIDTH = 160

@@ -23,18 +23,26 @@ def intent() -> None:
 )
 @click.option("--set", "overrides", multiple=True, metavar="KEY=JSON", help="Override a member of the spec.")
 @click.option("--idempotency-key", help="The same key submits once, however often it is sent.")
+@click.option("--deadline", help="The run fails unless it ends within this: PT2H, or seconds.")
+@click.option("--queue-timeout", help="The run fails unless it begins within this: PT5M, or seconds.")
 @click.option("--wait", is_flag=True, help="Follow the run to its end; exit 1 when it does not succeed.")
 @tenant_command
 def submit(
-    shell: Shell, path: Path, overrides: tuple[str, ...], idempotency_key: str | None, wait: bool
+    shell: Shell,
+    path: Path,
+    overrides: tuple[str, ...],
+    idempotency_key: str | None,
+    wait: bool,
+    **limits: str | None,
 ) -> None:
-    """Declare the intent in FILE: {type, spec, name?, type_version?, labels?, priority?}."""
+    """Declare the intent in FILE: {type, spec, name?, labels?, priority?, deadline?, queue_timeout?...}."""
     body = read_document(path)
     if not isinstance(body, dict):
         raise click.UsageError(f"{path}: expected one intent (a mapping)")
     for override in overrides:
         key, _, text = override.partition("=")
         body.setdefault("spec", {})[key] = json_or_text(text)
+    body |= {name: json_or_text(value) for name, value in limits.items() if value is not None}
     document = shell.client.post("/intents", body, idempotency_key=idempotency_key)
     if not wait:
         shell.show(document, lambda: _accepted(document))

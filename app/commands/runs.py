@@ -95,11 +95,13 @@ def retry_run(
 @runs.command("cancel")
 @click.argument("run_id")
 @click.option("--reason", help="Kept in the audit record.")
+@click.option("--compensate", is_flag=True, help="Undo what completed, in reverse order, before it ends.")
 @click.option("--wait", is_flag=True, help="Wait until the run has ended.")
 @tenant_command
-def cancel_run(shell: Shell, run_id: str, reason: str | None, wait: bool) -> None:
+def cancel_run(shell: Shell, run_id: str, reason: str | None, compensate: bool, wait: bool) -> None:
     """Stop a run: running steps are told to stop, the others never start."""
-    document = shell.client.post(f"/runs/{run_id}:cancel", {"reason": reason} if reason else None)
+    body = {**({"reason": reason} if reason else {}), **({"compensate": True} if compensate else {})}
+    document = shell.client.post(f"/runs/{run_id}:cancel", body or None)
     if wait:
         *_, last = watch(shell.client, run_id)
         document = last.run

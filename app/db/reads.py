@@ -38,14 +38,15 @@ _RUN: Final = """
     SELECT r.id, r.intent_id, r.generation, r.type_name AS type, r.state,
            jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
            r.priority, r.round, r.open_steps, r.failed_steps, r.error, r.version, r.plan_hash,
-           r.concurrency_key, r.created_at, r.admitted_at, r.started_at, r.finished_at, r.depth,
+           r.concurrency_key, r.created_at, r.admitted_at, r.started_at, r.finished_at,
+           r.deadline_at, r.begin_by, r.compensation, r.depth,
            CASE WHEN r.parent_run_id IS NOT NULL
                 THEN jsonb_build_object('run_id', r.parent_run_id, 'step', r.parent_step) END AS parent
     FROM runs r WHERE r.tenant_id = :tenant
 """
 _STEP_COLUMNS: Final = """
     SELECT s.key, s.base, s.item, s.seq, s.state, s.operation, s.queue, s.attempt, s.tries, s.round, s.kills,
-           s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at,
+           s.undoes, s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at,
            CASE WHEN s.operation = 'workflow' AND NOT s.is_fan THEN (
              SELECT c.id FROM runs c WHERE c.tenant_id = s.tenant_id AND c.parent_run_id = s.run_id
                AND c.parent_step = s.key ORDER BY c.parent_round DESC LIMIT 1) END AS child_run_id,
@@ -133,7 +134,7 @@ def graph(connection: Source, tenant_id: UUID, plan_hash: str) -> Document:
     """Return the base steps of a plan with an edge for each need."""
     query = (
         "SELECT base, needs, COALESCE(definition -> 'needs_on', '{}') AS needs_on FROM plan_steps"
-        " WHERE tenant_id = :tenant AND plan_hash = :hash ORDER BY seq"
+        " WHERE tenant_id = :tenant AND plan_hash = :hash AND undoes IS NULL ORDER BY seq"
     )
     rows = _all(connection, query, {"tenant": tenant_id, "hash": plan_hash})
     return {

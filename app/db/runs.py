@@ -15,7 +15,7 @@ _RUN: Final = text(
     "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash,"
     " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at,"
     " tenant_id, pool, admitted_at, concurrency_key, key_limit, held_by_key,"
-    " parent_run_id, parent_step, depth"
+    " deadline_at, begin_by, compensation, parent_run_id, parent_step, depth"
     " FROM runs WHERE tenant_id = :tenant AND id = :run"
 )
 _RETRY: Final = text("SELECT verdict FROM retry_run(:tenant, :run, CAST(:actor AS jsonb), :version, :step)")
@@ -27,7 +27,7 @@ _RERUN: Final = text(
     " CAST(:concurrency AS jsonb))"
 )
 _CANCEL: Final = text(
-    "SELECT verdict FROM cancel_run(:tenant, :run, CAST(:actor AS jsonb), :version, :reason)"
+    "SELECT verdict FROM cancel_run(:tenant, :run, CAST(:actor AS jsonb), :version, :reason, :compensate)"
 )
 _LABEL: Final = (
     " AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = r.tenant_id"
@@ -57,7 +57,8 @@ def retry_run(
     """Start the next round of a failed run, from a step if one is named.
 
     Verdicts: ok, conflict, illegal, not_found, occupied (the intent has another open run), no_step, held_back
-    (an earlier step failed). `version` None means whichever the run has. The run comes as it is then.
+    (an earlier step failed), undone (the run was compensated, so no single step can be named).
+    `version` None means whichever the run has. The run comes as it is then.
     """
     return _steered(connection, _RETRY, tenant_id, run_id, actor, version, step=step)
 
@@ -124,9 +125,14 @@ def cancel_run(
     actor: Mapping[str, Any],
     version: int | None,
     reason: str | None,
+    compensate: bool = False,
 ) -> tuple[str, Run | None]:
-    """Cancel a run that is under way; verdicts as `retry_run`, and ok when it is cancelling already."""
-    return _steered(connection, _CANCEL, tenant_id, run_id, actor, version, reason=printable(reason))
+    """Cancel a run that is under way, and undo what it completed if asked to.
+
+    Verdicts as `retry_run`, and ok when it is cancelling already.
+    """
+    why = printable(reason)
+    return _steered(connection, _CANCEL, tenant_id, run_id, actor, version, reason=why, compensate=compensate)
 
 
 def _steered(

@@ -45,7 +45,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Fired:
-    """A run whose wait was ended by time; `needs_advance` when a step became ready by it."""
+    """A run that time has moved: a wait or a limit; `needs_advance` when a step became ready by it."""
 
     run: RunRef
     needs_advance: bool
@@ -115,4 +115,10 @@ def cast_vote(
 def fire_timers(system: Database, limit: int) -> list[Fired]:
     """End up to `limit` waits whose time has come; as many as the limit mean that more may be due."""
     rows = system.call("SELECT * FROM fire_timers(%s)", (limit,))
+    return [Fired(RunRef(tenant_id, run_id), needs_advance) for tenant_id, run_id, needs_advance in rows]
+
+
+def fire_limits(system: Database, limit: int) -> list[Fired]:
+    """End up to `limit` runs whose time limit has passed; as many as the limit mean that more may be due."""
+    rows = system.call("SELECT * FROM fire_limits(%s)", (limit,))
     return [Fired(RunRef(tenant_id, run_id), needs_advance) for tenant_id, run_id, needs_advance in rows]

@@ -21,6 +21,8 @@ EVENT_TYPES: tuple[str, ...] = tuple(
         "run.paused",
         "run.resumed",
         "run.rerun",
+        "run.compensating",
+        "step.compensated",
         "step.skipped",
         "step.failed",
         "step.retrying",

@@ -39,6 +39,9 @@ class Run:
     concurrency_key: str | None
     key_limit: int | None
     held_by_key: bool
+    deadline_at: datetime | None
+    begin_by: datetime | None
+    compensation: str | None
     parent_run_id: UUID | None = None
     parent_step: str | None = None
     depth: int = 0

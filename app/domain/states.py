@@ -8,16 +8,27 @@ Transitions = Mapping[str, tuple[str, ...]]
 
 # The states of pause, approval, compensation stand in the table already: the words are fixed by the design.
 RUN_TRANSITIONS: Transitions = {
-    "awaiting_approval": ("queued", "cancelled", "superseded"),
-    "queued": ("running", "pausing", "paused", "cancelling", "cancelled", "superseded"),
+    "awaiting_approval": ("queued", "failed", "cancelled", "superseded"),
+    # without a start it fails only by a time limit
+    "queued": ("running", "pausing", "paused", "cancelling", "failed", "cancelled", "superseded"),
     "running": ("pausing", "paused", "cancelling", "compensating", "succeeded", "failed", "cancelled"),
-    "pausing": ("paused", "running", "cancelling", "succeeded", "failed", "cancelled"),
+    "pausing": ("paused", "running", "cancelling", "compensating", "succeeded", "failed", "cancelled"),
     # a skip may close the last open step of a paused run
-    "paused": ("running", "queued", "cancelling", "succeeded", "failed", "cancelled", "superseded"),
-    "cancelling": ("compensating", "cancelled"),
+    "paused": (
+        "running",
+        "queued",
+        "cancelling",
+        "compensating",
+        "succeeded",
+        "failed",
+        "cancelled",
+        "superseded",
+    ),
+    # a deadline stops a run as a cancellation does, and fails it
+    "cancelling": ("compensating", "failed", "cancelled"),
     "compensating": ("failed", "cancelled"),
     "succeeded": (),
-    "failed": ("running",),  # only an operator's retry or skip
+    "failed": ("running", "compensating"),  # only an operator's retry or skip
     "cancelled": (),
     "superseded": (),
 }
@@ -35,9 +46,10 @@ STEP_TRANSITIONS: Transitions = {
     "succeeded": ("pending", "ready", "waiting", "cancelled", "compensating"),
     "failed": ("pending", "ready", "waiting", "cancelled"),
     "skipped": ("pending", "ready", "waiting", "cancelled"),
-    "cancelled": ("pending", "ready"),
-    "compensating": ("compensated", "failed"),
-    "compensated": (),
+    "cancelled": ("pending", "ready", "waiting"),
+    # It succeeded, still, when its compensation failed.
+    "compensating": ("compensated", "succeeded"),
+    "compensated": ("pending", "ready", "waiting", "cancelled"),
 }
 STEP_INITIAL: tuple[str, ...] = ("pending", "ready")
 STEP_OPEN: frozenset[str] = frozenset({"pending", "ready", "running", "waiting"})

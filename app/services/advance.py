@@ -8,15 +8,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from app.db import hot, waits
+from app.db import hot, undo, waits
 from app.db.engine import Connection
 from app.domain.errors import OperationFailed
 from app.services.children import begin_child, send_again, tell_parent
 from app.services.ports import Engine
 from app.services.send import send_segments
 from workflows.decisions import evaluate_foreach
+from workflows.definition import UNDO
 from workflows.plan import Plan
-from workflows.segments import ReadyStep, Segment, restrict, segments_for
+from workflows.segments import MAX_STRETCH, ReadyStep, Segment, Stretch, restrict, segments_for
 from workflows.waits import evaluate_wait
 
 log = logging.getLogger(__name__)
@@ -128,7 +129,12 @@ def _mark(
         return None
     plan = engine.plans.get(connection, tenant_id, found.plan_hash)
     ready = [ReadyStep(step.key, step.base, step.item) for step in found.steps]
-    segments = segments_for(plan, ready, found.item_counts)
+    if ready[0].base.startswith(UNDO):
+        # A run is compensated when nothing else of it is open.
+        links = undo.chain(connection, tenant_id, run_id, MAX_STRETCH)
+        segments: Sequence[Segment] = [Segment(links[0][1], (Stretch(tuple(key for key, _ in links)),))]
+    else:
+        segments = segments_for(plan, ready, found.item_counts)
     keys = [key for segment in segments for key in segment.keys]
     carriers = [segment.carrier for segment in segments for _ in segment.keys]
     epochs = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch)

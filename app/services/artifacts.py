@@ -56,12 +56,12 @@ class Artifacts:
 
         What expressions of one step refer to may measure `max_bytes` in all. Raises as `read` does.
         """
-        steps = context.get("steps")
-        if not steps or not any(_refers(step.get("output")) for step in steps.values()):
+        steps, own = context.get("steps") or {}, context.get("output")  # a compensation sees its step's own
+        if not _refers(own) and not any(_refers(step.get("output")) for step in steps.values()):
             return context
         left = _Allowance(self, tenant_id)
         opened = {key: {**step, "output": left.value(step.get("output"))} for key, step in steps.items()}
-        return {**context, "steps": opened}
+        return {**context, "steps": opened, "output": left.value(own)}
 
 
 @dataclass(slots=True)

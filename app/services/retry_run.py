@@ -58,6 +58,7 @@ def refusal(verdict: str, run: Run | None, done: str) -> QuantumError:
         "held_back": IllegalState("the step waits for another one that failed: retry or skip that one"),
         "child": IllegalState(f"the run is a step of {run.parent_run_id}: steer that one, and it follows"),
         "parent_paused": IllegalState(f"the run {run.parent_run_id} that it is a step of is paused"),
+        "undone": IllegalState("the run was compensated: a retry takes up all of it, not one step"),
         "illegal_step": IllegalState(
             f"the step as it stands, in a run that is {run.state}, cannot be {done}"
         ),

@@ -21,6 +21,7 @@ from app.services.send import Parcel, send_parcels
 from app.services.type_book import PlannedType, TypeBook
 from workflows.catalog import IntentType
 from workflows.concurrency import concurrency_of
+from workflows.limits import read_limits
 from workflows.plan import Plan
 from workflows.specs import canonical_json, validate_spec
 
@@ -52,7 +53,10 @@ class SubmitDeps:
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """An intent as a caller declares it; `type_version` None means the newest, `priority` 0 is usual."""
+    """An intent as a caller declares it; `type_version` None means the newest, `priority` 0 is usual.
+
+    `limits` may hold the run's own `deadline` and `queue_timeout`, as durations or seconds.
+    """
 
     type: str
     spec: Any
@@ -60,6 +64,7 @@ class Submission:
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     priority: int = 0
+    limits: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,6 +264,8 @@ def _row(
         **keyed(planned.plan, item.spec),
         "pool": planned.plan.pool,
         "hold": not submit.admission.take(planned.plan.pool),
+        **planned.plan.limits,
+        **read_limits(item.limits),
     }
 
 

@@ -1,4 +1,4 @@
-"""The end of waits whose time has come."""
+"""The end of waits whose time has come, of runs whose time is up."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ RUNS_AT_ONCE = 200
 
 
 def fire_due(system: Database) -> list[RunRef]:
-    """End the waits that are due now, batch by batch; return the runs that can go on.
+    """End the waits and the runs that are due now, batch by batch; return the runs that can go on.
 
-    Two at once are harmless: each wait is ended under its run's lock. Raises Unavailable.
+    Two at once are harmless: each is ended under its run's lock. Raises Unavailable.
     """
     ready: dict[RunRef, None] = {}
-    for _ in range(ROUNDS):
-        fired = waits.fire_timers(system, WAITS_AT_ONCE)
-        ready.update((one.run, None) for one in fired if one.needs_advance)
-        if len(fired) < WAITS_AT_ONCE:
-            break
+    for fire in (waits.fire_timers, waits.fire_limits):
+        for _ in range(ROUNDS):
+            fired = fire(system, WAITS_AT_ONCE)
+            ready.update((one.run, None) for one in fired if one.needs_advance)
+            if len(fired) < WAITS_AT_ONCE:
+                break
     return list(ready)
 
 

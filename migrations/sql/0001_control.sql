@@ -9,8 +9,8 @@ RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, de
 DECLARE r runs;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
-    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run
+    AND (state IN ('queued', 'running') AND admitted_at IS NOT NULL OR state = 'compensating') FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
@@ -104,8 +104,8 @@ RETURNS TABLE (key text, dispatch_epoch integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state IN ('queued', 'running')
-    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;
+  PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run
+    AND (state IN ('queued', 'running') AND admitted_at IS NOT NULL OR state = 'compensating') FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN;
   END IF;
@@ -151,35 +151,45 @@ BEGIN
 END $$;
 
 -- Everything not yet running is cancelled at once; what runs is told by its worker's heartbeat, and the run stays
--- cancelling until the last of it ends. A step claimed while we waited for its row is running when we see it.
--- Cancelling twice changes nothing.
-CREATE FUNCTION cancel_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_reason text)
+-- cancelling until the last of it ends. Cancelling twice changes nothing, except that p_compensate may be added: then
+-- what completed is undone before the run ends.
+CREATE FUNCTION cancel_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_reason text,
+                           p_compensate boolean DEFAULT false)
 RETURNS TABLE (verdict text, run_state text, version integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE
   r runs; closed integer; final text := 'cancelling';
   why jsonb := jsonb_strip_nulls(jsonb_build_object('code', 'cancelled', 'reason', p_reason));
+  wanted text;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
+  p_compensate := p_compensate OR parent_wants_undo(r);
+  wanted := CASE WHEN p_compensate THEN 'wanted' END;
+  IF r.version = coalesce(p_version, r.version) AND r.state = 'cancelling' AND r.compensation IS NULL AND p_compensate
+     AND NOT is_overdue(r.error) THEN
+    UPDATE runs SET compensation = wanted, version = version + 1 WHERE tenant_id = p_tenant AND id = p_run
+    RETURNING * INTO r;
+    PERFORM audit(p_tenant, p_actor, 'run.cancel', 'runs/' || p_run, why || '{"compensate": true}');
+    RETURN QUERY SELECT 'ok', r.state::text, r.version;
+    RETURN;
+  END IF;
   IF r.id IS NULL OR r.version <> p_version OR r.state NOT IN ('queued', 'running', 'pausing', 'paused') THEN
     RETURN QUERY SELECT CASE WHEN r.id IS NULL THEN 'not_found' WHEN r.version <> p_version THEN 'conflict'
                              WHEN r.state = 'cancelling' THEN 'ok' ELSE 'illegal' END, r.state::text, r.version;
     RETURN;
   END IF;
-  UPDATE run_steps SET state = 'cancelled', error = why, finished_at = clock_timestamp(), sent_at = NULL
-  WHERE tenant_id = p_tenant AND run_id = p_run AND (state IN ('pending', 'ready')
-    OR state = 'waiting' AND (is_fan OR operation <> 'workflow')); -- a sub-workflow's step ends with its run
-  GET DIAGNOSTICS closed = ROW_COUNT;
-  UPDATE runs SET state = 'cancelling', error = why, version = version + 1 WHERE tenant_id = p_tenant AND id = p_run
-  RETURNING * INTO r;
+  closed := close_steps(r, why);
+  UPDATE runs SET state = 'cancelling', error = why, version = version + 1, compensation = wanted
+  WHERE tenant_id = p_tenant AND id = p_run RETURNING * INTO r;
   IF r.open_steps = closed THEN
     final := settle_run(r, closed, r.failed_steps, r.event_seq, why);
     r.version := r.version + 1;
   ELSE
     UPDATE runs SET open_steps = open_steps - closed WHERE tenant_id = p_tenant AND id = p_run;
   END IF;
-  PERFORM audit(p_tenant, p_actor, 'run.cancel', 'runs/' || p_run, why);
+  PERFORM audit(p_tenant, p_actor, 'run.cancel', 'runs/' || p_run,
+                why || CASE WHEN p_compensate THEN '{"compensate": true}' ELSE '{}' END::jsonb);
   RETURN QUERY SELECT 'ok', final, r.version;
 END $$;
 

@@ -11,12 +11,13 @@ BEGIN
     RETURN;
   END IF;
   INSERT INTO plan_steps (tenant_id, plan_hash, base, seq, needs, successors, is_fan, operation, queue, soft_timeout,
-                          continue_on_failure, definition, first_carrier, successors_on)
+                          continue_on_failure, definition, first_carrier, successors_on, undoes)
   SELECT p_tenant, p_hash, s.base, s.seq, s.needs, s.successors, s.is_fan, s.operation, s.queue, s.soft_timeout,
          coalesce((s.definition ->> 'continue_on_failure')::boolean, false), s.definition, s.first_carrier,
-         s.successors_on
+         s.successors_on, s.undoes
   FROM jsonb_to_recordset(p_steps) AS s (base text, seq integer, needs text[], successors text[], is_fan boolean,
-       operation text, queue text, soft_timeout integer, definition jsonb, first_carrier integer, successors_on text[]);
+       operation text, queue text, soft_timeout integer, definition jsonb, first_carrier integer, successors_on text[],
+       undoes text);
 END $$;
 
 -- Writes runs with their steps for generations that are there. A step without needs is ready at once; when the item
@@ -36,7 +37,7 @@ BEGIN
   FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
        workflow text, workflow_version integer, priority smallint, pool text,
        concurrency jsonb)
-  LEFT JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash
+  LEFT JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
   GROUP BY i.run_id, i.intent_id, i.generation, i.type, i.plan_hash, i.workflow, i.workflow_version, i.priority, i.pool,
     i.concurrency;
 
@@ -49,7 +50,7 @@ BEGIN
          CASE WHEN sent.now THEN clock_timestamp() END, CASE WHEN sent.now THEN 1 ELSE 0 END,
          CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
   FROM jsonb_to_recordset(p_items) AS i (run_id uuid, plan_hash text, broker_epoch text)
-  JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash
+  JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
   CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL
     AND NOT i.run_id = ANY (held) AS now) sent;
 
@@ -58,6 +59,7 @@ BEGIN
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'plan without steps: %', missing USING ERRCODE = 'QP002';
   END IF;
+  PERFORM limit_runs(p_tenant, p_items);
   IF held <> '{}' THEN
     PERFORM list_waiting(p_tenant, ARRAY(SELECT DISTINCT r.pool FROM runs r
                                          WHERE r.tenant_id = p_tenant AND r.id = ANY (held) AND NOT r.held_by_key));
@@ -211,6 +213,9 @@ BEGIN
   operation := s.operation;
   definition := d;
   context := step_context(held.run, s, coalesce(d -> 'refs', '[]'), coalesce((d ->> 'uses_spec')::boolean, false));
+  IF s.undoes IS NOT NULL THEN
+    context := context || undo_context(s);
+  END IF;
 END $$;
 
 -- A step ended well: whom it held back comes nearer. True when one is ready now and no message carries it.
@@ -279,6 +284,9 @@ BEGIN
         jsonb_build_object('run_id', s.run_id, 'step', s.key, 'attempt', s.attempt, 'round', s.round,
                            'code', s.error ->> 'code'), NULL);
     END IF;
+    IF s.undoes IS NOT NULL THEN
+      seq := tell_undone(s, seq);
+    END IF;
     IF s.item IS NULL THEN
       IF s.state = 'cancelled' THEN
         NULL;  -- only within a cancelled run, where nobody waits any more
@@ -319,24 +327,40 @@ BEGIN
     RETURN;
   END IF;
   run_state := settle_run(p_run, closed, p_run.failed_steps + failed, seq);
-  needs_advance := p_run.parent_run_id IS NOT NULL; -- whose step waits for this
+  -- The first compensation is to be sent; or a parent's step waits for this end.
+  needs_advance := run_state = 'compensating' OR p_run.parent_run_id IS NOT NULL;
 END $$;
 
--- Nothing is open: the run ends, and with it the phase of its intent, if the intent still wants this generation.
+-- Nothing is open: the run ends, and with it the phase of its intent, if the intent still wants this generation; or what
+-- it did is compensated first. Returns the run's state.
 CREATE FUNCTION settle_run(p_run runs, p_closed integer, p_failed integer, p_seq integer, p_error jsonb DEFAULT NULL)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-  final text := CASE WHEN p_run.state = 'cancelling' THEN 'cancelled'
+  why jsonb := coalesce(p_error, p_run.error);
+  final text := CASE WHEN is_overdue(why) THEN 'failed' WHEN p_run.state = 'cancelling' THEN 'cancelled'
                      WHEN p_failed > 0 THEN 'failed' ELSE 'succeeded' END;
+  undone text := p_run.compensation;
 BEGIN
+  IF p_run.state = 'compensating' THEN
+    SELECT o.final, o.error, o.compensation INTO final, why, undone FROM undo_outcome(p_run) o;
+  ELSIF final <> 'succeeded' THEN
+    IF is_overdue(why) THEN
+      PERFORM blame_limit(p_run, why);
+    END IF;
+    why := coalesce(why, jsonb_build_object('code', 'steps_failed', 'failed', p_failed));
+    IF wants_undo(p_run, final) THEN
+      IF begin_undo(p_run, p_closed, p_failed, p_seq, why) THEN
+        RETURN 'compensating';
+      END IF;
+      undone := 'complete';
+    END IF;
+  END IF;
   UPDATE runs SET state = final, open_steps = open_steps - p_closed, failed_steps = p_failed, event_seq = p_seq + 1,
-         version = version + 1, finished_at = clock_timestamp(),
-         error = coalesce(p_error, error, CASE WHEN final = 'failed' THEN
-                   jsonb_build_object('code', 'steps_failed', 'failed', p_failed) END)
+         version = version + 1, finished_at = clock_timestamp(), due_at = NULL, error = why, compensation = undone
   WHERE tenant_id = p_run.tenant_id AND id = p_run.id;
-  PERFORM emit_event(p_run.tenant_id, 'runs/' || p_run.id, p_seq + 1, 'run.' || final,
-    jsonb_build_object('run_id', p_run.id, 'intent_id', p_run.intent_id, 'state', final)
-      || of_parent(p_run.parent_run_id), NULL);
+  PERFORM emit_event(p_run.tenant_id, 'runs/' || p_run.id, p_seq + 1, 'run.' || final, jsonb_strip_nulls(
+    jsonb_build_object('run_id', p_run.id, 'intent_id', p_run.intent_id, 'state', final, 'code', why ->> 'code',
+                       'compensation', undone) || of_parent(p_run.parent_run_id)), NULL);
   UPDATE intents SET phase = final, observed_generation = p_run.generation, updated_at = clock_timestamp(),
          version = version + 1
   WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id AND generation = p_run.generation

@@ -65,7 +65,8 @@ BEGIN
     RETURN false;
   END IF;
   UPDATE runs SET parent_round = wanted WHERE tenant_id = p_tenant AND id = p_child;
-  PERFORM rearm(c, failed_keys(c), NULL, NULL);
+  c := CASE c.compensation WHEN 'failed' THEN resume_undo(c, NULL) WHEN 'complete' THEN rearm(c, keys_after_undo(c), NULL, NULL)
+                           ELSE rearm(c, failed_keys(c), NULL, NULL) END;
   RETURN true;
 END $$;
 

@@ -88,12 +88,13 @@ BEGIN
   RETURN QUERY
     WITH due AS MATERIALIZED (
       SELECT s.tenant_id, s.run_id, s.key FROM run_steps s
-      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
+      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running', 'compensating')
       WHERE s.state || '' = 'waiting' AND s.not_before <= clock_timestamp() AND s.operation <> 'wait'
       ORDER BY s.not_before LIMIT p_limit
     ), held AS MATERIALIZED (
       SELECT r.tenant_id, r.id FROM runs r
-      WHERE (r.tenant_id, r.id) IN (SELECT d.tenant_id, d.run_id FROM due d) AND r.state IN ('queued', 'running')
+      WHERE (r.tenant_id, r.id) IN (SELECT d.tenant_id, d.run_id FROM due d)
+        AND r.state IN ('queued', 'running', 'compensating')
       ORDER BY r.tenant_id, r.id FOR NO KEY UPDATE SKIP LOCKED
     ), woken AS (
       UPDATE run_steps s SET state = 'ready', ready_at = clock_timestamp(), not_before = NULL
@@ -113,8 +114,8 @@ BEGIN
   RETURN QUERY
     SELECT DISTINCT u.tenant_id, u.run_id FROM (
       SELECT s.tenant_id, s.run_id FROM run_steps s
-      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id AND r.state IN ('queued', 'running')
-        AND r.admitted_at IS NOT NULL
+      JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
+        AND (r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating')
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;

@@ -98,7 +98,7 @@ $$;
 -- The next round of a run that failed: these steps are open again. A fan waits for those of its items that are among
 -- them; without any it decides anew, and the items it had are retired. What still holds a step back is counted from
 -- the rows. tries and dispatch_epoch go on growing, so nothing of an earlier round can claim or finish; round changes
--- the idempotency key.
+-- the idempotency key. A deadline begins anew.
 CREATE FUNCTION rearm(p_run runs, p_keys text[], p_from text, p_actor jsonb) RETURNS runs LANGUAGE plpgsql AS $$
 DECLARE r runs; undecided text[];
 BEGIN
@@ -133,7 +133,9 @@ BEGIN
          round = round + 1, version = version + 1, open_steps = cardinality(p_keys),
          failed_steps = (SELECT count(*) FROM run_steps f WHERE f.tenant_id = p_run.tenant_id AND f.run_id = p_run.id
                           AND f.state = 'failed' AND NOT f.continue_on_failure),
-         error = NULL, finished_at = NULL, event_seq = event_seq + 1
+         error = NULL, compensation = NULL, finished_at = NULL, event_seq = event_seq + 1,
+         started_at = coalesce(started_at, clock_timestamp()), begin_by = NULL,
+         (deadline_at, due_at) = (SELECT d, d FROM (SELECT clock_timestamp() + make_interval(secs => deadline_s) AS d) f)
   WHERE tenant_id = p_run.tenant_id AND id = p_run.id RETURNING * INTO r;
   PERFORM emit_event(r.tenant_id, 'runs/' || r.id, r.event_seq, 'run.retried', jsonb_strip_nulls(jsonb_build_object(
     'run_id', r.id, 'round', r.round, 'steps', cardinality(p_keys), 'from', p_from)), p_actor);
@@ -144,13 +146,13 @@ END $$;
 
 -- What failed or never ran.
 CREATE FUNCTION failed_keys(p_run runs) RETURNS text[] LANGUAGE sql STABLE AS $$
-  SELECT ARRAY(SELECT key FROM run_steps WHERE tenant_id = p_run.tenant_id AND run_id = p_run.id
-    AND (state = 'failed' AND NOT continue_on_failure
-         OR state = 'cancelled' AND error ->> 'code' = 'upstream_failed'))
+  SELECT ARRAY(SELECT s.key FROM run_steps s
+               WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND is_unfinished(s))
 $$;
 
 -- An operator's retry of a failed run. Without a step: what failed or never ran. Failures that were accepted
--- (continue_on_failure) stay: their dependants have run. From a step (an item of a fan too): that step with all that
+-- (continue_on_failure) stay: their dependants have run. A compensation that failed goes on; after one that is complete
+-- what was undone runs again, with all that depends on it. From a step (an item of a fan too): that step with all that
 -- depends on it, whatever became of them.
 CREATE FUNCTION retry_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_from text DEFAULT NULL)
 RETURNS TABLE (verdict text, rearmed integer) LANGUAGE plpgsql AS $$
@@ -163,7 +165,14 @@ BEGIN
                              WHEN r.state <> 'failed' THEN 'illegal' ELSE 'child' END, 0;
     RETURN;
   END IF;
-  IF p_from IS NULL THEN
+  IF r.compensation = 'failed' AND coalesce(p_from, r.error ->> 'undo') = r.error ->> 'undo' THEN
+    keys := NULL;
+  ELSIF r.compensation IS NOT NULL AND p_from IS NOT NULL THEN
+    RETURN QUERY SELECT 'undone', 0;
+    RETURN;
+  ELSIF r.compensation IS NOT NULL THEN
+    keys := keys_after_undo(r);
+  ELSIF p_from IS NULL THEN
     keys := failed_keys(r);
   ELSE
     SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_from;
@@ -181,10 +190,14 @@ BEGIN
     RETURN QUERY SELECT 'occupied', 0;
     RETURN;
   END IF;
-  r := rearm(r, keys, p_from, p_actor);
+  r := CASE WHEN keys IS NULL THEN resume_undo(r, p_actor) ELSE rearm(r, keys, p_from, p_actor) END;
   PERFORM audit(p_tenant, p_actor, 'run.retry', 'runs/' || p_run, jsonb_strip_nulls(jsonb_build_object(
-    'round', r.round, 'steps', cardinality(keys), 'from', p_from)));
-  RETURN QUERY SELECT 'ok', cardinality(keys);
+    'round', r.round, 'steps', r.open_steps, 'from', p_from, 'compensation', r.compensation)));
+  IF keys = '{}' THEN
+    -- Its last step ended well after the deadline: all is done.
+    PERFORM settle_run(r, 0, r.failed_steps, r.event_seq);
+  END IF;
+  RETURN QUERY SELECT 'ok', r.open_steps;
 END $$;
 
 -- A step that need not run: its dependants go on, its output is null. Legal for what has not begun in a run under way,
@@ -193,7 +206,7 @@ END $$;
 CREATE FUNCTION skip_step(p_tenant uuid, p_run uuid, p_key text, p_actor jsonb, p_version integer, p_reason text)
 RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-  r runs; s run_steps; keys text[];
+  r runs; s run_steps;
   why jsonb := jsonb_build_object('code', 'skipped', 'message', p_reason, 'by', p_actor ->> 'email');
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
@@ -204,11 +217,13 @@ BEGIN
     RETURN CASE WHEN r.id IS NULL THEN 'not_found' WHEN s.key IS NULL THEN 'no_step'
                 WHEN r.version <> p_version THEN 'conflict' ELSE 'ok' END;
   ELSIF r.state = 'failed' AND s.state = 'failed' AND NOT s.continue_on_failure THEN
-    keys := keys_from(r, s, false);
     IF r.parent_run_id IS NOT NULL OR is_occupied(r) THEN
       RETURN CASE WHEN r.parent_run_id IS NULL THEN 'occupied' ELSE 'child' END;
+    ELSIF r.compensation IS NOT NULL AND s.undoes IS NULL THEN
+      RETURN 'undone';
     END IF;
-    r := rearm(r, keys, p_key, p_actor);
+    r := CASE WHEN s.undoes IS NOT NULL THEN resume_undo(r, p_actor)
+              ELSE rearm(r, keys_from(r, s, false), p_key, p_actor) END;
   ELSIF r.state IN ('queued', 'running', 'pausing', 'paused')
         AND (s.state IN ('pending', 'ready') OR s.state = 'waiting' AND NOT s.is_fan) THEN
     r := begun(r);
@@ -270,6 +285,7 @@ BEGIN
   PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', p_new, 'intent_id', i.id,
     'generation', i.generation, 'type', r.type_name, 'plan_hash', r.plan_hash, 'workflow', r.workflow_name,
     'workflow_version', r.workflow_version, 'priority', i.priority, 'pool', r.pool,
+    'deadline_s', r.deadline_s, 'queue_timeout_s', r.queue_timeout_s,
     'concurrency', CASE WHEN p_concurrency IS NOT NULL THEN p_concurrency WHEN r.concurrency_key IS NOT NULL THEN
       jsonb_build_object('key', r.concurrency_key, 'limit', r.key_limit, 'on_full', 'queue') END)));
   UPDATE runs SET event_seq = event_seq + 1 WHERE tenant_id = p_tenant AND id = p_run RETURNING * INTO r;

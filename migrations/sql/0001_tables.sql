@@ -150,6 +150,7 @@ CREATE TABLE plan_steps (
   definition jsonb NOT NULL,
   first_carrier integer,
   successors_on text[], -- which outcome each successor needs; null when the whole plan needs success only
+  undoes text, -- a compensation: laid down when that base step is to be undone, not when the run starts
   PRIMARY KEY (tenant_id, plan_hash, base),
   FOREIGN KEY (tenant_id, plan_hash) REFERENCES plans ON DELETE CASCADE
 );
@@ -235,6 +236,12 @@ CREATE TABLE runs (
   depth smallint NOT NULL DEFAULT 0,
   paused_by_parent boolean NOT NULL DEFAULT false,
   spec jsonb, -- its own; null: that of the intent's generation
+  deadline_s double precision,
+  queue_timeout_s double precision,
+  deadline_at timestamptz,
+  begin_by timestamptz,
+  compensation text CHECK (compensation IN ('wanted', 'running', 'complete', 'failed')),
+  due_at timestamptz, -- when a limit is looked at next; null for most runs, for all that have ended
   FOREIGN KEY (tenant_id, intent_id, generation) REFERENCES intent_generations
 ) WITH (fillfactor = 60);
 CREATE INDEX runs_state ON runs (tenant_id, state, id);
@@ -253,6 +260,7 @@ CREATE INDEX runs_admitted ON runs (tenant_id)
   AND state || '' IN ('queued', 'running', 'pausing', 'cancelling', 'compensating');
 CREATE INDEX runs_keyed ON runs (tenant_id, concurrency_key, held_by_key, priority DESC, id)
   WHERE concurrency_key IS NOT NULL AND state || '' IN ('queued', 'running', 'pausing', 'cancelling', 'compensating');
+CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
 ALTER TABLE runs ADD PRIMARY KEY (tenant_id, id);
 ALTER TABLE runs ADD FOREIGN KEY (tenant_id, parent_run_id) REFERENCES runs;
 
@@ -286,6 +294,7 @@ CREATE TABLE run_steps (
   worker text,
   not_before timestamptz,
   item_value jsonb,
+  undoes text, -- the key of the step that this one compensates
   input jsonb,
   output jsonb,
   error jsonb,

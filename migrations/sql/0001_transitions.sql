@@ -4,15 +4,16 @@
 CREATE FUNCTION runs_transition() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF TG_OP = 'UPDATE' AND OLD.state || '>' || NEW.state IN (
-    'awaiting_approval>queued', 'awaiting_approval>cancelled', 'awaiting_approval>superseded', 'queued>running',
-    'queued>pausing', 'queued>paused', 'queued>cancelling', 'queued>cancelled',
-    'queued>superseded', 'running>pausing', 'running>paused', 'running>cancelling',
-    'running>compensating', 'running>succeeded', 'running>failed', 'running>cancelled',
-    'pausing>paused', 'pausing>running', 'pausing>cancelling', 'pausing>succeeded',
-    'pausing>failed', 'pausing>cancelled', 'paused>running', 'paused>queued',
-    'paused>cancelling', 'paused>succeeded', 'paused>failed', 'paused>cancelled',
-    'paused>superseded', 'cancelling>compensating', 'cancelling>cancelled', 'compensating>failed',
-    'compensating>cancelled', 'failed>running') THEN
+    'awaiting_approval>queued', 'awaiting_approval>failed', 'awaiting_approval>cancelled', 'awaiting_approval>superseded',
+    'queued>running', 'queued>pausing', 'queued>paused', 'queued>cancelling',
+    'queued>failed', 'queued>cancelled', 'queued>superseded', 'running>pausing',
+    'running>paused', 'running>cancelling', 'running>compensating', 'running>succeeded',
+    'running>failed', 'running>cancelled', 'pausing>paused', 'pausing>running',
+    'pausing>cancelling', 'pausing>compensating', 'pausing>succeeded', 'pausing>failed',
+    'pausing>cancelled', 'paused>running', 'paused>queued', 'paused>cancelling',
+    'paused>compensating', 'paused>succeeded', 'paused>failed', 'paused>cancelled',
+    'paused>superseded', 'cancelling>compensating', 'cancelling>failed', 'cancelling>cancelled',
+    'compensating>failed', 'compensating>cancelled', 'failed>running', 'failed>compensating') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
@@ -35,7 +36,8 @@ BEGIN
     'succeeded>cancelled', 'succeeded>compensating', 'failed>pending', 'failed>ready',
     'failed>waiting', 'failed>cancelled', 'skipped>pending', 'skipped>ready',
     'skipped>waiting', 'skipped>cancelled', 'cancelled>pending', 'cancelled>ready',
-    'compensating>compensated', 'compensating>failed') THEN
+    'cancelled>waiting', 'compensating>compensated', 'compensating>succeeded', 'compensated>pending',
+    'compensated>ready', 'compensated>waiting', 'compensated>cancelled') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,

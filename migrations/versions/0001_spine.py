@@ -29,6 +29,8 @@ def upgrade() -> None:
         "0001_step_logs.sql",
         "0001_artifacts.sql",
         "0001_reuse.sql",
+        "0001_limits.sql",
+        "0001_undo.sql",
         "0001_waits.sql",
         "0001_steering.sql",
         "0001_nesting.sql",

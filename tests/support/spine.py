@@ -68,13 +68,16 @@ class Spine:
         outcomes: Mapping[str, Mapping[str, str]] | None = None,
         parallel: Mapping[str, int] | None = None,
         calls: Mapping[str, str] | None = None,
+        undo: Sequence[str] = (),
+        on_failure: bool = True,
         queue: str = "default",
         tenant: UUID | None = None,
     ) -> str:
         """Register a plan of steps with their needs; `lenient` ones continue on failure.
 
         `parallel` gives fans their `max_parallel`, `calls` names the plans that steps run, `waits` says what
-        steps wait for, `outcomes` of each step which need has to end otherwise than well.
+        steps wait for, `outcomes` of each step which need has to end otherwise than well, `undo` names steps
+        with a compensation.
         """
         carriers, plan_hash, waits, outcomes = carriers or {}, uuid4().hex, waits or {}, outcomes or {}
         successors = {base: [other for other in graph if base in graph[other]] for base in graph}
@@ -92,11 +95,7 @@ class Spine:
                 "queue": queue,
                 "soft_timeout": 300,
                 "definition": {
-                    "continue_on_failure": base in lenient,
-                    "refs": list(needs),
-                    "uses_spec": True,
-                    "foreach_refs": list(needs),
-                    "foreach_uses_spec": True,
+                    **_facts(needs, base in lenient),
                     **only(base, max_parallel=parallel, wait=waits, needs_on=outcomes),
                     **only(base, workflow={key: called(child) for key, child in (calls or {}).items()}),
                 },
@@ -104,6 +103,7 @@ class Spine:
             }
             for seq, (base, needs) in enumerate(graph.items())
         ]
+        rows += [_undo_row(base, graph[base], on_failure) for base in undo]
         with self.app.tenant(tenant or self.tenant) as connection:
             plans.register(connection, tenant or self.tenant, plan_hash, {"steps": rows}, rows)
         return plan_hash
@@ -114,11 +114,16 @@ class Spine:
         *,
         broker: str | None = None,
         labels: Mapping[str, str] | None = None,
+        limits: Mapping[str, float] | None = None,
         tenant: UUID | None = None,
         **members: Any,
     ) -> UUID:
-        """Declare one intent; return its run. `members` are more of the item: hold, pool, priority."""
+        """Declare one intent, its run with these limits in seconds; return the run.
+
+        `members` are more of the item: hold, pool, priority.
+        """
         tenant = tenant or self.tenant
+        members |= limits or {}
         item = self.item(plan_hash, broker=broker, labels=dict(labels or {}), **members)
         with self.app.tenant(tenant) as connection:
             return hot.declare_intents(connection, tenant, ACTOR, [item])[0].run_id
@@ -251,3 +256,30 @@ def ask(session: Session, statement: str, *values: Any) -> tuple[Any, ...]:
         row = cursor.fetchone()
     assert row is not None
     return row
+
+
+def _facts(needs: Sequence[str], lenient: bool) -> dict[str, Any]:
+    """Return what every definition says: its expressions read the spec, all needs."""
+    reads = {"refs": list(needs), "uses_spec": True}
+    return {
+        **reads,
+        **{f"foreach_{name}": value for name, value in reads.items()},
+        "continue_on_failure": lenient,
+    }
+
+
+def _undo_row(base: str, needs: Sequence[str], on_failure: bool) -> dict[str, Any]:
+    """Return the plan's row that compensates a step."""
+    return {
+        "base": f"undo-{base}",
+        "seq": 0,
+        "needs": [],
+        "successors": [],
+        "is_fan": False,
+        "operation": "core.echo",
+        "queue": "default",
+        "soft_timeout": 300,
+        "definition": {**_facts(needs, False), "on_failure": on_failure},
+        "first_carrier": None,
+        "undoes": base,
+    }

@@ -45,6 +45,15 @@ class _Pattern(validate.Regexp):
         return value
 
 
+class Duration(fields.Raw):
+    """An ISO 8601 duration or a number of seconds, judged by the service."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> Any:
+        if isinstance(value, bool) or not isinstance(value, str | int | float):
+            raise ValidationError("must be a duration such as PT5M, or a number of seconds")
+        return value
+
+
 class JsonObject(fields.Field[Any]):
     """Any JSON object, untouched."""
 
@@ -59,7 +68,9 @@ class JsonValue(fields.Raw):
 
 
 def json_object_schema(_: Any, field: Any, **__: Any) -> dict[str, Any]:
-    """Tell apispec how a JsonObject looks."""
+    """Tell apispec how a JsonObject, a Duration look."""
+    if isinstance(field, Duration):
+        return {"type": ["string", "number"], "examples": ["PT2H", 90]}
     return (
         {"type": ["object", "null"] if field.allow_none else "object"}
         if isinstance(field, JsonObject)

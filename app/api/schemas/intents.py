@@ -5,7 +5,7 @@ from __future__ import annotations
 from marshmallow import Schema, fields, validate
 
 from app.api.paging import PageArgs
-from app.api.schemas.common import DOTTED, JsonObject, ProblemRef, moment, number, text
+from app.api.schemas.common import DOTTED, Duration, JsonObject, ProblemRef, moment, number, text
 from app.domain.states import INTENT_PHASES
 
 LARGEST_BATCH = 1000
@@ -28,6 +28,10 @@ class SubmissionSchema(Schema):
         validate=validate.Length(0, MOST_LABELS),
     )
     priority = number(*PRIORITIES, load_default=0)
+    deadline = Duration(metadata={"description": "The run fails unless it ends so long after its creation"})
+    queue_timeout = Duration(
+        metadata={"description": "The run fails unless it is begun so long after its creation"}
+    )
 
 
 class BatchSchema(Schema):

@@ -57,6 +57,18 @@ class RunSchema(Schema):
     admitted_at = fields.DateTime(required=True, allow_none=True)
     started_at = fields.DateTime(required=True, allow_none=True)
     finished_at = fields.DateTime(required=True, allow_none=True)
+    deadline_at = fields.DateTime(
+        required=True, allow_none=True, metadata={"description": "When it fails unless it has ended"}
+    )
+    begin_by = fields.DateTime(
+        required=True, allow_none=True, metadata={"description": "When it fails unless it has begun"}
+    )
+    compensation = fields.String(
+        required=True,
+        allow_none=True,
+        validate=validate.OneOf(("wanted", "running", "complete", "failed")),
+        metadata={"description": "How far what it completed is undone; null: nobody asked for that"},
+    )
 
 
 class ProgressSchema(Schema):
@@ -88,6 +100,9 @@ class StepSchema(Schema):
     round = fields.Integer(required=True)
     kills = fields.Integer(required=True)
     needs = fields.List(fields.String(), required=True)
+    undoes = fields.String(
+        required=True, allow_none=True, metadata={"description": "The key of the step it compensates"}
+    )
     child_run_id = fields.UUID(
         required=True, allow_none=True, metadata={"description": "The run that this step is, latest round"}
     )
@@ -243,6 +258,12 @@ class ReasonSchema(Schema):
     """Why a run is cancelled or paused."""
 
     reason = text()
+
+
+class CancelSchema(ReasonSchema):
+    """Why a run is cancelled, whether what it did is undone."""
+
+    compensate = fields.Boolean(load_default=False)
 
 
 class SkipSchema(Schema):

@@ -39,7 +39,7 @@ def test_steps_that_ignore_signals_or_keep_the_lock_are_killed_at_their_hard_lim
         " WHERE run_id = ANY(%s) AND key IN ('deaf', 'locked')",
         list(runs),
     )
-    assert all(1 + GRACE_S <= row["s"] < 1 + GRACE_S + 1 for row in spent), spent
+    assert all(1 + GRACE_S <= row["s"] < 1 + GRACE_S + 6 for row in spent), spent
     assert len({row["pid"] for row in spent}) == len(spent), "each attempt cost its process"
     strict.checks(runs[1])
 

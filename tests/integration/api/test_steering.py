@@ -122,3 +122,18 @@ def test_retry_from_a_step(platform: Platform, admin: Caller, run: str) -> None:
     assert_problem(admin.post(f"/runs/{run}:retry", {"from": "No Step"}), 422)
     assert_problem(admin.post(f"/runs/{run}:retry", {"from": "nobody"}), 404)
     assert admin.post(f"/runs/{run}:retry", {"from": "echo"}).get_json()["round"] == 1
+
+
+def test_a_cancellation_that_compensates(admin: Caller, run: str) -> None:
+    assert admin.get(f"/runs/{run}").get_json()["compensation"] is None
+    assert_problem(admin.post(f"/runs/{run}:cancel", {"compensate": "perhaps"}), 422)
+    done = admin.post(f"/runs/{run}:cancel", {"compensate": True, "reason": "no need"})
+    assert done.status_code == 202, done.text
+    assert (done.get_json()["state"], done.get_json()["compensation"]) == ("cancelled", "complete")
+    audit = admin.get("/audit", subject=f"runs/{run}").get_json()["items"]
+    assert audit[0]["detail"] == {"code": "cancelled", "reason": "no need", "compensate": True}
+
+
+def test_the_key_of_a_compensation_has_a_place_in_the_api(admin: Caller, run: str) -> None:
+    assert_problem(admin.get(f"/runs/{run}/steps/undo-echo"), 404)
+    assert_problem(admin.post(f"/runs/{run}:retry", {"from": "undo-echo.3"}), 409)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -59,6 +60,18 @@ def test_an_atomic_batch_is_all_or_nothing(admin: Caller) -> None:
     assert admin.get("/intents", label="atomic").get_json()["items"] == before
     both = admin.post("/intents:batch", {"items": [good, good], "atomic": True})
     assert both.get_json()["accepted"] == 2
+
+
+def test_limits_are_durations_kept_with_the_run(admin: Caller) -> None:
+    answer = admin.post("/intents", echo(deadline="PT2H", queue_timeout=90))
+    run = admin.get(f"/runs/{answer.get_json()['run']['id']}").get_json()
+    created, ends, begins = (
+        datetime.fromisoformat(run[name]) for name in ("created_at", "deadline_at", "begin_by")
+    )
+    assert (ends - created, begins - created) == (timedelta(hours=2), timedelta(seconds=90))
+    for wrong in ("soon", 0, "P1Y", True, "PT0S", None):
+        problem = assert_problem(admin.post("/intents", echo(deadline=wrong)), 422)
+        assert problem["errors"][0]["pointer"] == "/deadline", wrong
 
 
 def test_a_batch_holds_a_thousand(admin: Caller) -> None:

@@ -94,7 +94,7 @@ MUTANTS = [
     ),
     Mutant(
         "a cancelled run does not wait for its children",
-        CONTROL,
+        "migrations/sql/0001_limits.sql",
         "    OR state = 'waiting' AND (is_fan OR operation <> 'workflow'));",
         "    OR state = 'waiting');",
         f"{TEST_NESTING}::test_a_cancelled_parent_waits_for_its_children",

@@ -22,6 +22,10 @@ def _step(**members: Any) -> dict[str, Any]:
     return document({"a": [], "b": ["a"], "c": []}, b=members)
 
 
+def _undo(uses: str = "toy.do", **given: Any) -> dict[str, Any]:
+    return {"compensate": {"uses": uses, "with": given}}
+
+
 def test_a_cycle_is_named_by_its_path() -> None:
     cyclic = document({"a": [], "b": ["a", "d"], "c": ["b"], "d": ["c"]})
     with pytest.raises(InvalidInput) as caught:
@@ -58,6 +62,13 @@ def test_ids_and_needs_must_be_clear() -> None:
         ({"when": "secrets.TOKEN == 'x'"}, "/steps/1/when", "bad_expression"),
         ({"foreach": "item.more"}, "/steps/1/foreach", "bad_expression"),
         ({"foreach": "${secrets.TOKEN}"}, "/steps/1/foreach", "bad_expression"),
+        (_undo("toy.missing"), "/steps/1/compensate/uses", "unknown_operation"),
+        (_undo(n="three"), "/steps/1/compensate/with/n", "schema"),
+        (_undo(any="${1 +}"), "/steps/1/compensate/with/any", "bad_expression"),
+        (_undo(any="${item}"), "/steps/1/compensate/with/any", "bad_expression"),
+        (_undo(any="${steps.c.output}"), "/steps/1/compensate/with/any", "unreachable_reference"),
+        (_undo(any="${steps.ghost.output}"), "/steps/1/compensate/with/any", "unknown_reference"),
+        ({"with": {"any": "${output}"}}, "/steps/1/with/any", "bad_expression"),
     ],
 )
 def test_each_fault_has_its_place(members: dict[str, Any], pointer: str, code: str) -> None:
@@ -80,3 +91,17 @@ def test_what_is_right_passes() -> None:
         },
     )
     check_definition(parse_definition(flow), REGISTRY)
+
+
+def test_a_compensation_sees_what_its_step_saw_and_made() -> None:
+    texts = "${output.id} ${input} ${steps.a.output} ${steps.b.output} ${spec.x} ${run.id} ${secrets.TOKEN}"
+    flow = _step(**_undo(any=texts))
+    check_definition(parse_definition({**flow, "on_failure": "compensate"}), REGISTRY)
+    fan = _step(foreach="${spec.items}", **_undo(any="${item} ${index} ${output}"))
+    check_definition(parse_definition(fan), REGISTRY)
+
+
+def test_a_workflow_that_compensates_nothing_says_so() -> None:
+    assert _faults({**document({"a": []}), "on_failure": "compensate"}) == [
+        ("/on_failure", "nothing_to_compensate")
+    ]

@@ -149,3 +149,9 @@ def test_secrets_are_named_in_what_is_stored_and_put_in_by_the_worker_only() -> 
         "x": CONTEXT["spec"]["trap"],
     }
     assert "s3cret" not in str(given.stored)
+
+
+def test_a_compensation_is_given_its_step_s_input_and_output() -> None:
+    context = {**CONTEXT, "input": {"to": 1}, "output": {"id": 9}}
+    given = {"v": "${output.id}", "w": "${input.to + 1} of ${item.path}"}
+    assert evaluate_with({"with": given, "undo": True}, context).stored == {"v": 9, "w": "2 of x"}

@@ -27,6 +27,7 @@ def _faults(broken: Any) -> list[tuple[str, str]]:
         ({**OK, "name": "Bad Name"}, "/name"),
         ({**OK, "steps": []}, "/steps"),
         ({**OK, "surprise": 1}, ""),
+        ({**OK, "deadline": 0}, "/deadline"),
         (document({"A": []}), "/steps/0/id"),
         (document({"a": []}, a={"uses": "echo"}), "/steps/0/uses"),
         (document({"a": []}, a={"retry": {"attempts": 0}}), "/steps/0/retry/attempts"),
@@ -77,3 +78,12 @@ def test_on_is_a_text_in_yaml() -> None:
         "on": "always",
         "off": ["yes", True, False],
     }
+
+
+def test_limits_are_durations_or_seconds() -> None:
+    found = parse_definition({**OK, "deadline": "P1DT2H", "queue_timeout": 1.5}).limits
+    assert found == {"deadline_s": 93_600.0, "queue_timeout_s": 1.5}
+    assert _faults({**OK, "deadline": "PT0S", "queue_timeout": "1 hour"}) == [
+        ("/deadline", "bad_time"),
+        ("/queue_timeout", "bad_time"),
+    ]

@@ -48,6 +48,21 @@ def test_a_stored_plan_is_the_same_plan() -> None:
     assert load_plan(json.loads(json.dumps(compiled.document)), compiled.hash) == compiled
 
 
+def test_compensations_are_kept_beside_the_graph() -> None:
+    undo = {"uses": "toy.do", "with": {"any": "${output} ${steps.a.output} ${spec.x}"}, "timeout": 3}
+    flow = document({"a": [], "b": ["a"]}, b={"compensate": undo})
+    compiled = compile_plan(parse_definition({**flow, "on_failure": "compensate"}), REGISTRY)
+    (row,) = (row for row in compiled.step_rows if "undoes" in row)
+    assert (row["base"], row["undoes"], row["soft_timeout"]) == ("undo-b", "b", 3)
+    assert (row["definition"]["refs"], row["definition"]["uses_spec"]) == (["a"], True)
+    assert row["definition"]["on_failure"] is True
+    assert compiled.graph.order == ("a", "b")
+    assert [step.base for step in compiled.steps] == ["a", "b"]
+    assert compiled.step("undo-b").operation == "toy.do"
+    stored = load_plan(json.loads(json.dumps(compiled.document)), compiled.hash)
+    assert (stored, stored.step("undo-b")) == (compiled, compiled.step("undo-b"))
+
+
 def test_a_cycle_is_refused_with_its_path() -> None:
     with pytest.raises(Cycle, match="a -> b -> a"):
         build_graph({"a": ["b"], "b": ["a"]})
