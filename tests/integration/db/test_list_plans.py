@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -180,6 +181,11 @@ LOOKUPS = {
     "intents_pkey": f"UPDATE intents SET version = 2 WHERE tenant_id = {ID} AND id = {ID}",
     "run_steps_pkey": f"UPDATE run_steps SET tries = 1 WHERE tenant_id = {ID} AND run_id = {ID} AND key = 'a'"
     " AND state = 'ready' AND dispatch_epoch = 1 AND sent_at IS NOT NULL",
+    "plan_steps_pkey": "UPDATE run_steps t SET tries = 1 FROM runs u, plan_steps p"
+    f" WHERE t.tenant_id = {ID} AND t.run_id = {ID} AND t.key = 'a' AND t.state = 'ready'"
+    f" AND t.dispatch_epoch = 1 AND t.sent_at IS NOT NULL AND u.tenant_id = {ID} AND u.id = {ID}"
+    " AND u.state <> 'queued'"
+    f" AND p.tenant_id = {ID} AND p.plan_hash = u.plan_hash AND p.base = t.base RETURNING p.definition",
     "events_pkey": f"SELECT 1 FROM events WHERE tenant_id = {ID} AND subject = 'x/1' AND seq = 1",
 }
 
@@ -192,3 +198,5 @@ def test_lookups_go_by_primary_key_from_the_first_row(fresh_database_urls: Datab
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {LOOKUPS[index]}"))
     spine.app.dispose()
     assert f"using {index}" in plan, plan
+    used = set(re.findall(r"using (\w+)", plan))
+    assert all(name.endswith("_pkey") for name in used), plan
