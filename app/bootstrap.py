@@ -47,6 +47,7 @@ from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.relay import Relay, RelayRules
 from app.services.resolve_secrets import SecretReader
+from app.services.run_bulk import AtOnce
 from app.services.seal_audit import seal_audit
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
@@ -85,6 +86,7 @@ class BeatParts:
     dispatch: Dispatch
     broker: BrokerLook
     submit: SubmitDeps
+    bulk: SubmitDeps
     chores: tuple[Chore, ...]
 
 
@@ -138,8 +140,9 @@ class CeleryParts:
         admission = _admission(settings, dispatch.engine, dispatch.system)
         types = TypeBook(load_catalogue(), self._registry, self._plans)
         submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission)
+        bulk = replace(submit, outbox=AtOnce(dispatch.engine.sender.epoch))
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
-        return BeatParts(dispatch, _broker_look(settings, link), submit, chores)
+        return BeatParts(dispatch, _broker_look(settings, link), submit, bulk, chores)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings

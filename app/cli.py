@@ -21,6 +21,7 @@ COMMANDS = {
     "intent": "app.commands.intents:intent",
     "runs": "app.commands.runs:runs",
     "dead-letters": "app.commands.dead_letters:dead_letters",
+    "bulk": "app.commands.bulk:bulk",
     "events": "app.commands.events:events",
     "schedule": "app.commands.schedules:schedule",
     "audit": "app.commands.audit:audit",

@@ -8,7 +8,7 @@ from pathlib import Path
 from app.domain.states import MACHINES
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "state-machine.md"
-TITLES = {"runs": "Run", "run_steps": "Step", "intents": "Intent (phase)"}
+TITLES = {"runs": "Run", "run_steps": "Step", "intents": "Intent (phase)", "bulk_actions": "Bulk action"}
 HEADER = """# State machines
 
 Drawn from `app/domain/states.py` by `python -m checks.state_machine --write`; `make check` fails when this

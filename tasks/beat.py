@@ -10,6 +10,7 @@ from celery.beat import Scheduler
 from app.bootstrap import BeatParts
 from app.domain.errors import QuantumError, Unavailable
 from app.services.admission import Admitter
+from app.services.run_bulk import BulkRunner
 from app.services.schedule import claim_due, note_end
 from app.services.timers import Timers
 from tasks.beat_table import Job, beat_table
@@ -27,6 +28,7 @@ class PostgresScheduler(Scheduler):
         self._jobs: dict[str, Job] = {}
         self._timers: Timers | None = None
         self._admitter: Admitter | None = None
+        self._bulk: BulkRunner | None = None
 
     def setup_schedule(self) -> None:
         """Take the jobs from the table instead of a schedule of tasks."""
@@ -41,6 +43,9 @@ class PostgresScheduler(Scheduler):
             self._timers.start()
             self._admitter = Admitter(parts.submit.admission)
             self._admitter.start()
+        if self._bulk is None:
+            self._bulk = BulkRunner(parts.bulk, parts.dispatch.system)
+            self._bulk.start()
         self._timers.advance(parts.dispatch.engine)
         try:
             due = claim_due(parts.dispatch.system, {name: job.every_s for name, job in self._jobs.items()})
@@ -68,11 +73,13 @@ class PostgresScheduler(Scheduler):
             log.warning("beat_job_not_noted", extra={"job": job.name})
 
     def close(self) -> None:
-        """End the timers with beat."""
+        """End the threads with beat."""
         if self._timers is not None:
             self._timers.stop()
         if self._admitter is not None:
             self._admitter.stop()
+        if self._bulk is not None:
+            self._bulk.stop()
 
     @property
     def schedule(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.api import (
     audit,
     auth,
+    bulk,
     dead_letters,
     docs,
     events,
@@ -53,6 +54,7 @@ RESOURCES = (
     runs,
     steps,
     dead_letters,
+    bulk,
     events,
     audit,
     secrets,

@@ -94,20 +94,20 @@ def endpoint(
     changes: bool = False,
     tagged: bool = False,
     errors: Iterable[int] = (),
+    also: Mapping[int, type[Schema]] | None = None,
     largest_body: int = SMALL_BODY,
 ) -> Callable[[View], View]:
     """Register the decorated view under `rule`, such as "GET /runs/<uuid:run_id>".
 
     A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
     needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
-    `errors` adds to the statuses that follow.
+    `errors` adds to the statuses that follow, `also` names other answers that are no errors.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
     statuses = _statuses(guard, path, body or document, query, creates, changes) | set(errors)
-    references = {code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)}
     # Not by `alt_response`: each one would be one more call on every request.
-    described: dict[str, Any] = {"security": _security(guard), "responses": references}
+    described: dict[str, Any] = {"security": _security(guard), "responses": _references(statuses, also or {})}
     described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
     if document is not None:
         described["requestBody"] = document
@@ -165,6 +165,20 @@ def _answering(view: View, answer: type[Schema] | Schema | None, status: int) ->
         return made
 
     return answering
+
+
+def _references(statuses: set[int], also: Mapping[int, type[Schema]]) -> dict[int, dict[str, Any]]:
+    """Return how the OpenAPI document describes the errors, the answers besides the usual one."""
+    found: dict[int, dict[str, Any]] = {
+        code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)
+    }
+    for code, schema in also.items():
+        found[code] = {
+            "description": http.HTTPStatus(code).phrase,
+            "headers": _REQUEST_ID_HEADER,
+            "content": {"application/json": {"schema": schema}},
+        }
+    return found
 
 
 def _security(guard: Access) -> list[dict[str, list[str]]]:

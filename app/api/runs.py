@@ -16,8 +16,6 @@ from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
 from app.api.schemas.limits import ExplanationSchema
 from app.api.schemas.runs import (
-    BulkRetryAnswerSchema,
-    BulkRetrySchema,
     CancelSchema,
     ReasonSchema,
     RerunSchema,
@@ -37,7 +35,6 @@ from app.services.pause_run import resume_run as resume
 from app.services.rerun_run import SAME_SPEC
 from app.services.rerun_run import rerun_run as rerun
 from app.services.retry_run import retry_run as retry
-from app.services.retry_runs import retry_runs as retry_many
 
 blueprint = Blueprint("runs", "Executions of plans.")
 
@@ -178,12 +175,6 @@ def rerun_run(run_id: UUID) -> Response:
     return answer_once(
         lambda receipt: rerun(parts().submit, actor(), run_id, spec, version, receipt=receipt), steered
     )
-
-
-@endpoint(blueprint, "POST /runs:retry", "runs:repair", BulkRetryAnswerSchema, body=BulkRetrySchema)
-def retry_runs(body: dict[str, Any]) -> dict[str, Any]:
-    """Retry the runs that a filter matches; with `dry_run` only count them."""
-    return retry_many(parts().submit, actor(), body["filter"], body["limit"], dry_run=body["dry_run"])
 
 
 def steered(run: Run) -> Rendered:

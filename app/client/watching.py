@@ -1,4 +1,4 @@
-"""Watching a run until it ends."""
+"""Watching what goes on until it ends: a run, a bulk action."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ FIRST_POLL_S = 0.1
 SLOWEST_POLL_S = 1.0
 _INLINE_STEPS = 1000
 _CHILDREN = 20
+BULK_ENDED = frozenset({"finished", "cancelled"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,19 @@ def look(client: ApiClient, run_id: str) -> Sight:
         steps = tuple(client.items(f"/runs/{run_id}/steps"))
     called = [step for step in steps if step.get("child_run_id")][:_CHILDREN]
     return Sight(run, steps, {step["key"]: look(client, step["child_run_id"]) for step in called})
+
+
+def watch_bulk(client: ApiClient, bulk_id: str, timeout_s: float = 24 * 3600.0) -> Iterator[dict[str, Any]]:
+    """Looks at a bulk action, the last of them ended; raises TimeoutError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        found: dict[str, Any] = client.get(f"/bulk-actions/{bulk_id}")
+        yield found
+        if found["state"] in BULK_ENDED:
+            return
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"bulk action {bulk_id} did not end within {timeout_s:.0f} s")
+        time.sleep(SLOWEST_POLL_S / 2)
 
 
 def watch(client: ApiClient, run_id: str, timeout_s: float = 3600.0) -> Iterator[Sight]:

@@ -10,6 +10,7 @@ import click
 from app.client.drawing import run_tree
 from app.client.explaining import explained
 from app.client.watching import look, watch
+from app.commands.bulk import order
 from app.commands.documents import read_document
 from app.commands.follow import follow
 from app.commands.logs import logs
@@ -68,7 +69,7 @@ def watch_run(shell: Shell, run_id: str) -> None:
 
 @runs.command("retry")
 @click.argument("run_id", required=False)
-@click.option("--failed-type", help="Instead of one run: every failed run of this intent type.")
+@click.option("--failed-type", help="Instead of one run: a bulk action for the failed runs of this type.")
 @click.option(
     "--from", "step", help="From this step on, even when it succeeded, with all that depends on it."
 )
@@ -84,9 +85,7 @@ def retry_run(
     if step is not None and run_id is None:
         raise click.UsageError("--from names a step of one run")
     if run_id is None:
-        body = {"filter": {"state": "failed", "type": failed_type}, "dry_run": dry_run}
-        document = shell.client.post("/runs:retry", body)
-        shell.show(document, lambda: f"{document['matched']} matched, {document['retried']} retried")
+        order(shell, "/runs:retry", {"filter": {"type": failed_type}, "dry_run": dry_run}, wait)
         return
     document = shell.client.post(f"/runs/{run_id}:retry", {"from": step} if step else None)
     settle(shell, document, wait)

@@ -43,6 +43,15 @@ _DELETIONS: Final = {
     "refresh_families": """
       DELETE FROM refresh_families WHERE ctid = ANY (ARRAY(SELECT ctid FROM refresh_families
         WHERE expires_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "bulk_action_items": """
+      DELETE FROM bulk_action_items i WHERE ctid = ANY (ARRAY(SELECT i.ctid FROM bulk_actions b
+        JOIN bulk_action_items i ON i.tenant_id = b.tenant_id AND i.bulk_id = b.id
+        WHERE b.finished_at < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "bulk_actions": """
+      DELETE FROM bulk_actions WHERE ctid = ANY (ARRAY(SELECT b.ctid FROM bulk_actions b
+        WHERE b.finished_at < clock_timestamp() - CAST(:keep AS interval) AND NOT EXISTS (
+          SELECT 1 FROM bulk_action_items i WHERE i.tenant_id = b.tenant_id AND i.bulk_id = b.id)
+        LIMIT :limit))""",
     "leases": """
       DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT ctid FROM leases
         WHERE until < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",

@@ -29,15 +29,6 @@ _RERUN: Final = text(
 _CANCEL: Final = text(
     "SELECT verdict FROM cancel_run(:tenant, :run, CAST(:actor AS jsonb), :version, :reason, :compensate)"
 )
-_LABEL: Final = (
-    " AND EXISTS (SELECT 1 FROM intent_labels l WHERE l.tenant_id = r.tenant_id"
-    " AND l.intent_id = r.intent_id AND l.key = :label_key"
-)
-_CONDITIONS: Final = {
-    "type": " AND r.type_name = :type",
-    "created_after": " AND r.created_at > :created_after",
-    "created_before": " AND r.created_at < :created_before",
-}
 
 
 def find(connection: Connection, tenant_id: UUID, run_id: UUID) -> Run | None:
@@ -148,29 +139,3 @@ def _steered(
     values = {"tenant": tenant_id, "run": run_id, "actor": dump(dict(actor)), "version": version, **more}
     verdict = str(connection.execute(statement, values).scalar_one())
     return verdict, find(connection, tenant_id, run_id)
-
-
-def failed_runs(
-    connection: Connection, tenant_id: UUID, wanted: Mapping[str, Any], limit: int
-) -> tuple[int, list[UUID]]:
-    """Return how many failed runs fit `wanted`, with the oldest ids.
-
-    `wanted` may hold type, label (key or key=value), created_after, created_before.
-    """
-    # A sub-workflow's run goes on with its parent's retry.
-    where = "r.tenant_id = :tenant AND r.state = 'failed' AND r.parent_run_id IS NULL"
-    values: dict[str, Any] = {"tenant": tenant_id}
-    for name, condition in _CONDITIONS.items():
-        if wanted.get(name) is not None:
-            where, values[name] = where + condition, wanted[name]
-    if wanted.get("label") is not None:
-        key, separator, value = wanted["label"].partition("=")
-        where += _LABEL + (" AND l.value = :label_value)" if separator else ")")
-        values |= {"label_key": key, "label_value": value}
-    # The conditions are constants of this module; what a caller gives goes as parameters.
-    matched = connection.execute(text(f"SELECT count(*) FROM runs r WHERE {where}"), values).scalar_one()  # noqa: S608 - see above
-    rows = connection.execute(
-        text(f"SELECT r.id FROM runs r WHERE {where} ORDER BY r.id LIMIT :limit"),  # noqa: S608 - see above
-        {**values, "limit": limit},
-    )
-    return int(matched), [row[0] for row in rows]

@@ -74,7 +74,10 @@ PLATFORM_ROLES: Final = frozenset({"platform_admin"})
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """An authenticated caller and the request it made; `user_id` is None for the platform itself."""
+    """An authenticated caller and the request it made; `user_id` is None for the platform itself.
+
+    `via` names what acts in the caller's name long after the request, such as a bulk action.
+    """
 
     tenant_id: UUID
     tenant_slug: str
@@ -83,10 +86,12 @@ class Actor:
     roles: frozenset[str]
     request_id: str
     source_ip: str | None = None
+    via: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """Return what events, audit records and SQL functions keep of the caller."""
         return {
+            **({"via": self.via} if self.via else {}),
             "user_id": str(self.user_id) if self.user_id else None,
             "email": self.email,
             "request_id": self.request_id,

@@ -1,4 +1,4 @@
-"""The legal states of runs, steps, intents; the database enforces the same tables."""
+"""The legal states of runs, steps, intents, bulk actions; the database enforces the same tables."""
 
 from __future__ import annotations
 
@@ -64,15 +64,25 @@ INTENT_TRANSITIONS: Transitions = {
 }
 INTENT_INITIAL: tuple[str, ...] = ("pending",)
 
+BULK_TRANSITIONS: Transitions = {
+    "running": ("paused", "cancelled", "finished"),
+    "paused": ("running", "cancelled"),
+    "cancelled": (),
+    "finished": (),
+}
+BULK_INITIAL: tuple[str, ...] = ("running",)
+
 MACHINES: Mapping[str, tuple[Transitions, tuple[str, ...]]] = {
     "runs": (RUN_TRANSITIONS, RUN_INITIAL),
     "run_steps": (STEP_TRANSITIONS, STEP_INITIAL),
     "intents": (INTENT_TRANSITIONS, INTENT_INITIAL),
+    "bulk_actions": (BULK_TRANSITIONS, BULK_INITIAL),
 }
 
 RUN_STATES: tuple[str, ...] = tuple(RUN_TRANSITIONS)
 STEP_STATES: tuple[str, ...] = tuple(STEP_TRANSITIONS)
 INTENT_PHASES: tuple[str, ...] = tuple(INTENT_TRANSITIONS)
+BULK_STATES: tuple[str, ...] = tuple(BULK_TRANSITIONS)
 
 
 def allowed(transitions: Transitions, old: str, new: str) -> bool:

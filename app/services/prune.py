@@ -1,4 +1,4 @@
-"""The retention of what grows with time: events, keys, marks of sign-ins, dead leases."""
+"""The retention of what grows with time: events, keys, marks of sign-ins, bulk actions, dead leases."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ KEEP_S = {
     "idempotency_keys": 0.0,
     "sign_in_failures": DAY_S,
     "refresh_families": 7 * DAY_S,
+    "bulk_action_items": 30 * DAY_S,
+    "bulk_actions": 30 * DAY_S,
     "leases": DAY_S,
     "schedule_firings": 90 * DAY_S,
 }

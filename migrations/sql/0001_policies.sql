@@ -7,6 +7,7 @@ BEGIN
   -- The setting reads back as '' after a transaction, so NULLIF; the sub-select is evaluated once a query.
   FOREACH relation IN ARRAY ARRAY[
     'tenant_limits', 'fair_queues', 'concurrency_keys',
+    'bulk_actions', 'bulk_action_items',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
@@ -24,6 +25,7 @@ BEGIN
     'tenant_limits', 'fair_queues', 'concurrency_keys',
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
+    'bulk_actions', 'bulk_action_items',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']
   LOOP

@@ -64,3 +64,18 @@ CREATE TRIGGER legal_birth BEFORE INSERT ON intents FOR EACH ROW
   WHEN (NEW.phase <> 'pending') EXECUTE FUNCTION intents_transition();
 CREATE TRIGGER legal_transition BEFORE UPDATE ON intents FOR EACH ROW
   WHEN (OLD.phase <> NEW.phase) EXECUTE FUNCTION intents_transition();
+
+CREATE FUNCTION bulk_actions_transition() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  IF TG_OP = 'UPDATE' AND OLD.state || '>' || NEW.state IN (
+    'running>paused', 'running>cancelled', 'running>finished', 'paused>running',
+    'paused>cancelled') THEN
+    RETURN NEW;
+  END IF;
+  RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,
+    CASE TG_OP WHEN 'UPDATE' THEN OLD.state END, NEW.state USING ERRCODE = 'QP001';
+END $$;
+CREATE TRIGGER legal_birth BEFORE INSERT ON bulk_actions FOR EACH ROW
+  WHEN (NEW.state <> 'running') EXECUTE FUNCTION bulk_actions_transition();
+CREATE TRIGGER legal_transition BEFORE UPDATE ON bulk_actions FOR EACH ROW
+  WHEN (OLD.state <> NEW.state) EXECUTE FUNCTION bulk_actions_transition();

@@ -15,6 +15,7 @@ def upgrade() -> None:
     run_sql(
         "0001_roles.sql",
         "0001_tables.sql",
+        "0001_bulk.sql",
         "0001_transitions.sql",
         "0001_events.sql",
         "0001_audit.sql",

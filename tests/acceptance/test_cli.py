@@ -108,10 +108,32 @@ def test_a_failed_run_exits_1_and_is_retried_from_its_failed_step(quantum: Quant
     failed = quantum.json("intent", "submit", "-f", str(path), "--wait", code=1)
     assert failed["id"] in {run["id"] for run in quantum.json("runs", "list", "--state", "failed")}
     counted = quantum.json("runs", "retry", "--failed-type", "core.flaky", "--dry-run")
-    assert (counted["matched"], counted["retried"]) == (1, 0)
+    assert (counted["matched"], counted["sample"]) == (1, [{"run_id": failed["id"], "step": None}])
     again = quantum.json("runs", "retry", failed["id"], "--wait", code=1)
     rounds = {step["key"]: step["round"] for step in again["steps"]}
     assert rounds["flaky"] > rounds["before"]
+
+
+def test_many_runs_are_retried_by_one_bulk_action(quantum: Quantum, tmp_path: Path) -> None:
+    path = tmp_path / "flaky.yaml"
+    path.write_text("type: core.flaky\nspec: {succeeds_at: 99}\nlabels: {batch: night}\n")
+    runs = {quantum.json("intent", "submit", "-f", str(path))["run"]["id"] for _ in range(3)}
+    eventually(
+        lambda: runs <= {run["id"] for run in quantum.json("runs", "list", "--state", "failed")}, within=30
+    )
+    wanted = ("retry", "--label", "batch=night")
+    assert quantum("bulk", "create", "retry", code=2), "all runs only when it is said"
+    assert quantum.json("bulk", "create", *wanted, "--dry-run")["matched"] == 3
+    made = quantum.json("bulk", "create", *wanted, "--rate", "20", "--reason", "the disk is back", "--wait")
+    assert (made["state"], made["counts"]) == ("finished", {"ok": 3})
+    assert made["id"] in {listed["id"] for listed in quantum.json("bulk", "list", "--state", "finished")}
+    assert {item["run_id"] for item in quantum.json("bulk", "items", made["id"], "--outcome", "ok")} == runs
+    assert "3/3 done: 3 ok" in quantum("bulk", "show", made["id"]).stdout
+    slow = quantum.json("bulk", "create", "rerun", "--all", "--rate", "0.01")["id"]
+    assert quantum.json("bulk", "pause", slow)["state"] == "paused"
+    assert quantum.json("bulk", "resume", slow)["state"] == "running"
+    assert quantum.json("bulk", "cancel", slow)["state"] == "cancelled"
+    assert quantum("bulk", "resume", slow, code=7)
 
 
 def test_a_workflow_is_registered_from_a_file(quantum: Quantum, tmp_path: Path) -> None:

@@ -110,6 +110,12 @@ class Seeds:
         body = {**echo(), "name": f"seeded {number}", "timing": {"every_s": 86_400}}
         return str(self.caller.post("/schedules", body).get_json()["id"])
 
+    def bulk(self) -> str:
+        """Return a bulk action that goes on."""
+        self._submitted()
+        made = self.caller.post("/bulk-actions", {"action": "cancel", "filter": {}, "rate": 0.01})
+        return str(made.get_json()["id"])
+
     def fill(self, case: Case) -> None:
         """Put known good values into a generated request."""
         path, method = case.operation.path.removeprefix(PREFIX), case.method.upper()
@@ -122,6 +128,7 @@ class Seeds:
             "key": "echo",
             "name": {"modules": "core", "secrets": "SEED"}.get(path.split("/")[1], "seed.flow"),
             "version": 1,
+            "bulk_id": self.bulk(),
         }
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
@@ -131,7 +138,7 @@ class Seeds:
             known["run_id"] = self.failed_run()
         elif path.endswith(("/output", "/artifacts/{digest}")):
             known["run_id"], known["digest"] = self.done_run()
-        elif path.endswith((":cancel", ":pause", ":resume")):
+        elif path.endswith((":cancel", ":pause", ":resume")) and path.startswith("/runs/"):
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.query = {}
@@ -170,6 +177,7 @@ class Seeds:
                 "from": "2026-01-01T00:00:00Z",
                 "to": "2026-01-01T00:00:00Z",
             },
+            "POST /bulk-actions": lambda: {"action": "retry", "filter": {"type": "core.echo"}},
             "PUT /secrets/{name}": lambda: {"value": "x"},
         }
         return bodies[operation]() if operation in bodies else None

@@ -10,7 +10,6 @@ from app.api.schemas.common import DOTTED, JsonObject, JsonValue, moment, text
 from app.domain.paging import MAX_PAGE
 from app.domain.states import RUN_STATES, STEP_STATES
 
-MOST_REPAIRED = 1000
 MOST_TRIES = 2**31 - 1
 CURSOR = r"^[0-9]{1,9}\.[0-9]{1,9}$"
 OUTCOMES = ("success", "failure", "always")
@@ -310,38 +309,3 @@ class DeadLetterDetailSchema(DeadLetterSchema):
 
     input = JsonValue(required=True, allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
-
-
-class RunFilterSchema(Schema):
-    """Which failed runs to retry."""
-
-    state = fields.String(load_default="failed", validate=validate.Equal("failed"))
-    type = text(DOTTED, 255)
-    label = text(r"^[a-z][a-z0-9_./-]{0,62}(=.{0,255})?$", 320)
-    created_after = moment()
-    created_before = moment()
-
-
-class BulkRetrySchema(Schema):
-    """A repair by filter."""
-
-    filter = fields.Nested(RunFilterSchema, required=True)
-    dry_run = fields.Boolean(load_default=False, metadata={"description": "Only count what would be retried"})
-    limit = fields.Integer(strict=True, load_default=MOST_REPAIRED, validate=validate.Range(1, MOST_REPAIRED))
-
-
-class BulkRetryItemSchema(Schema):
-    """What became of one run."""
-
-    run_id = fields.UUID(required=True)
-    error = fields.String(
-        required=True, allow_none=True, metadata={"description": "Why it was not retried; null when it was"}
-    )
-
-
-class BulkRetryAnswerSchema(Schema):
-    """How many runs matched, what became of them."""
-
-    matched = fields.Integer(required=True)
-    retried = fields.Integer(required=True)
-    items = fields.List(fields.Nested(BulkRetryItemSchema), required=True)

@@ -25,7 +25,7 @@ class EventArgs(Schema):
         validate=validate.Range(0, LARGEST_POSITION), metadata={"description": "The same as after"}
     )
     type = fields.String(validate=validate.OneOf(EVENT_TYPES))
-    subject = text(r"^[a-z]+/[A-Za-z0-9._-]{1,128}$")
+    subject = text(r"^[a-z-]+/[A-Za-z0-9._-]{1,128}$")
 
 
 class CloudEventSchema(Schema):
@@ -56,7 +56,7 @@ class AuditArgs(PageArgs):
     """Which records to list."""
 
     action = text(r"^[a-z_]+(\.[a-z_]+)*$")
-    subject = text(r"^[a-z_]+/[A-Za-z0-9._@+-]{1,128}$")
+    subject = text(r"^[a-z_-]+/[A-Za-z0-9._@+-]{1,128}$")
 
 
 class AuditRecordSchema(Schema):

@@ -10,6 +10,7 @@ from tests.support.http_api import Caller, Platform, assert_problem, echo
 
 RUN = "/runs/01890000-0000-7000-8000-000000000000"
 LETTER = "/dead-letters/01890000-0000-7000-8000-000000000000/a"
+BULK = "/bulk-actions/01890000-0000-7000-8000-000000000000"
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 ALL = {"platform_admin", "tenant_admin", "operator", "developer", "viewer", "auditor"}
@@ -45,6 +46,13 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", f"{LETTER}", None, READERS),
     ("POST", f"{LETTER}:replay", None, DEVELOPERS | {"operator"}),
     ("POST", "/runs:retry", {"filter": {}, "dry_run": True}, DEVELOPERS | {"operator"}),
+    ("GET", "/bulk-actions", None, READERS),
+    ("POST", "/bulk-actions", {"action": "cancel", "filter": {}, "limit": 1}, DEVELOPERS | {"operator"}),
+    ("GET", BULK, None, READERS),
+    ("GET", f"{BULK}/items", None, READERS),
+    ("POST", f"{BULK}:pause", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{BULK}:resume", None, DEVELOPERS | {"operator"}),
+    ("POST", f"{BULK}:cancel", None, DEVELOPERS | {"operator"}),
     ("GET", "/secrets", None, DEVELOPERS),
     ("PUT", "/secrets/A", {"value": "x"}, ADMIN),
     ("DELETE", "/secrets/NONE", None, ADMIN),

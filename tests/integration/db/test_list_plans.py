@@ -11,13 +11,14 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event, text
 
-from app.db import artifacts, dead_letters, firings, nesting, reads, recovery, runs, schedules, step_logs
+from app.db import artifacts, bulk, dead_letters, firings, nesting, reads, recovery, schedules, step_logs
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
 
 RUNS = 100_000
 SMALL_SHARE = 10  # one run in ten is not the big tenant's
+BULK = UUID(int=7)
 START = datetime(2026, 1, 1, tzinfo=UTC)
 PAGES = 600  # blocks of 8 kB, a dozen a row; a scan of the runs alone would read some 5,000
 # The ids of a window reach five minutes to both sides for the clocks' sake: 600 candidates, four pages each.
@@ -48,12 +49,17 @@ FILL = f"""
   INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation,
                          queue, continue_on_failure, finished_at)
     SELECT tenant_id, id, 'a', 'a', 0, state, 0, '{{}}', false, 'core.echo', 'default', false, at FROM made;
+  INSERT INTO bulk_actions (tenant_id, id, action, filter, rate, created_by, created_at, state, finished_at)
+    SELECT tenant_id, id, 'retry', '{{}}', 1, '{{}}', at, 'finished', at FROM made WHERE mod(n, 20) < 10;
+  INSERT INTO bulk_action_items (tenant_id, bulk_id, n, run_id, version, outcome)
+    SELECT tenant_id, %(bulk)s, n, id, 1, CASE WHEN mod(n, 5000) < 2 THEN 'error' ELSE 'ok' END
+    FROM made WHERE tenant_id = %(big)s;
   INSERT INTO schedules (tenant_id, id, name, type_name, spec, every_s, overlap, catch_up, catch_up_window_s,
                          state)
     SELECT tenant_id, id, n::text, type, '{{}}', 60, 'skip', 'none', 1, 'paused' FROM made WHERE n < 10000;
   INSERT INTO schedule_firings (tenant_id, schedule_id, id, scheduled_at, cause, outcome)
     SELECT tenant_id, tenant_id, id, at, 'time', 'skipped' FROM made WHERE n < 30000;
-  ANALYZE schedules, schedule_firings;
+  ANALYZE schedules, schedule_firings, bulk_actions, bulk_action_items;
   INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines, at)
     SELECT tenant_id, id, 'a', 1, 1, '[{{"n": 1}}]', at FROM made WHERE mod(n, 4) = 0;
   INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines)
@@ -73,7 +79,7 @@ FILL = f"""
 def crowd(database_urls: DatabaseUrls) -> Iterator[Spine]:
     """A spine whose tenant owns 90,000 runs beside a neighbour with 10,000."""
     spine = Spine(database_urls)
-    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS}
+    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS, "bulk": BULK}
     with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
         cursor.execute("SET LOCAL session_replication_role = replica")  # a history, not a life: no triggers
         cursor.execute(FILL, values)
@@ -116,7 +122,14 @@ LISTS: dict[str, Read] = {
     "children of a run": lambda c, t: nesting.due_of(c, t, UUID(int=1)),
     "runs by rare label": lambda c, t: reads.page_runs(c, t, FIRST, {"label": "team=failed"}),
     "runs by usual label, deep": lambda c, t: reads.page_runs(c, t, DEEP, {"label": "team=succeeded"}),
-    "failed runs": lambda c, t: runs.failed_runs(c, t, {"type": "rare.type"}, 50),
+    "bulk preview": lambda c, t: bulk.preview(c, t, "retry", {"type": "rare.type"}),
+    "bulk preview by error": lambda c, t: bulk.preview(c, t, "retry", {"error_code": "x"}),
+    "bulk preview of dead letters": lambda c, t: bulk.preview(c, t, "replay-dead-letters", {}),
+    "bulk actions": lambda c, t: bulk.page(c, t, FIRST, None),
+    "bulk actions by state": lambda c, t: bulk.page(c, t, FIRST, "running"),
+    "bulk items": lambda c, t: bulk.page_items(c, t, BULK, FIRST, None),
+    "bulk items by outcome": lambda c, t: bulk.page_items(c, t, BULK, FIRST, "error"),
+    "bulk items, pending": lambda c, t: bulk.pending(c, t, BULK, 100),
     "dead letters": lambda c, t: dead_letters.page(c, t, FIRST),
     "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
     "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),

@@ -187,15 +187,3 @@ def test_unsent_runs_are_listed_after_a_while(spine: Spine) -> None:
     assert mine in recovery.unsent_runs(spine.system, 1000, 0)
     spine.send(run)
     assert mine not in recovery.unsent_runs(spine.system, 1000, 0)
-
-
-def test_failed_runs_by_filter(spine: Spine) -> None:
-    spine.tenant = spine.new_tenant()
-    plan = spine.plan({"a": []}, carriers={"a": 0})
-    made = [spine.declare(plan, broker=BROKER, labels={"team": team}) for team in ("x", "x", "y")]
-    for run in made:
-        spine.perform(run, "a", "failed", error={"code": "x"})
-    with spine.app.tenant(spine.tenant) as connection:
-        assert runs.failed_runs(connection, spine.tenant, {"label": "team=x"}, 1) == (2, made[:1])
-        assert runs.failed_runs(connection, spine.tenant, {"type": "other"}, 9) == (0, [])
-        assert runs.failed_runs(connection, spine.tenant, {}, 9) == (3, made)

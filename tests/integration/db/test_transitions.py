@@ -23,7 +23,14 @@ def test_every_pair_of_states(spine: Spine, relation: str) -> None:
         "runs": f"id = '{run}'",
         "run_steps": f"run_id = '{run}'",
         "intents": f"id = (SELECT intent_id FROM runs WHERE id = '{run}')",
+        "bulk_actions": f"id = '{run}'",
     }
+    if relation == "bulk_actions":
+        spine.admin.call(
+            "INSERT INTO bulk_actions (tenant_id, id, action, filter, rate, created_by)"
+            " VALUES (%s, %s, 'retry', '{}', 1, '{}')",
+            (spine.tenant, run),
+        )
     update = f"UPDATE {relation} SET {column} = %s{LEASED.get(relation, '')} WHERE {row[relation]}"
     with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
         for old in transitions:

@@ -45,6 +45,8 @@ TENANT = (
     "tenant_limits",
     "fair_queues",
     "concurrency_keys",
+    "bulk_actions",
+    "bulk_action_items",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -66,6 +68,7 @@ BIRTH = {
     "intents": '{"phase": "pending"}',
     "runs": '{"state": "queued"}',
     "run_steps": '{"state": "pending"}',
+    "bulk_actions": '{"state": "running"}',
 }
 FILL = {
     "users": "(tenant_id, id, email, password_hash) VALUES ({t}, {t}, 'a@b', 'x')",
@@ -99,6 +102,9 @@ FILL = {
     "tenant_limits": "(tenant_id) VALUES ({t})",
     "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
     "concurrency_keys": "(tenant_id, key) VALUES ({t}, 'k')",
+    "bulk_actions": "(tenant_id, id, action, filter, rate, created_by)"
+    " VALUES ({t}, {t}, 'retry', '{{}}', 1, '{{}}')",
+    "bulk_action_items": "(tenant_id, bulk_id, n, run_id, version) VALUES ({t}, {t}, 1, {t}, 1)",
 }
 
 
