@@ -70,12 +70,29 @@ def totals(lines: Iterable[StepLine]) -> tuple[int, int]:
 def layers(lines: Iterable[StepLine]) -> Iterator[tuple[int, StepLine]]:
     """Each line with its depth: 0 for steps that need nothing, else one more than its deepest need."""
     known = {line.base: line for line in lines}
+    depth = depths({base: line.needs for base, line in known.items()})
+    for line in sorted(known.values(), key=lambda line: depth[line.base]):
+        yield depth[line.base], line
+
+
+def depths(needs: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Return 0 for what needs nothing known, else one more than its deepest need."""
+    open_needs = {name: {need for need in of if need in needs} for name, of in needs.items()}
+    waiting: dict[str, list[str]] = defaultdict(list)
+    for name, of in open_needs.items():
+        for need in of:
+            waiting[need].append(name)
     depth: dict[str, int] = {}
-
-    def of(base: str) -> int:
-        if base not in depth:
-            depth[base] = 1 + max((of(need) for need in known[base].needs if need in known), default=-1)
-        return depth[base]
-
-    for line in sorted(known.values(), key=lambda line: of(line.base)):
-        yield of(line.base), line
+    front = [name for name, of in open_needs.items() if not of]
+    level = 0
+    while front:
+        depth.update(dict.fromkeys(front, level))
+        freed: list[str] = []
+        for name in front:
+            for other in waiting[name]:
+                open_needs[other].discard(name)
+                if not open_needs[other]:
+                    freed.append(other)
+        front, level = freed, level + 1
+    # What stands in a circle has no depth; no plan has one, a damaged document might.
+    return depth | {name: level for name in needs if name not in depth}

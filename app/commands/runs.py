@@ -15,6 +15,7 @@ from app.commands.documents import read_document
 from app.commands.follow import follow
 from app.commands.logs import logs
 from app.commands.output import output
+from app.commands.pictures import gantt, graph
 from app.commands.shell import Exit, Shell, picked, table, tenant_command
 from app.commands.signals import approve, reject, signal
 
@@ -24,7 +25,7 @@ def runs() -> None:
     """List, show, steer runs."""
 
 
-for command in (signal, approve, reject, logs, output):
+for command in (signal, approve, reject, logs, output, graph, gantt):
     runs.add_command(command)
 
 
