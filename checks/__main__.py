@@ -23,6 +23,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("schema", [PYTHON, "-m", "checks.schema"]),
     ("openapi", [PYTHON, "-m", "checks.openapi"]),
     ("containers", [PYTHON, "-m", "checks.containers"]),
+    ("pictures", [PYTHON, "-m", "checks.pictures"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),
 )
 

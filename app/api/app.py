@@ -28,6 +28,7 @@ from app.api import (
     steps,
     tenant_limits,
     tenants,
+    timeline,
     users,
     workflows,
 )
@@ -53,6 +54,7 @@ RESOURCES = (
     workflows,
     runs,
     steps,
+    timeline,
     dead_letters,
     bulk,
     events,

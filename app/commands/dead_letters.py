@@ -6,7 +6,7 @@ import click
 from rich.console import Group
 from rich.pretty import Pretty
 
-from app.commands.runs import settle
+from app.commands.history import settle
 from app.commands.shell import Shell, picked, table, tenant_command
 
 _COLUMNS = ("run_id", "key", "operation", "tries", "parked_at")

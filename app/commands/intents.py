@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from app.commands.documents import json_or_text, read_document
-from app.commands.runs import settle
+from app.commands.history import settle
 from app.commands.shell import Shell, picked, table, tenant_command
 
 

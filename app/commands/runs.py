@@ -12,11 +12,11 @@ from app.client.explaining import explained
 from app.client.watching import look, watch
 from app.commands.bulk import order
 from app.commands.documents import read_document
-from app.commands.follow import follow
+from app.commands.history import settle, timeline, watch_run
 from app.commands.logs import logs
 from app.commands.output import output
 from app.commands.pictures import gantt, graph
-from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.shell import Shell, picked, table, tenant_command
 from app.commands.signals import approve, reject, signal
 
 
@@ -25,7 +25,7 @@ def runs() -> None:
     """List, show, steer runs."""
 
 
-for command in (signal, approve, reject, logs, output, graph, gantt):
+for command in (signal, approve, reject, logs, output, graph, gantt, timeline, watch_run):
     runs.add_command(command)
 
 
@@ -146,18 +146,6 @@ def rerun_run(shell: Shell, run_id: str, path: Path | None, wait: bool) -> None:
     """Start a new run of the plan of a run that has ended."""
     body = None if path is None else {"spec": read_document(path)}
     settle(shell, shell.client.post(f"/runs/{run_id}:rerun", body), wait)
-
-
-def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:
-    """Report a run that was started; with `wait` follow it, exit 1 unless it succeeds."""
-    if not wait:
-        shell.show(run, lambda: f"Run {run['id']} is {run['state']}.")
-        return
-    sight = follow(shell, run["id"])
-    if shell.as_json:
-        shell.show({**sight.run, "steps": list(sight.steps)}, str)
-    if sight.run["state"] != "succeeded":
-        raise SystemExit(Exit.FAILED)
 
 
 def _row(run: dict[str, Any]) -> tuple[Any, ...]:

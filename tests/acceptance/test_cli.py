@@ -244,6 +244,26 @@ def test_a_run_is_steered(quantum: Quantum, tmp_path: Path) -> None:
     assert quantum("runs", "retry", run, "--from", letter["key"], code=7), "it succeeded: history"
 
 
+def test_a_run_is_watched_told_drawn(quantum: Quantum, tmp_path: Path) -> None:
+    path = tmp_path / "flaky.yaml"
+    path.write_text("type: core.flaky\nspec: {succeeds_at: 99}\n")
+    run = quantum.json("intent", "submit", "-f", str(path))["run"]["id"]
+    assert "failed" in quantum("runs", "watch", run, code=1).stdout
+    quantum("runs", "retry", run, "--wait", code=1)
+    told = [(each["source"], each["name"]) for each in quantum.json("runs", "timeline", run)]
+    assert told[0] == ("event", "run.started")
+    assert ("audit", "run.retry") in told
+    assert told.count(("attempt", "attempt.failed")) >= 2
+    assert "ann@acme.example" in quantum("runs", "timeline", run).stdout
+    picture = tmp_path / "run.svg"
+    quantum("runs", "graph", run, "--format", "svg", "-o", str(picture))
+    assert picture.read_text().startswith("<svg ")
+    assert quantum("runs", "graph", run).stdout.startswith("flowchart LR")
+    assert quantum("runs", "gantt", run).stdout.startswith("<svg ")
+    assert json.loads(quantum("runs", "graph", run, "--format", "json").stdout)["run_id"] == run
+    assert quantum("runs", "gantt", run, "-o", str(tmp_path / "none" / "x"), code=2)
+
+
 def test_a_run_is_paused(quantum: Quantum, tmp_path: Path) -> None:
     path = tmp_path / "wait.yaml"
     path.write_text("type: core.sleep_chain\nspec: {seconds: 60}\n")

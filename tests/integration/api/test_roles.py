@@ -26,6 +26,7 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", RUN, None, READERS),
     ("GET", f"{RUN}/steps", None, READERS),
     ("GET", f"{RUN}/steps/a", None, READERS),
+    ("GET", f"{RUN}/timeline", None, READERS),
     ("GET", "/intents", None, READERS),
     ("GET", "/modules", None, READERS),
     ("GET", "/intent_types", None, READERS),

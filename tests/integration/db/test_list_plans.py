@@ -11,7 +11,18 @@ from uuid import UUID
 import pytest
 from sqlalchemy import Connection, event, text
 
-from app.db import artifacts, bulk, dead_letters, firings, nesting, reads, recovery, schedules, step_logs
+from app.db import (
+    artifacts,
+    bulk,
+    dead_letters,
+    firings,
+    nesting,
+    reads,
+    recovery,
+    schedules,
+    step_logs,
+    timeline,
+)
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
@@ -130,6 +141,7 @@ LISTS: dict[str, Read] = {
     "bulk items": lambda c, t: bulk.page_items(c, t, BULK, FIRST, None),
     "bulk items by outcome": lambda c, t: bulk.page_items(c, t, BULK, FIRST, "error"),
     "bulk items, pending": lambda c, t: bulk.pending(c, t, BULK, 100),
+    "timeline": lambda c, t: timeline.page(c, t, UUID(int=1), FIRST),
     "dead letters": lambda c, t: dead_letters.page(c, t, FIRST),
     "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
     "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),
