@@ -25,7 +25,7 @@ from app.domain.runs import Run
 from app.services.cancel_run import cancel_run
 from app.services.dead_letters import replay_dead_letter
 from app.services.pause_run import pause_run, resume_run
-from app.services.receipts import Receipt
+from app.services.receipts import NoReceipt, Receipt
 from app.services.rerun_run import rerun_run
 from app.services.retry_run import retry_run
 from app.services.submit import SubmitDeps
@@ -67,7 +67,7 @@ class _Taken(Exception):
 
 
 @dataclass(slots=True)
-class _ItemReceipt:
+class _ItemReceipt(NoReceipt):
     """Claims the item in the very transaction that acts on the run, and keeps its outcome there."""
 
     batch: BulkBatch
