@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from app.commands.follow import follow
-from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.shell import Exit, Shell, tenant_command
 
-_COLUMNS = ("at", "name", "step", "tries", "who", "cause")
+_COLUMNS = 5
 
 
 @click.command("timeline")
@@ -19,7 +19,12 @@ _COLUMNS = ("at", "name", "step", "tries", "who", "cause")
 def timeline(shell: Shell, run_id: str, limit: int) -> None:
     """Every transition, the first first: events, attempts, what people did."""
     found = list(shell.client.items(f"/runs/{run_id}/timeline", limit=limit))
-    shell.show(found, lambda: table(_COLUMNS, (_row(each) for each in found)))
+    if shell.as_json:
+        shell.show(found, str)
+        return
+    widths = [max((len(row[place]) for row in map(_row, found)), default=0) for place in range(_COLUMNS)]
+    for row in map(_row, found):  # line by line, as wide as they are: a terminal's width would cut them
+        click.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 @click.command("watch")
@@ -42,7 +47,10 @@ def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:
         raise SystemExit(Exit.FAILED)
 
 
-def _row(each: dict[str, Any]) -> tuple[Any, ...]:
+def _row(each: dict[str, Any]) -> tuple[str, ...]:
     who = each["actor"] or {}
     name = " via ".join(part for part in (who.get("email"), who.get("via")) if part)
-    return (*picked(each, "at", "name", "step", "tries"), name or each["worker"], each["cause"])
+    tries = f" (try {each['tries']})" if each["tries"] else ""
+    step = f"{each['step']}{tries}" if each["step"] else ""
+    cause = " ".join(str(each["cause"] or "").split())
+    return (each["at"], each["name"], step, name or each["worker"] or "", cause)
