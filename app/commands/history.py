@@ -1,4 +1,4 @@
-"""What happened to a run: live, or as a list."""
+"""What happened to a run: as a list, or live after a command."""
 
 from __future__ import annotations
 
@@ -25,14 +25,6 @@ def timeline(shell: Shell, run_id: str, limit: int) -> None:
     widths = [max((len(row[place]) for row in map(_row, found)), default=0) for place in range(_COLUMNS)]
     for row in map(_row, found):  # line by line, as wide as they are: a terminal's width would cut them
         click.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
-
-
-@click.command("watch")
-@click.argument("run_id")
-@tenant_command
-def watch_run(shell: Shell, run_id: str) -> None:
-    """The steps live until the run ends; exit 1 unless it succeeds."""
-    settle(shell, {"id": run_id}, True)
 
 
 def settle(shell: Shell, run: dict[str, Any], wait: bool) -> None:

@@ -12,7 +12,7 @@ from app.client.explaining import explained
 from app.client.watching import look, watch
 from app.commands.bulk import order
 from app.commands.documents import read_document
-from app.commands.history import settle, timeline, watch_run
+from app.commands.history import settle, timeline
 from app.commands.logs import logs
 from app.commands.output import output
 from app.commands.pictures import gantt, graph
@@ -25,7 +25,7 @@ def runs() -> None:
     """List, show, steer runs."""
 
 
-for command in (signal, approve, reject, logs, output, graph, gantt, timeline, watch_run):
+for command in (signal, approve, reject, logs, output, graph, gantt, timeline):
     runs.add_command(command)
 
 

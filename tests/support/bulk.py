@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, cast
 from uuid import UUID
 
 from app.db.ids import new_id
 from app.domain.bulk import BulkAction
 from app.domain.identity import Actor
+from app.services.admission import Admission, AdmissionRules
 from app.services.bulk_actions import BulkOrder, create_bulk_action, show_bulk_action
 from app.services.plans import PlanCache
 from app.services.ports import Engine
@@ -31,8 +33,9 @@ class Bulk:
 
     def __init__(self, spine: Spine) -> None:
         self.spine = spine
-        engine = Engine(spine.app, PlanCache(), NoBroker())
-        self.deps = SubmitDeps(engine, cast(Any, None), AtOnce(engine.sender.epoch), new_id)
+        engine = Engine(spine.app, PlanCache(), NoBroker(), cast(Any, None))
+        admission = Admission(engine, spine.system, AdmissionRules(10_000, 1), time.monotonic)
+        self.deps = SubmitDeps(engine, cast(Any, None), AtOnce(engine.sender.epoch), new_id, admission)
 
     @property
     def actor(self) -> Actor:
