@@ -26,6 +26,11 @@ def step_context(tenant_id: UUID, run_id: UUID, step: str) -> Iterator[None]:
         yield
 
 
+def bound_names() -> frozenset[str]:
+    """Return the names of what log lines carry here besides their own fields."""
+    return frozenset(get_contextvars())
+
+
 def request_id() -> str | None:
     """Return the id of the request being served, or None outside of one."""
     bound = get_contextvars().get("request_id")

@@ -15,6 +15,7 @@ from app.domain.errors import QuantumError
 from app.domain.modules import StepLog
 from app.domain.step_logs import BoundedLog, LogLine, shortened
 from app.observability.capture import captured
+from app.observability.context import bound_names
 from app.observability.masking import mask_fields, mask_values
 from app.services.courier import Courier
 
@@ -64,7 +65,8 @@ class LogBuffer:
         """Take a line of the standard logging, or of a structured logger that writes through it."""
         level = record.levelname.lower()
         if isinstance(record.msg, dict):
-            event = {key: value for key, value in record.msg.items() if key not in _OF_THE_PLATFORM}
+            hidden = _OF_THE_PLATFORM | bound_names()
+            event = {key: value for key, value in record.msg.items() if key not in hidden}
             self.add(level, str(event.pop("event", "")), record.name, event)
             return
         try:
@@ -149,9 +151,7 @@ def _short(fields: dict[str, Any] | None) -> dict[str, Any] | None:
     return fields if shortened(whole) == whole else {"cut": shortened(whole)}
 
 
-_OF_THE_PLATFORM = frozenset(
-    {"tenant_id", "run_id", "step", "level", "logger", "timestamp", "process_name", "request_id"}
-)
+_OF_THE_PLATFORM = frozenset({"level", "logger", "timestamp", "process_name"})
 """What each line of a structured logger carries besides its own fields."""
 
 

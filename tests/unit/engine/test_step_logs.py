@@ -7,12 +7,14 @@ import logging
 import threading
 from collections.abc import Collection
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from app.domain.errors import Unavailable
 from app.domain.step_logs import LONGEST_LINE, MOST_LINES, TAIL_LINES, BoundedLog
 from app.observability.capture import captured
+from app.observability.context import step_context
 from app.observability.logging import configure_logging, get_log
 from app.services.courier import Courier
 from app.services.step_logs import AttemptLog, LogBuffer
@@ -155,7 +157,7 @@ def test_lines_of_the_operations_thread_are_captured(logging_as_in_a_worker: io.
     log, _ = buffer(written := Written())
     context_log = AttemptLog(get_log("operation"), log)
     library, elsewhere = logging.getLogger("thirdparty"), logging.getLogger("app.db.engine")
-    with captured(log.record):
+    with captured(log.record), step_context(UUID(int=1), UUID(int=2), "a"):
         context_log.info("begun", n=1)
         library.warning("%s is slow", "it")
         get_log("structured.third").error("odd", size=3)
