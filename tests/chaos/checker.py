@@ -79,7 +79,8 @@ def _ends(scene: Scene, runs: Mapping[UUID, Any], accepted: Sequence[Accepted]) 
                 "lost", f"the run of intent {one.intent} was answered for but is not there", one.run
             )
         elif run["state"] not in ENDED:
-            yield Finding("lost", f"run {one.run} ({one.type}) is {run['state']}", one.run)
+            text = f"run {one.run} ({one.type}) is {run['state']}: {_open_steps(scene, one.run)}"
+            yield Finding("lost", text, one.run)
         elif run["state"] != BY_TYPE[one.type].ends and one.run not in poisoned:
             yield Finding("lost", f"run {one.run} ({one.type}) ended {run['state']}: {run['error']}", one.run)
     told = Counter(one.run for one in accepted)
@@ -89,6 +90,15 @@ def _ends(scene: Scene, runs: Mapping[UUID, Any], accepted: Sequence[Accepted]) 
         yield Finding("duplicated", f"run {run_id} was made but never answered for", run_id)
     for run_id in (run_id for run_id, times in told.items() if times > 1):
         yield Finding("duplicated", f"run {run_id} was answered for two submissions", run_id)
+
+
+def _open_steps(scene: Scene, run: UUID) -> str:
+    """Return what one wants to see of the steps that did not end."""
+    shown = "key, state::text, tries, sent_at::text, ready_at::text, dispatch_epoch, broker_epoch, worker"
+    rows = scene.rows(
+        f"SELECT {shown} FROM run_steps WHERE run_id = %s AND finished_at IS NULL ORDER BY seq", run
+    )
+    return "; ".join(str(dict(row)) for row in rows)
 
 
 def poisoned_runs(scene: Scene) -> set[UUID]:

