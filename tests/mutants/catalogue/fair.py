@@ -69,10 +69,10 @@ MUTANTS = [
     Mutant(
         "a waiting run is sent",
         "migrations/sql/0001_control.sql",
-        "    AND admitted_at IS NOT NULL FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n    RETURN;\n  END IF;\n"
-        "  RETURN QUERY\n    SELECT s.key, s.base",
-        "    FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n    RETURN;\n  END IF;\n"
-        "  RETURN QUERY\n    SELECT s.key, s.base",
+        "AND admitted_at IS NOT NULL OR state = 'compensating') FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n"
+        "    RETURN;\n  END IF;\n  RETURN QUERY\n    SELECT s.key, s.base",
+        "OR state = 'compensating') FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n"
+        "    RETURN;\n  END IF;\n  RETURN QUERY\n    SELECT s.key, s.base",
         f"{TESTS}::test_a_waiting_run_lists_nothing_to_send",
     ),
 ]

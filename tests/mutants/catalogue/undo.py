@@ -41,8 +41,8 @@ MUTANTS = [
     Mutant(
         "a process that died finishes the compensation it had",
         FUNCTIONS,
-        "AND run_id = p_run AND key = p_key AND state = 'running' AND tries = p_tries\n  RETURNING * INTO s;",
-        "AND run_id = p_run AND key = p_key AND state IN ('running', 'ready')\n  RETURNING * INTO s;",
+        "AND run_id = p_run AND key = p_key AND state = 'running' AND tries = p_tries\n    RETURNING *",
+        "AND run_id = p_run AND key = p_key AND state IN ('running', 'ready')\n    RETURNING *",
         f"{TESTS}::test_an_undo_is_retried_and_recovered_like_any_step",
     ),
     Mutant(
