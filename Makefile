@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-growth check fmt lock clean
+.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-growth bench-makespan check fmt lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: venv ## Measure against bare Celery and a ceiling; writes bench/out/lates
 
 bench-growth: venv ## Measure beside 10^4, 10^5, 10^6 finished runs
 	$(BIN)/python -m bench --growth
+
+bench-makespan: venv ## Recorded workflows (WFINSTANCES=folder) on eight slots beside a scheduler without overhead
+	$(BIN)/python -m bench.makespan $(WFINSTANCES)
 
 check: venv ## Run every static check: lint, types, imports, house rules, schema, API, containers, documents
 	$(BIN)/python -m checks

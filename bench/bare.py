@@ -82,6 +82,10 @@ class BareCelery:
                 raise TimeoutError("bare Celery: its queue does not end")
             time.sleep(0.05)
 
+    def until(self, ids: Sequence[str]) -> None:
+        """Wait until the results of these tasks are there."""
+        self._wait(ids, pause_s=0.005)
+
     def _wait(self, ids: Sequence[str], pause_s: float) -> None:
         deadline = time.perf_counter() + WORK_WITHIN_S
         # One key at a time: a look at all of them would load the server that is measured.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from celery import Celery
@@ -28,3 +29,10 @@ peer.conf.update(
 def noop(*_results: Any, n: int = 0) -> dict[str, Any]:
     """The step of every work: it does nothing, its result is kept."""
     return {"ok": True, "n": n}
+
+
+@peer.task(name="bench.wait")
+def wait(seconds: float) -> dict[str, Any]:
+    """A step that lasts: it waits without using a core."""
+    time.sleep(seconds)
+    return {"ok": True}

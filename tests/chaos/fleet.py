@@ -60,6 +60,7 @@ class Fleet:
             "PYTHONPATH": f"{ROOT / 'tests/chaos/clock'}{os.pathsep}{ROOT}",
             "WORKER_CONCURRENCY": str(CHILDREN),
             "API_RATE_PER_MINUTE": "100000000",
+            "ADMISSION_PER_SLOT": "16",  # so that fifty steps can be under way
             **self.servers.environment(),
         }
         self.rig = Rig(self.environ, self.folder, self.stack)
