@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.domain.leases import StepMessage
 from app.domain.modules import OperationSpec
 from workflows.decisions import StepInput
+from workflows.definition import UNDO
 from workflows.fingerprints import input_hash
 
 
@@ -46,6 +47,8 @@ def reuse_of(
     """
     ttl_s = operation.cacheable_s
     if ttl_s is None or claim.round > 0 or claim.definition.get("cache") is False:
+        return None
+    if message.key.startswith(UNDO):  # what undoes something is there for its effect
         return None
     names = sorted(given.secrets)
     versions = reuse.secret_versions(database, message.tenant_id, names) if names else {}
