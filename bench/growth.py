@@ -11,6 +11,7 @@ from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.paging import PageRequest, encode_cursor
 from app.services import browse, dead_letters
+from app.services.ports import Engine
 from bench import history
 from bench.figures import OURS, Measure, load_now, percentile
 from bench.ours import CHAIN, STEPS, Platform
@@ -38,7 +39,7 @@ def grown(stage: Stage, ours: Platform) -> Iterator[Measure]:
         label = f"{MARK}{amount:,} runs"
         print(f"{label} written, load {load_now()}", flush=True)
         yield from _works(ours, label)
-        for name, read in _reads(database, ours.actor).items():
+        for name, read in _reads(database, ours.actor, ours.engine).items():
             yield Measure("W7", OURS, _p95_ms(read, amount), "ms", "lower", load_now(), f"{name}, {label}")
         yield from _requests(stage, amount, label)
     database.dispose()
@@ -51,7 +52,7 @@ def _works(ours: Platform, label: str) -> Iterator[Measure]:
     yield Measure("growth", OURS, rate, "steps/s", "higher", load_now(), f"W1 {label}")
 
 
-def _reads(database: Database, actor: Actor) -> Mapping[str, Read]:
+def _reads(database: Database, actor: Actor, engine: Engine) -> Mapping[str, Read]:
     """Each list of work with the read behind a run; the argument is the n of a run in the history."""
 
     def page(_: int) -> PageRequest:
@@ -64,7 +65,7 @@ def _reads(database: Database, actor: Actor) -> Mapping[str, Read]:
         return history.run_id(n)
 
     return {
-        "run": lambda n: browse.show_run(database, actor, at(n)),
+        "run": lambda n: browse.show_run(database, engine.plans, engine.artifacts, actor, at(n)),
         "intent": lambda n: browse.show_intent(database, actor, at(n)),
         "step": lambda n: browse.show_step(database, actor, at(n), "echo"),
         "runs": lambda n: browse.list_runs(database, actor, page(n)),

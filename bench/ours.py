@@ -14,6 +14,7 @@ import psycopg2
 
 from app.client.http import ApiClient
 from app.domain.identity import Actor
+from app.services.ports import Engine
 from app.services.submit import Submission, SubmitDeps, submit_intents
 from bench.figures import OURS
 from bench.wire import Target
@@ -58,6 +59,13 @@ class Platform:
             "bench",
             "127.0.0.1",
         )
+
+    @property
+    def engine(self) -> Engine:
+        """What the services of this process share; raises RuntimeError without them."""
+        if self._deps is None:
+            raise RuntimeError("no services to call")
+        return self._deps.engine
 
     def echo_plan(self) -> str:
         """The hash of the plan of one echo, which the tenant has once such an intent was submitted."""

@@ -31,12 +31,13 @@ def caller(platform: Platform, admin: Caller) -> Caller:
 
 @pytest.fixture
 def trips(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
-    """The statements that the application sends, from now on."""
+    """The statements that requests send from now on; what the sender's thread asks is not theirs."""
     seen: Trips = []
     call, rows = engine.Database.call, engine.Reader.rows
 
     def counted_call(self: Any, statement: str, *values: Any) -> Any:
-        seen.append(statement)
+        if self is platform.parts.database:
+            seen.append(statement)
         return call(self, statement, *values)
 
     def counted_rows(self: Any, statement: str, values: Any) -> Any:
