@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.db import dead_letters, recovery, runs, undo, workers
+from app.db import dead_letters, nesting, recovery, runs, undo, workers
 from app.domain.paging import PageRequest
 from tests.support.spine import ACTOR, BROKER, LEASE, Spine
 
@@ -288,3 +288,26 @@ def test_a_deadline_lets_the_run_be_undone_but_not_the_undoing_be_stopped(spine:
     assert undo_all(spine, run) == ["undo-a"]
     wanted = "steps_failed" if moment == "after" else "deadline_exceeded"
     assert (spine.run(run)["state"], spine.run(run)["error"]["code"]) == ("failed", wanted)
+
+
+@pytest.mark.parametrize("compensate", [True, False])
+def test_a_sub_workflow_stopped_with_its_parent_is_undone_with_it(spine: Spine, compensate: bool) -> None:
+    child_plan = spine.plan({"x": [], "y": ["x"]}, undo=["x"], on_failure=False)
+    run = spine.declare(
+        spine.plan({"a": [], "call": ["a"]}, calls={"call": child_plan}, undo=["a"], on_failure=False)
+    )
+    spine.send(run)
+    spine.perform(run, "a")
+    child = spine.call_child(run, "call", {}).child
+    assert child is not None
+    spine.send(child)
+    spine.perform(child, "x")
+    assert cancel(spine, run, compensate) == "ok"
+    assert spine.run(run)["state"] == "cancelling", "its step ends with the child"
+    assert cancel(spine, child, False) == "ok"
+    assert undo_all(spine, child) == (["undo-x"] if compensate else [])
+    assert spine.run(child)["state"] == "cancelled"
+    with spine.app.tenant(spine.tenant) as connection:
+        nesting.end_child(connection, spine.tenant, child, None, None)
+    assert undo_all(spine, run) == (["undo-a"] if compensate else [])
+    assert spine.run(run)["state"] == "cancelled"
