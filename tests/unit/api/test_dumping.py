@@ -27,7 +27,6 @@ VALUES: dict[type, tuple[Any, ...]] = {
     fields.Boolean: (True, "yes", 0),
     fields.Float: (1.5, 2, "3"),
     fields.String: ("text", UUID(int=8), 9),
-    fields.Dict: ({"team": "a"}, {}),
     JsonObject: ({"a": [1, {"b": None}]},),
 }
 
@@ -49,6 +48,8 @@ def _value(field: fields.Field[Any], pick: int) -> Any:
         return [inner, inner] if field.many else inner
     if isinstance(field, fields.List):
         return [_value(field.inner, pick), _value(field.inner, pick + 1)]
+    if isinstance(field, fields.Dict):
+        return {"a": _value(field.value_field, pick)} if field.value_field and pick else {}
     values = VALUES.get(type(field), ("1",))
     return values[pick % len(values)]
 
