@@ -111,6 +111,7 @@ BEGIN
     ) SELECT array_agg(DISTINCT g.pool) INTO found FROM given g;
     IF found IS NOT NULL THEN
       PERFORM list_waiting(k.tenant_id, found);
+      PERFORM unpark(k.tenant_id); -- it may rest because it had nothing to give
     END IF;
     UPDATE concurrency_keys c SET used_at = clock_timestamp(), due_at = CASE WHEN key_awaited(c.tenant_id, c.key)
       THEN clock_timestamp() + interval '1 second' END

@@ -150,3 +150,13 @@ def test_who_comes_later_does_not_overtake(hall: Hall) -> None:
     third = submit(hall, tenant)[0]
     assert hall.spine.run(third)["held_by_key"]
     assert (hall.admit(10), hall.last) == ([tenant], [second])
+
+
+def test_a_place_is_handed_on_although_the_tenant_rests(hall: Hall) -> None:
+    tenant = hall.tenant()
+    first, second, third = submit(hall, tenant, 3)
+    hall.end(tenant, first)
+    assert hall.admit(10) == [tenant]
+    assert hall.admit(10) == [], "it has nothing to give, so it rests a moment"
+    hall.end(tenant, second)
+    assert (hall.admit(10), hall.last) == ([tenant], [third])
