@@ -39,7 +39,8 @@ ITEMS = st.fixed_dictionaries(
 def test_a_glance_agrees_with_the_schema(item: dict[str, Any]) -> None:
     if at_a_glance(item):
         assert SCHEMA.validate(item) == {}
-        assert submission_of(item) == submission_of(SCHEMA.load(item))
+        # By their text: True equals 1, but it is no number in JSON.
+        assert repr(submission_of(item)) == repr(submission_of(SCHEMA.load(item)))
 
 
 def test_the_usual_is_read_at_a_glance() -> None:
