@@ -128,8 +128,9 @@ class Seeds:
             "key": "echo",
             "name": {"modules": "core", "secrets": "SEED"}.get(path.split("/")[1], "seed.flow"),
             "version": 1,
-            "bulk_id": self.bulk(),
         }
+        if path.startswith("/bulk-actions/"):
+            known["bulk_id"] = self.bulk()
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
         if path.startswith("/intent_types"):
