@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from app.api.schemas.intents import SubmissionSchema
@@ -36,6 +36,9 @@ ITEMS = st.fixed_dictionaries(
 
 @settings(deadline=None, derandomize=True)
 @given(ITEMS)
+@example({"type": "core.echo", "spec": {}, "priority": True})
+@example({"type": "core.echo", "spec": {}, "type_version": True})
+@example({"type": "core.echo\n", "spec": {}})
 def test_a_glance_agrees_with_the_schema(item: dict[str, Any]) -> None:
     if at_a_glance(item):
         assert SCHEMA.validate(item) == {}
