@@ -91,6 +91,11 @@ class DeadlineTable:
         message = StepMessage(UUID(bytes=tenant), UUID(bytes=run), key[:length].decode(), epoch)
         return RunningStep(Child(pid, birth), message, tries, since, soft_s, hard_s)
 
+    def tells(self, processes: int) -> bool:
+        """Whether each of so many processes has a slot, and one has written: those of threads never do."""
+        pids = (at + _CHECK.size for at in range(0, self._slots * SLOT_BYTES, SLOT_BYTES))
+        return processes <= self._slots and any(self._memory[at : at + 4] != bytes(4) for at in pids)
+
     def running(self) -> dict[int, RunningStep]:
         """Return all that is executed, by slot."""
         found = ((slot, self.read(slot)) for slot in range(self._slots))

@@ -18,10 +18,11 @@ from app.bootstrap import WorkerParts
 from app.domain.errors import QuantumError
 from app.domain.leases import Child, HeldStep, Lease
 from app.services.heartbeat import beat
-from app.services.lost_child import child_lease, release_child, settle_timeout
+from app.services.lost_child import child_lease, held_claims, release_child, release_orphan, settle_timeout
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
+from tasks.orphans import Orphans
 from tasks.stretch import CLOSING
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,16 @@ class Heart:
     A warm shutdown waits for running steps, whose leases need the beat to the end: so nothing stops it.
     """
 
-    def __init__(self, parts: WorkerParts, pids: Callable[[], Sequence[int]]) -> None:
+    def __init__(
+        self, parts: WorkerParts, pids: Callable[[], Sequence[int]], orphans: Orphans | None = None
+    ) -> None:
         self._parts = parts
         self._pids = pids
         self._parent = Lease(parts.worker.boot, Child(0, 0), parts.worker.name)
         self._children = KnownChildren()
         self._killed: dict[int, float] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
+        self._orphans = orphans or Orphans()
         self._cares: list[Care] = []
         self._beat_at = 0.0
         self._lock = threading.Lock()
@@ -115,6 +119,18 @@ class Heart:
             held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
             self._beat_at = time.monotonic() + BEAT_S
             self._cancel(held)
+            self._free_orphans(len(live))
+
+    def _free_orphans(self, processes: int) -> None:
+        if not TABLE.tells(processes):
+            return
+        nursing = self._parts.nursing
+        claims = held_claims(nursing, self._parent)
+        # Behind the claims: a process that took one since then executes it, and it is not among them.
+        running = TABLE.running().values()
+        for claim in self._orphans.look(time.monotonic(), claims, running):
+            log.warning("claim_orphaned", extra={"run_id": str(claim.run_id), "step": claim.key})
+            release_orphan(nursing, claim)
 
     def _do_cares(self) -> None:
         """Do what was asked for; what fails stays for the next beat."""

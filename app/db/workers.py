@@ -7,7 +7,7 @@ from uuid import UUID
 
 from app.db.engine import Database
 from app.domain.documents import dump
-from app.domain.leases import Child, HeldStep, RunRef
+from app.domain.leases import Child, HeldClaim, HeldStep, RunRef
 
 FORGET_AFTER = "1 day"
 
@@ -28,6 +28,19 @@ def beat(
         (boot, hostname, pid, version, list(queues), listed),
     )
     return [HeldStep(tenant, run, key, Child(child, born)) for tenant, run, key, child, born in rows]
+
+
+def claims(system: Database, boot: UUID) -> list[HeldClaim]:
+    """Return what the pool processes of a worker hold."""
+    rows = system.call(
+        "SELECT tenant_id, run_id, key, tries, dispatch_epoch, lease_pid, lease_born FROM run_steps"
+        " WHERE lease_boot = %s AND state || '' = 'running'",
+        (boot,),
+    )
+    return [
+        HeldClaim(tenant, run, key, tries, epoch, Child(pid, born))
+        for tenant, run, key, tries, epoch, pid, born in rows
+    ]
 
 
 def release_child(system: Database, boot: UUID, child: Child) -> list[RunRef]:

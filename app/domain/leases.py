@@ -55,6 +55,18 @@ class HeldStep:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldClaim:
+    """The claim `tries` of a step that a pool process holds."""
+
+    tenant_id: UUID
+    run_id: UUID
+    key: str
+    tries: int
+    epoch: int
+    child: Child
+
+
+@dataclass(frozen=True, slots=True)
 class RunRef:
     """A run and its tenant: what a cross-tenant job hands on, so that the work goes on as that tenant."""
 

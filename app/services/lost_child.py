@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.db import hot, workers
 from app.domain.errors import OperationFailed
-from app.domain.leases import Child, Lease, StepMessage
+from app.domain.leases import Child, HeldClaim, Lease, StepMessage
 from app.domain.retry import decide as decide_retry
 from app.services.advance import advance
 from app.services.dispatch import Dispatch, advance_each
@@ -26,6 +26,21 @@ def release_child(nursing: Nursing, lease: Lease) -> None:
     """Release the claims of a dead pool process, and send its step again; each release counts as a kill."""
     runs = workers.release_child(nursing.dispatch.system, lease.boot, lease.child)
     advance_each(nursing.dispatch.engine, runs, "dead_child")
+
+
+def held_claims(nursing: Nursing, lease: Lease) -> list[HeldClaim]:
+    """Return what the pool processes of this worker hold."""
+    return workers.claims(nursing.dispatch.system, lease.boot)
+
+
+def release_orphan(nursing: Nursing, claim: HeldClaim) -> None:
+    """Release one claim that its living process does not work on, and send its step again."""
+    engine = nursing.dispatch.engine
+    message = StepMessage(claim.tenant_id, claim.run_id, claim.key, claim.epoch)
+    error = {"code": "claim_orphaned", "message": "the process that won the claim never heard of it"}
+    finish = hot.finish_step(engine.database, message, claim.tries, "killed", error=error)
+    if finish.needs_advance:
+        advance(engine, claim.tenant_id, claim.run_id)
 
 
 def settle_timeout(nursing: Nursing, message: StepMessage, lease: Lease, tries: int, limit_s: float) -> None:

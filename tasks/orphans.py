@@ -1,0 +1,36 @@
+"""Claims that a living pool process holds without executing them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from app.domain.leases import HeldClaim
+from app.services.execute import PATIENCE_S
+from tasks.deadlines import RunningStep
+
+ORPHANED_AFTER_S: Final = PATIENCE_S + 15.0
+"""A process that cannot reach PostgreSQL holds on to its step for `PATIENCE_S`; later it has given up."""
+
+
+class Orphans:
+    """Remembers since when each claim is held by nobody's work; those held so for long are to be released.
+
+    A process may win a claim and never hear of it: PostgreSQL committed, the answer was lost, and the process
+    gave up asking. It lives, so its lease would hold for ever.
+    """
+
+    def __init__(self, after_s: float = ORPHANED_AFTER_S) -> None:
+        self._after_s = after_s
+        self._since: dict[HeldClaim, float] = {}
+
+    def look(
+        self, now: float, claims: Collection[HeldClaim], running: Collection[RunningStep]
+    ) -> Sequence[HeldClaim]:
+        """Return the claims to release at `now`, in seconds of any clock that never steps."""
+        worked = {(step.child, step.message.run_id, step.message.key, step.tries) for step in running}
+        idle = [
+            claim for claim in claims if (claim.child, claim.run_id, claim.key, claim.tries) not in worked
+        ]
+        self._since = {claim: self._since.get(claim, now) for claim in idle}
+        return [claim for claim, since in self._since.items() if now - since >= self._after_s]
