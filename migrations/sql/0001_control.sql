@@ -102,6 +102,7 @@ END $$;
 CREATE FUNCTION mark_sent(p_tenant uuid, p_run uuid, p_keys text[], p_carriers integer[], p_broker_epoch text)
 RETURNS TABLE (key text, dispatch_epoch integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE link record;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   PERFORM 1 FROM runs WHERE tenant_id = p_tenant AND id = p_run
@@ -109,13 +110,15 @@ BEGIN
   IF NOT FOUND THEN
     RETURN;
   END IF;
-  RETURN QUERY
-    -- Not joined with unnest: a plan that takes the run's other steps for few would read them all for one item.
-    UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1,
-           carrier = p_carriers[array_position(p_keys, s.key)], broker_epoch = p_broker_epoch
-    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = ANY (p_keys) AND s.state IN ('pending', 'ready')
-      AND s.sent_at IS NULL AND NOT s.is_fan
-    RETURNING s.key, s.dispatch_epoch;
+  -- One by one, by primary key: a plan that takes the run's other steps for few would read them all for one item.
+  FOR link IN SELECT c.key, c.carrier FROM unnest(p_keys, p_carriers) AS c (key, carrier) LOOP
+    RETURN QUERY
+      UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1,
+             carrier = link.carrier, broker_epoch = p_broker_epoch
+      WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = link.key AND s.state IN ('pending', 'ready')
+        AND s.sent_at IS NULL AND NOT s.is_fan
+      RETURNING s.key, s.dispatch_epoch;
+  END LOOP;
 END $$;
 
 -- What could not be sent, or was lost, is unsent again, unless somebody has marked it anew since. The pending steps
