@@ -28,7 +28,7 @@ BEGIN
   FROM step_results c JOIN run_steps s
     ON s.tenant_id = c.tenant_id AND s.run_id = c.run_id AND s.key = c.key AND s.tries = c.tries
   WHERE c.tenant_id = p_tenant AND c.input_hash = p_hash AND c.expires_at > clock_timestamp()
-    AND c.created_at > clock_timestamp() - p_ttl AND s.state = 'succeeded';
+    AND c.created_at > clock_timestamp() - p_ttl;
   IF NOT FOUND THEN
     RETURN;
   END IF;

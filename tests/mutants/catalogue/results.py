@@ -170,8 +170,8 @@ MUTANTS = [
     Mutant(
         "a result counts before its step has succeeded",
         "migrations/sql/0001_reuse.sql",
-        "c.created_at > clock_timestamp() - p_ttl AND s.state = 'succeeded'",
-        "c.created_at > clock_timestamp() - p_ttl",
+        "AND o.tries = s.tries AND o.state = 'succeeded') THEN",
+        "AND o.tries = s.tries) THEN",
         f"{TEST_REUSE}::test_a_result_counts_once_its_step_has_succeeded",
     ),
     Mutant(
