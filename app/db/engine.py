@@ -69,7 +69,7 @@ class Reader:
         self._tenant_id = str(tenant_id)
 
     def rows(self, statement: str, values: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Return the rows of a statement whose placeholders are named `:so`; it must change nothing."""
+        """Return the rows of a statement with parameters written `:so`; it must change nothing."""
         # Two statements in one message are one transaction, so the setting is gone when the answer is here.
         with self._raw.cursor() as cursor:
             cursor.execute(_AS_TENANT + _placed(statement), {**values, "as_tenant": self._tenant_id})
@@ -79,7 +79,7 @@ class Reader:
 
 @lru_cache(maxsize=512)
 def _placed(statement: str) -> str:
-    """The statement with psycopg2's placeholders."""
+    """The statement with its parameters as psycopg2 reads them."""
     return _NAMED.sub(r"%(\1)s", statement.replace("%", "%%"))
 
 
