@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 from urllib.parse import urlsplit
+
+from app.variables import Variables, folder_item, module_item, queue_item, target_item
 
 Environment = Literal["development", "test", "staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "test", "staging", "production")
@@ -25,8 +26,6 @@ SERVERS_FILE = "servers.json"
 
 OUTSIDE = Path("/var/lib/quantum")
 """Where root keeps the state of checkouts that the servers' user may not enter."""
-
-T = TypeVar("T")
 
 
 class SettingsError(ValueError):
@@ -146,7 +145,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 
     In development and test, key files that are missing are made in the state directory.
     """
-    reader = _Reader(environ)
+    reader = Variables(environ)
     environment = reader.one_of("ENVIRONMENT", ENVIRONMENTS, "development")
     served = environment in SERVED
     embedded = wants_embedded(environ) or environ.get("QUANTUM_EMBEDDED") == "1"
@@ -169,7 +168,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     return replace(settings, jwt_private_key=signing, secrets_key=wrapping)
 
 
-def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: bool) -> Settings:
+def _settings(reader: Variables, environment: Environment, embedded: bool, debug: bool) -> Settings:
     """Return the settings as far as variables alone tell them: without the keys."""
     state_dir = state_directory(reader.environ)
     urls = _server_urls(reader, environment in SERVED, state_dir)
@@ -191,15 +190,15 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
         api_port=reader.number("API_PORT", 8000, 1, 65535),
         api_trusted_proxies=reader.number("API_TRUSTED_PROXIES", 0, 0, 10),
         api_rate_per_minute=reader.number("API_RATE_PER_MINUTE", 60_000, 1, 100_000_000),
-        allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), _target),
-        data_roots=reader.items("QUANTUM_DATA_ROOTS", (), _folder),
-        extra_modules=reader.items("QUANTUM_MODULES", (), _module),
+        allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), target_item),
+        data_roots=reader.items("QUANTUM_DATA_ROOTS", (), folder_item),
+        extra_modules=reader.items("QUANTUM_MODULES", (), module_item),
         artifact_dir=Path(reader.text("ARTIFACT_DIR", str(state_dir / "artifacts"))).resolve(),
         artifact_max_bytes=reader.number("ARTIFACT_MAX_BYTES", 64 * 1024 * 1024, 1024 * 1024, 1024**3),
         azure_storage=reader.text("AZURE_STORAGE_CONNECTION_STRING", ""),
         artifact_container=reader.text("ARTIFACT_CONTAINER", "quantum-artifacts"),
         worker_concurrency=reader.number("WORKER_CONCURRENCY", 2, 1, 512),
-        worker_queues=reader.items("WORKER_QUEUES", ("default",), _queue),
+        worker_queues=reader.items("WORKER_QUEUES", ("default",), queue_item),
         worker_stretches=reader.flag("WORKER_STRETCHES", "1"),
         redelivery_after_s=reader.number("REDELIVERY_AFTER_S", 3600, 1, 7 * 86_400),
         step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
@@ -213,7 +212,7 @@ def _settings(reader: _Reader, environment: Environment, embedded: bool, debug: 
     )
 
 
-def _server_urls(reader: _Reader, served: bool, state_dir: Path) -> dict[str, str]:
+def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, str]:
     """Return the seven URLs, each checked: from the environment, or from the running embedded servers."""
     given: Mapping[str, str] = reader.environ
     if wants_embedded(given):
@@ -259,124 +258,3 @@ def _running_servers(state_dir: Path) -> dict[str, str]:
     except (FileNotFoundError, PermissionError, NotADirectoryError):
         return {}
     return {str(name): str(url) for name, url in written["urls"].items()}
-
-
-class _Reader:
-    """Takes variables one by one; a wrong one adds a fault instead of stopping at the first."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self.environ = environ
-        self.faults: list[str] = []
-
-    def fault(self, name: str, words: str) -> None:
-        self.faults.append(f"{name} {words}")
-
-    def text(self, name: str, default: str) -> str:
-        return self.environ.get(name) or default
-
-    def one_of(self, name: str, choices: tuple[T, ...], default: T) -> T:
-        value = self.environ.get(name) or default
-        for choice in choices:
-            if value == choice:
-                return choice
-        self.fault(name, f"must be one of {', '.join(map(str, choices))}; it is {value!r}")
-        return default
-
-    def number(self, name: str, default: int, low: int, high: int) -> int:
-        value = self.environ.get(name) or str(default)
-        if value.isascii() and value.isdigit() and low <= int(value) <= high:
-            return int(value)
-        self.fault(name, f"must be a whole number from {low} to {high}; it is {value!r}")
-        return default
-
-    def flag(self, name: str, default: str = "0") -> bool:
-        return self.one_of(name, ("0", "1", "false", "true"), default) in ("1", "true")
-
-    def items(self, name: str, default: tuple[T, ...], convert: Callable[[str], T]) -> tuple[T, ...]:
-        value = self.environ.get(name)
-        if not value:
-            return default
-        try:
-            return tuple(convert(item.strip()) for item in value.split(",") if item.strip())
-        except ValueError as fault:
-            self.fault(name, str(fault))
-            return default
-
-    def url(self, name: str, value: str, schemes: tuple[str, ...]) -> str:
-        """Return `value` when it is a URL with one of `schemes` and a host; never repeat it in a fault."""
-        if not value:
-            self.fault(name, "must be set, as the other server URLs are")
-            return ""
-        parts = urlsplit(value)
-        try:
-            sound = (
-                parts.scheme in schemes and bool(parts.hostname) and (parts.port is None or parts.port > 0)
-            )
-        except ValueError:
-            sound = False  # the port is no number: told below, in the same words
-        if not sound:
-            self.fault(name, f"must be {schemes[0]}://user:password@host:port/…; it is not (value not shown)")
-        return value if sound else ""
-
-    def key(self, name: str, default: Path, served: bool) -> bytes:
-        """Return the 32 bytes of a key file: raw, or 64 hexadecimal digits."""
-        named = self.environ.get(name)
-        if not named and served:
-            self.fault(name, "must name a key file: no generated key is used outside development")
-        if self.faults:
-            return b""
-        path = Path(named) if named else default
-        if not named:
-            _make_key(path)
-        try:
-            content = path.read_bytes()
-            found = content if len(content) == 32 else bytes.fromhex(content.decode("ascii").strip())  # noqa: PLR2004 - 256 bits
-        except (OSError, ValueError) as reason:
-            self.fault(name, f"names a file that cannot be read as a key: {path} ({type(reason).__name__})")
-            return b""
-        if len(found) != 32:  # noqa: PLR2004 - 256 bits
-            self.fault(name, f"must name a file of 32 bytes or 64 hexadecimal digits: {path}")
-        return found
-
-
-def _make_key(path: Path) -> None:
-    """Write a fresh key to `path` unless there is one; two processes that race end with the same key."""
-    if path.exists():
-        return
-    path.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-    draft = path.with_suffix(f".{os.getpid()}.{secrets.token_hex(4)}")
-    draft.touch(mode=0o600)
-    draft.write_text(secrets.token_hex(32) + "\n")
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass  # the other process was first: its key is the one to use
-    finally:
-        draft.unlink()
-
-
-def _target(item: str) -> str:
-    host, separator, port = item.rpartition(":")
-    if not separator or not host or not port.isdigit():
-        raise ValueError(f"must be host:port pairs separated by commas; {item!r} is not one")
-    return item
-
-
-def _module(item: str) -> str:
-    module, separator, attribute = item.partition(":")
-    if not separator or not attribute.isidentifier() or not module.replace(".", "_").isidentifier():
-        raise ValueError(f"must be package.file:attribute separated by commas; {item!r} is not one")
-    return item
-
-
-def _folder(item: str) -> Path:
-    path = Path(item)
-    if not path.is_absolute():
-        raise ValueError(f"must be absolute folders separated by commas; {item!r} is not one")
-    return path
-
-
-def _queue(item: str) -> str:
-    if not item.replace("_", "").replace("-", "").isalnum():
-        raise ValueError(f"must be queue names separated by commas; {item!r} is not one")
-    return item
