@@ -35,6 +35,7 @@ PATIENCE_S = 60.0
 FIRST_PAUSE_S = 0.1
 LONGEST_PAUSE_S = 2.0
 CANCEL_LOOK_S = 1.0
+ENDED_WELL = ("succeeded", "skipped")
 CLAIMS = 3
 """How often one message may lose its claim while it works, and win it again."""
 
@@ -92,6 +93,7 @@ def execute_step(
     """
     database = executor.engine.database
     result = StepResult(False, "lost")
+    following: StepMessage | None = None
     for turn in range(CLAIMS):
         held = claim or _patiently(executor, lambda: hot.claim_step(database, message, lease))
         claim = None
@@ -100,9 +102,11 @@ def execute_step(
                 # With the answer we also lost the word that something may wait to be sent.
                 _advance_or_leave(executor, message.tenant_id, message.run_id)
             done = held.verdict == "done"
-            return StepResult(done, held.verdict, following=ahead() if done else None)
+            # What the unheard commit claimed is this process's, whatever it would decide at a boundary now.
+            return StepResult(done, held.verdict, following=(following or ahead()) if done else None)
         outcome = _perform(executor, message, held)
-        result = _settle(executor, message, lease, held, outcome, ahead)
+        following = ahead() if outcome.name in ENDED_WELL else None
+        result = _settle(executor, message, lease, held, outcome, following)
         if result.outcome != "lost":
             break
         # Another worker owns the step, or the first answer was committed before its connection broke:
@@ -257,11 +261,10 @@ def _settle(
     lease: Lease,
     claim: Claim,
     outcome: Outcome,
-    ahead: Ahead,
+    following: StepMessage | None,
 ) -> StepResult:
-    """Write the outcome, and send what it released; a lost claim changes nothing."""
-    ok = outcome.name in ("succeeded", "skipped")
-    following = ahead() if ok else None
+    """Write the outcome, claim what follows, send what it released; a lost claim changes nothing."""
+    ok = outcome.name in ENDED_WELL
     finish, onward = _finish(executor, message, lease, claim, outcome, following)
     if finish.verdict != "finished":
         return StepResult(False, "lost")

@@ -8,7 +8,23 @@ CHECKER = "tests/integration/chaos/test_checker.py::test_each_harm_is_found"
 REPORT = "tests/unit/chaos/test_report.py"
 MODEL = "tests/integration/model/test_model.py::test_every_interleaving_keeps_the_promises"
 
+LOST = "tests/integration/engine/test_lost_answers.py"
+
 MUTANTS = [
+    Mutant(
+        "a step claimed by an unheard commit is left behind",
+        "app/services/execute.py",
+        "following=(following or ahead()) if done else None)",
+        "following=ahead() if done else None)",
+        f"{LOST}::test_who_claimed_the_next_step_unheard_goes_on_with_it_however_long_that_took",
+    ),
+    Mutant(
+        "who asks again for its own claim loses it",
+        "migrations/sql/0001_functions.sql",
+        "(s.state IS DISTINCT FROM 'running' OR s.lease_boot <> p_boot",
+        "(s.state IS DISTINCT FROM 'running' OR s.lease_boot = p_boot",
+        f"{LOST}::test_a_step_whose_claim_or_end_was_committed_unheard_runs_once",
+    ),
     Mutant(
         "the chaos checker forgives a step taken from a process that lived",
         "tests/chaos/checker.py",
