@@ -20,10 +20,13 @@ from app.api.limits import TenantLimits
 from app.api.parts import ApiParts
 from app.artifacts.choice import artifact_store
 from app.db.engine import Database
+from app.db.feed import PostgresOutlook
 from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
 from app.domain.modules import ModuleRegistry, Resources
+from app.feed.application import FeedParts
+from app.feed.stream import StreamRules
 from app.messaging.amqp_probe import AmqpBrokerView, amqp_reader
 from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
 from app.messaging.broker_view import RedisBrokerView
@@ -38,6 +41,7 @@ from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.artifacts import Artifacts
 from app.services.dispatch import Dispatch
 from app.services.heartbeat import Worker, forget_workers
+from app.services.live_feed import FeedRules, LiveFeed
 from app.services.load_modules import load_modules
 from app.services.lost_child import Nursing
 from app.services.manage_secrets import secret_reader
@@ -198,12 +202,23 @@ def build_api(settings: Settings) -> ApiParts:
         submit=build_submit(settings, database),
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         standings=Standings(database),
+        feed_url=settings.feed_url,
         probes={
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,
             "broker": _epoch_reader(settings),
         },
     )
+
+
+def build_feed(settings: Settings) -> FeedParts:
+    """Return what the live feed's process is wired with."""
+    configure_logging(settings.log_level, settings.log_format, process="feed")
+    database = Database(settings.database_url)
+    system = Database(settings.database_system_url, "system")
+    feed = LiveFeed(PostgresOutlook(database, system), FeedRules())
+    keys = signing_keys(settings.jwt_private_key)
+    return FeedParts(feed, keys, Standings(database), StreamRules(), lambda: database.call("SELECT 1"))
 
 
 def _secret_reader(settings: Settings, database: Database) -> SecretReader:

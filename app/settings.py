@@ -93,6 +93,10 @@ class Settings:
     """How many steps a queue may have for each live worker process."""
     log_level: str = "INFO"
     log_format: Literal["json", "console"] = "json"
+    feed_host: str = "127.0.0.1"
+    feed_port: int = 8001
+    feed_url: str = "http://127.0.0.1:8001"
+    """Where clients reach the live feed: what the API sends them to."""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
     flower_basic_auth: str = field(default="", repr=False)
@@ -172,6 +176,7 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
     """Return the settings as far as variables alone tell them: without the keys."""
     state_dir = state_directory(reader.environ)
     urls = _server_urls(reader, environment in SERVED, state_dir)
+    feed_host, feed_port = reader.text("FEED_HOST", "127.0.0.1"), reader.number("FEED_PORT", 8001, 1, 65535)
     return Settings(
         environment=environment,
         database_url=urls["DATABASE_URL"],
@@ -206,6 +211,9 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         admission_per_slot=reader.number("ADMISSION_PER_SLOT", 4, 1, 10_000),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
+        feed_host=feed_host,
+        feed_port=feed_port,
+        feed_url=reader.web_url("FEED_URL", f"http://{feed_host}:{feed_port}"),
         flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),
         flower_port=reader.number("FLOWER_PORT", 5555, 1, 65535),
         flower_basic_auth=reader.text("FLOWER_BASIC_AUTH", ""),

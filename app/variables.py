@@ -75,6 +75,14 @@ class Variables:
             self.fault(name, f"must be {schemes[0]}://user:password@host:port/…; it is not (value not shown)")
         return value if sound else ""
 
+    def web_url(self, name: str, default: str) -> str:
+        """Return a URL that clients are told: http or https with a host, without query or fragment."""
+        value = self.environ.get(name) or default
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+            self.fault(name, f"must be http(s)://host[:port][/path]; it is {value!r}")
+        return value.rstrip("/")
+
     def key(self, name: str, default: Path, served: bool) -> bytes:
         """Return the 32 bytes of a key file: raw, or 64 hexadecimal digits."""
         named = self.environ.get(name)

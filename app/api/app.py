@@ -39,10 +39,9 @@ from app.api.parts import ApiParts
 from app.api.request_context import surround
 from app.api.routes import PREFIX, SMALL_BODY, problem_responses
 from app.api.schemas.common import json_object_schema
-from app.security.tokens import ACCESS_LIFETIME
+from app.security.tokens import ACCESS_LIFETIME, ISSUER
 
 VERSION = "1.0"
-ISSUER = "quantum-platform"
 RESOURCES = (
     auth,
     tenants,

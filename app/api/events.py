@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlencode
 
 from app.api.request_context import actor, parts
-from app.api.routes import Blueprint, endpoint
-from app.api.schemas.trails import EventArgs, EventFeedSchema
+from app.api.routes import PREFIX, Blueprint, endpoint
+from app.api.schemas.trails import EventArgs, EventFeedSchema, StreamArgs
 from app.services import browse
 
 blueprint = Blueprint("events", "What happened, as CloudEvents.")
@@ -19,3 +20,13 @@ def read_events(query: dict[str, Any]) -> dict[str, Any]:
     return browse.read_events(
         parts().database, actor(), after, query["limit"], query.get("type"), query.get("subject")
     )
+
+
+@endpoint(blueprint, "GET /events/stream", "events:read", None, status=307, query=StreamArgs)
+def stream_events(query: dict[str, Any]) -> tuple[None, dict[str, str]]:
+    """Go on to the live feed, a process of its own: server-sent events, resumed by Last-Event-ID.
+
+    Follow the redirect with the same Authorization header. The stream ends when the access token does.
+    """
+    place = f"{parts().feed_url}{PREFIX}/events/stream"
+    return None, {"Location": f"{place}?{urlencode(query)}" if query else place}

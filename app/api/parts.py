@@ -33,6 +33,8 @@ class ApiParts:
     submit: SubmitDeps
     limits: TenantLimits
     standings: Standings
+    feed_url: str = ""
+    """Where the live feed is reached."""
     probes: Mapping[str, Probe] = field(default_factory=dict)
     required: frozenset[str] = frozenset({"database"})
     """Probes without which the API is not ready; the others only degrade it."""

@@ -106,6 +106,24 @@ class ApiClient:
         except requests.RequestException as error:
             raise ApiUnreachable(f"no answer from {self.base_url}: {type(error).__name__}") from error
 
+    def lines(self, url: str, headers: Mapping[str, str], silence_s: float) -> Iterator[str]:
+        """The lines of an endless answer at a whole URL; raises ApiProblem, ApiUnreachable after a silence.
+
+        An answer that ends just ends the lines.
+        """
+        try:
+            answer = self._http.get(
+                url, headers=dict(headers), stream=True, timeout=(self._timeout_s, silence_s)
+            )
+            with answer:
+                if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
+                    document = _document(answer)
+                    raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
+                for line in answer.iter_lines(chunk_size=None):
+                    yield line.decode()
+        except requests.RequestException as error:
+            raise ApiUnreachable(f"the stream broke: {type(error).__name__}") from error
+
     def call(
         self,
         method: str,

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
+from collections import deque
 from typing import Any
 
 import click
 
+from app.client.feed import Follower
 from app.commands.shell import Shell, tenant_command
-
-POLL_S = 0.5
-_PAGE = 200
 
 
 @click.group()
@@ -21,28 +19,22 @@ def events() -> None:
 
 @events.command("tail")
 @click.option("-n", "--lines", default=20, show_default=True, type=click.IntRange(0, 10_000))
-@click.option("--after", help="Start after this cursor instead of the last LINES events.")
+@click.option("--after", type=click.IntRange(0), help="Start after this position, not LINES events back.")
+@click.option("--type", "types", multiple=True, help="Only this type, such as run.failed, run.*; repeatable.")
 @click.option("--subject", help="Only this subject, e.g. runs/<id>.")
-@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted.")
+@click.option("-f", "--follow", is_flag=True, help="Go on until interrupted, by the live feed.")
 @tenant_command
-def tail(shell: Shell, lines: int, after: str | None, subject: str | None, follow: bool) -> None:
+def tail(
+    shell: Shell, lines: int, after: int | None, types: tuple[str, ...], subject: str | None, follow: bool
+) -> None:
     """The last events, oldest first; with --follow what comes next."""
-    cursor = after
-    last: list[dict[str, Any]] = []
-    while True:
-        page = shell.client.get("/events", after=cursor, limit=_PAGE, subject=subject)
-        last += page["items"]
-        cursor = page.get("next_cursor") or cursor
-        if len(page["items"]) < _PAGE:
-            break
-        if after is None:
-            last = last[-lines:] if lines else []
-    _print(shell, last if after is not None else last[-lines:] if lines else [])
-    while follow:
-        time.sleep(POLL_S)
-        page = shell.client.get("/events", after=cursor, limit=_PAGE, subject=subject)
-        cursor = page.get("next_cursor") or cursor
-        _print(shell, page["items"])
+    follower = Follower(shell.connected, after or 0, types, subject)
+    found = follower.present()
+    last = list(found) if after is not None else list(deque(found, maxlen=lines))
+    _print(shell, last)
+    if follow:
+        for event in follower.events():
+            _print(shell, [event])
 
 
 def _print(shell: Shell, items: list[dict[str, Any]]) -> None:

@@ -83,6 +83,7 @@ def up() -> None:
         migrate(settings.database_owner_url)
         output = _Printer()
         output("system", f"API http://{settings.api_host}:{settings.api_port}/api/v1/docs")
+        output("system", f"live feed {settings.feed_url}/api/v1/events/stream")
         output("system", f"Flower http://{settings.flower_host}:{settings.flower_port}")
         output("system", "stop with Ctrl-C")
         supervisor = Supervisor(read_procfile(), child_environment(environ, state), output)

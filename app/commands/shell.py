@@ -88,6 +88,15 @@ class Shell:
             client = ApiClient(self.url, self._renewed(self._saved).access_token)
         return client
 
+    def connected(self) -> ApiClient:
+        """A client whose token is good now, for what outlives one; raises ApiProblem when none is."""
+        if self._token is None:
+            self._saved = load_token(self.token_file)  # another command may have renewed it
+        self.__dict__.pop("client", None)
+        client = self.client
+        client.get("/me")
+        return client
+
     def _renewed(self, old: Token) -> Token:
         body = {"refresh_token": old.refresh_token}
         document = ApiClient(self.url).call("POST", "/auth/refresh", body=body).document

@@ -63,6 +63,19 @@ RELAY_LAG = Gauge(
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
+FEED_STREAMS = Gauge(
+    "quantum_feed_streams",
+    "Open streams of the live feed",
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+FEED_EVENTS = Counter("quantum_feed_events_total", "Events written to streams", registry=REGISTRY)
+FEED_CUT = Counter(
+    "quantum_feed_streams_ended_total",
+    "Streams that ended: left by the client, expired, revoked, stalled",
+    ("reason",),
+    registry=REGISTRY,
+)
 
 
 def render_metrics() -> bytes:

@@ -27,6 +27,7 @@ def environ() -> Iterator[dict[str, str]]:
     yield {
         "QUANTUM_STATE_DIR": str(state),
         "API_PORT": str(free_port()),
+        "FEED_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
         "LOG_LEVEL": "WARNING",
     }

@@ -28,6 +28,20 @@ class EventArgs(Schema):
     subject = text(r"^[a-z-]+/[A-Za-z0-9._-]{1,128}$")
 
 
+class StreamArgs(Schema):
+    """What the live feed is to carry."""
+
+    after = fields.Integer(
+        validate=validate.Range(0, LARGEST_POSITION),
+        metadata={"description": "Position to go on behind; without it the stream begins now"},
+    )
+    type = fields.String(
+        validate=validate.Length(1, 2000),
+        metadata={"description": "Types with commas, such as run.failed,step.*"},
+    )
+    subject = text(r"^[a-z-]+/[A-Za-z0-9._-]{1,128}$")
+
+
 class CloudEventSchema(Schema):
     """A CloudEvents 1.0 envelope."""
 

@@ -125,6 +125,7 @@ def _choices(target_port: int) -> dict[str, str]:
     """Ports that are free here, what the operations may reach, a password for Flower's API."""
     return {
         "API_PORT": str(free_port(8000)),
+        "FEED_PORT": str(free_port(8001)),
         "FLOWER_PORT": str(free_port(5555)),
         "FLOWER_BASIC_AUTH": f"demo:{secrets.token_urlsafe(12)}",
         "QUANTUM_ALLOWED_HTTP_TARGETS": f"{LOOPBACK}:{target_port}",

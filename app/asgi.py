@@ -1,0 +1,9 @@
+"""The ASGI entry point of the live feed: `granian --interface asgi app.asgi:application`."""
+
+from __future__ import annotations
+
+from app.bootstrap import build_feed
+from app.feed.application import Feed
+from app.settings import inherited_environment, load_settings
+
+application = Feed(build_feed(load_settings(inherited_environment())))
