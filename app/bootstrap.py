@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -32,6 +32,7 @@ from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
 from app.messaging.broker_view import RedisBrokerView
 from app.messaging.celery_app import QuantumCelery, create_celery
 from app.messaging.producer import CanvasProducer, SendThread
+from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.observability.logging import configure_logging, get_log
 from app.security.audit_chain import AuditKey
@@ -49,7 +50,7 @@ from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
 from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
-from app.services.relay import Relay, RelayRules
+from app.services.relay import Relay, RelayRules, Sink
 from app.services.resolve_secrets import SecretReader
 from app.services.run_bulk import AtOnce
 from app.services.seal_audit import seal_audit
@@ -247,10 +248,20 @@ def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:
     )
 
 
-def build_relay(settings: Settings) -> Relay:
-    """Return one relay process, which delivers the outbox to Redis Streams as the system role."""
+def build_relays(settings: Settings, names: Sequence[str] = ()) -> tuple[Relay, ...]:
+    """Return a relay for each configured sink, or those of `names`: each delivers the outbox by itself."""
     outbox = PostgresOutbox(Database(settings.database_system_url, "system"))
-    limits = StreamLimits()
-    sink = RedisStreams(connect_streams(settings.redis_url), limits)
-    rules = RelayRules(memory_s=limits.age_s)
-    return Relay(outbox, sink, f"relay-{new_id()}", rules, time.monotonic, lambda: datetime.now(UTC))
+    owner = f"relay-{new_id()}"
+    rules = RelayRules(memory_s=StreamLimits().age_s)
+    return tuple(
+        Relay(outbox, build_sink(settings, name), owner, rules, time.monotonic, lambda: datetime.now(UTC))
+        for name in names or settings.sinks.names
+    )
+
+
+def build_sink(settings: Settings, name: str) -> Sink:
+    """Return the sink of that name; it connects when it is used."""
+    sinks = settings.sinks
+    if name == "rabbitmq":
+        return RabbitTopic(sinks.amqp_url, sinks.exchange, sinks.event_bytes)
+    return RedisStreams(connect_streams(settings.redis_url), StreamLimits(event_bytes=sinks.event_bytes))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
+from app.sink_settings import SinkSettings, read_sinks
 from app.variables import Variables, folder_item, module_item, queue_item, target_item
 
 Environment = Literal["development", "test", "staging", "production"]
@@ -97,6 +98,8 @@ class Settings:
     feed_port: int = 8001
     feed_url: str = "http://127.0.0.1:8001"
     """Where clients reach the live feed: what the API sends them to."""
+    sinks: SinkSettings = field(default_factory=SinkSettings)
+    """Where events go."""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
     flower_basic_auth: str = field(default="", repr=False)
@@ -214,6 +217,7 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         feed_host=feed_host,
         feed_port=feed_port,
         feed_url=reader.web_url("FEED_URL", f"http://{feed_host}:{feed_port}"),
+        sinks=read_sinks(reader, urls["BROKER_URL"]),
         flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),
         flower_port=reader.number("FLOWER_PORT", 5555, 1, 65535),
         flower_basic_auth=reader.text("FLOWER_BASIC_AUTH", ""),

@@ -7,19 +7,34 @@ import threading
 
 import click
 
-from app.bootstrap import build_relay
+from app.bootstrap import build_relays
 from app.commands.platform import told
 from app.observability.logging import configure_logging
 from app.settings import inherited_environment, load_settings
+from app.sink_settings import SINKS
 
 
 @click.command()
+@click.option("--sink", "names", multiple=True, type=click.Choice(SINKS), help="Only this one; repeatable.")
 @told
-def relay() -> None:
-    """Deliver events to Redis Streams until SIGTERM; any number of relays may run."""
+def relay(names: tuple[str, ...]) -> None:
+    """Deliver events to each sink of EVENT_SINKS until SIGTERM; any number of relays may run.
+
+    Each sink has a thread with leases, cursors of its own: one that is away does not hold the others.
+    """
     settings = load_settings(inherited_environment())
     configure_logging(settings.log_level, settings.log_format, process="relay")
+    strange = sorted(set(names) - set(settings.sinks.names))
+    if strange:
+        raise click.UsageError(f"not among EVENT_SINKS: {', '.join(strange)}")
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    build_relay(settings).run(stop.wait)
+    loops = [
+        threading.Thread(target=one.run, args=(stop.wait,), name=f"relay-{one.sink.name}")
+        for one in build_relays(settings, names)
+    ]
+    for loop in loops:
+        loop.start()
+    for loop in loops:
+        loop.join()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 from uuid import UUID
 
 from app.domain.events import Event
 
 EPOCH_LOST = "epoch lost"
+
+Lane = tuple[UUID, str]
+"""What a sink keeps in order: a tenant's subject, or with an empty name all of the tenant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +50,51 @@ class Outgoing:
     dead: bool
 
 
+class Blame(Enum):
+    """Why an event was not taken."""
+
+    SINK = "the sink cannot take any just now: the event waits, as long as that lasts"
+    EVENT = "this one is refused: it is given up after some attempts"
+    FOREVER = "this one can never be taken"
+
+
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """How many events of one tenant's batch were taken, and why the next one was not."""
+    """How many events of one lane's batch were taken, and why the next one was not."""
 
     sent: int
     fault: str | None = None
-    permanent: bool = False
+    blame: Blame = Blame.EVENT
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What a sink took of each tenant's batch; with `epoch_lost` it forgot earlier events."""
+    """What a sink took of each lane's batch; with `epoch_lost` it forgot earlier events."""
 
     epoch_lost: bool
-    batches: Mapping[UUID, BatchResult]
+    batches: Mapping[Lane, BatchResult]
+
+
+def subject_lane(event: Event) -> Lane:
+    """Return the lane of a sink that keeps order per subject."""
+    return event.tenant_id, event.subject
+
+
+def gap_marker(event: Event) -> dict[str, Any]:
+    """Return the envelope in a dead event's place: consumers see that one is missing, and which."""
+    return {
+        **event.cloud_event(),
+        "id": f"{event.id}/gap",
+        "type": "io.quantum.relay.gap",
+        "data": {"missing": {"id": str(event.id), "type": event.type}},
+    }
+
+
+def envelope(outgoing: Outgoing) -> dict[str, Any]:
+    """Return what goes out: the CloudEvent, or the marker in its place once it was given up."""
+    return gap_marker(outgoing.event) if outgoing.dead else outgoing.event.cloud_event()
+
+
+def fitting(texts: Sequence[str] | Sequence[bytes], limit: int) -> int:
+    """Return how many of the encoded events come before the first that measures more than `limit` bytes."""
+    return next((at for at, text in enumerate(texts) if len(text) > limit), len(texts))

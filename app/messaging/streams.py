@@ -14,7 +14,18 @@ from redis.retry import Retry
 
 from app.domain.errors import Unavailable
 from app.domain.events import Event
-from app.domain.relay import EPOCH_LOST, BatchResult, Memory, Outgoing, Receipt
+from app.domain.relay import (
+    EPOCH_LOST,
+    BatchResult,
+    Blame,
+    Lane,
+    Memory,
+    Outgoing,
+    Receipt,
+    envelope,
+    fitting,
+    gap_marker,
+)
 
 PREFIX = "quantum:events:"
 EPOCH_KEY = PREFIX + "epoch"
@@ -90,6 +101,15 @@ class RedisStreams:
     def __init__(self, client: redis.Redis, limits: StreamLimits) -> None:
         self._client = client
         self._limits = limits
+        self.memory = self
+
+    def lane(self, event: Event) -> Lane:
+        """Return the tenant's stream: an event that it refuses holds what comes after it there."""
+        return event.tenant_id, ""
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
 
     def look(self) -> Memory:
         """Return what the server remembers; raises Unavailable while it does not answer."""
@@ -116,27 +136,29 @@ class RedisStreams:
         except redis.RedisError as error:
             raise Unavailable(self.name) from error
 
-    def publish(self, epoch: str, batches: Mapping[UUID, Sequence[Outgoing]]) -> Receipt:
+    def publish(self, epoch: str, batches: Mapping[Lane, Sequence[Outgoing]]) -> Receipt:
         """Append each tenant's events to its stream in order, all tenants in one round trip.
 
         A batch stops at its first fault. Raises Unavailable when the server as a whole refuses.
         """
-        bodies = {tenant: [_envelope(outgoing) for outgoing in batch] for tenant, batch in batches.items()}
-        fitting = {tenant: _fitting(texts, self._limits.event_bytes) for tenant, texts in bodies.items()}
+        bodies = {
+            lane: [json.dumps(envelope(outgoing)) for outgoing in batch] for lane, batch in batches.items()
+        }
+        fit = {lane: fitting(texts, self._limits.event_bytes) for lane, texts in bodies.items()}
         limits = (str(self._limits.entries), str(int(self._limits.age_s * 1000)))
         try:
             with self._client.pipeline(transaction=False) as pipe:
-                for tenant, batch in batches.items():
-                    entries = zip(batch[: fitting[tenant]], bodies[tenant], strict=False)
+                for lane, batch in batches.items():
+                    entries = zip(batch[: fit[lane]], bodies[lane], strict=False)
                     flat = [text for one, body in entries for text in (str(one.event.id), body)]
-                    pipe.eval(PUBLISH, 2, EPOCH_KEY, stream_of(tenant), epoch, *limits, *flat)
+                    pipe.eval(PUBLISH, 2, EPOCH_KEY, stream_of(lane[0]), epoch, *limits, *flat)
                 answers = pipe.execute(raise_on_error=False)
         except redis.RedisError as error:
             raise Unavailable(self.name) from error
         results = {}
-        for tenant, answer in zip(batches, answers, strict=True):
-            results[tenant] = self._result(answer, fitting[tenant], len(batches[tenant]))
-            if results[tenant].fault == EPOCH_LOST:
+        for lane, answer in zip(batches, answers, strict=True):
+            results[lane] = self._result(answer, fit[lane], len(batches[lane]))
+            if results[lane].fault == EPOCH_LOST:
                 return Receipt(True, {})
         return Receipt(False, results)
 
@@ -160,32 +182,13 @@ class RedisStreams:
         except redis.RedisError as error:
             raise Unavailable(self.name) from error
 
-    def _result(self, answer: Any, fitting: int, wanted: int) -> BatchResult:
+    def _result(self, answer: Any, fit: int, wanted: int) -> BatchResult:
         fault = str(answer) if isinstance(answer, Exception) else answer[1]
         if fault == "EPOCH":
             return BatchResult(0, EPOCH_LOST)
         if fault.removeprefix("-").startswith(SERVER_FAULTS):
             raise Unavailable(self.name, fault)
         sent = 0 if isinstance(answer, Exception) else int(answer[0])
-        if not fault and fitting < wanted:
-            return BatchResult(sent, f"larger than {self._limits.event_bytes} bytes", permanent=True)
+        if not fault and fit < wanted:
+            return BatchResult(sent, f"larger than {self._limits.event_bytes} bytes", Blame.FOREVER)
         return BatchResult(sent, fault or None)
-
-
-def gap_marker(event: Event) -> dict[str, Any]:
-    """Return the envelope in a dead event's place: consumers see that one is missing, and which."""
-    return {
-        **event.cloud_event(),
-        "id": f"{event.id}/gap",
-        "type": "io.quantum.relay.gap",
-        "data": {"missing": {"id": str(event.id), "type": event.type}},
-    }
-
-
-def _envelope(outgoing: Outgoing) -> str:
-    event = outgoing.event
-    return json.dumps(gap_marker(event) if outgoing.dead else event.cloud_event())
-
-
-def _fitting(texts: Sequence[str], limit: int) -> int:
-    return next((at for at, text in enumerate(texts) if len(text) > limit), len(texts))

@@ -11,11 +11,14 @@ from uuid import UUID
 
 from app.domain.errors import Unavailable
 from app.domain.events import Event
-from app.domain.relay import BatchResult, Memory, Outgoing, Receipt, Shard
+from app.domain.relay import BatchResult, Blame, Lane, Memory, Outgoing, Receipt, Shard
 from app.observability.logging import get_log
 from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
 
 log = get_log(__name__)
+
+NOTHING = Memory("", {})
+"""The memory of a sink that forgets nothing."""
 
 
 class Outbox(Protocol):
@@ -46,22 +49,42 @@ class Outbox(Protocol):
         """Give up all shards of the owner."""
 
 
-class Sink(Protocol):
-    """Where events go."""
-
-    name: str
+class SinkMemory(Protocol):
+    """The notes of a sink that may forget what it was given."""
 
     def look(self) -> Memory:
         """Return what the sink remembers; raises Unavailable."""
 
-    def publish(self, epoch: str, batches: Mapping[UUID, Sequence[Outgoing]]) -> Receipt:
-        """Deliver each tenant's events in order up to the first fault; raises Unavailable."""
-
     def confirm(self, epoch: str, positions: Mapping[int, int]) -> None:
         """Let the sink remember how far each shard is delivered; raises Unavailable."""
 
+
+class Sink(Protocol):
+    """Where events go."""
+
+    @property
+    def name(self) -> str:
+        """The name of its cursors, leases, metrics."""
+
+    @property
+    def memory(self) -> SinkMemory | None:
+        """Its notes; None when it keeps what it took."""
+
+    def lane(self, event: Event) -> Lane:
+        """Return what the event must stay in order within: an event refused there holds those behind it."""
+
+    def publish(self, epoch: str, batches: Mapping[Lane, Sequence[Outgoing]]) -> Receipt:
+        """Deliver each lane's events in order up to its first fault, known to be kept when this returns.
+
+        An event is never sent while an earlier one of its lane is neither taken nor given up. `epoch` is what
+        `memory` told, or empty. Raises Unavailable when no event could be taken, whichever.
+        """
+
     def bury(self, event: Event, reason: str, attempts: int) -> None:
-        """Deliver the event to the dead letters; raises Unavailable."""
+        """Deliver the event to the sink's place for dead letters, if it has one; raises Unavailable."""
+
+    def close(self) -> None:
+        """End the connections; the sink opens new ones when it is used again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +110,7 @@ class RelayRules:
 
 @dataclass(slots=True)
 class Relay:
-    """One relay process; any number may run.
+    """What delivers to one sink; any number may run side by side.
 
     `owner` names it, `clock` counts seconds, `now` tells the time for the metric of the lag.
     """
@@ -100,9 +123,9 @@ class Relay:
     now: Callable[[], datetime]
     _claim_at: float = float("-inf")
     _refusals: dict[UUID, int] = field(default_factory=dict)
-    _broken: set[UUID] = field(default_factory=set)
+    _broken: set[Lane] = field(default_factory=set)
     _ahead: dict[Shard, set[UUID]] = field(default_factory=dict)
-    """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another tenant."""
+    """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another lane."""
 
     def run(self, stopped: Callable[[float], bool]) -> None:
         """Deliver until `stopped(seconds)`, which waits at most so long, returns true."""
@@ -114,7 +137,11 @@ class Relay:
             except Unavailable as error:
                 moved, refused = 0, True
                 RELAY_FAILURES.labels(self.sink.name).inc()
-                log.warning("relay_waits", part=error.part, failures=failures + 1)
+                log.warning("relay_waits", sink=self.sink.name, part=error.part, failures=failures + 1)
+            except Exception:
+                moved, refused = 0, True
+                RELAY_FAILURES.labels(self.sink.name).inc()
+                log.exception("relay_broke", sink=self.sink.name)
             failures = failures + 1 if refused else 0
             if failures:
                 pause = min(
@@ -138,14 +165,14 @@ class Relay:
         held = self.outbox.held(self.sink.name, self.owner)
         if not held:
             return 0, False
-        memory = self.sink.look()
+        memory = self.sink.memory.look() if self.sink.memory else NOTHING
         shards = {shard.number: self._remembered(shard, memory) for shard in held}
         events = self.outbox.read(self.sink.name, tuple(shards.values()), self.rules.batch)
         self._show_lag(events)
-        batches: dict[UUID, list[Outgoing]] = defaultdict(list)
+        batches: dict[Lane, list[Outgoing]] = defaultdict(list)
         for one in events:
             if one.event.id not in self._ahead.get(shards[one.shard], ()):
-                batches[one.event.tenant_id].append(one)
+                batches[self.sink.lane(one.event)].append(one)
         if not batches:
             return 0, False
         receipt = self.sink.publish(memory.epoch, batches)
@@ -157,7 +184,7 @@ class Relay:
 
     def _remembered(self, shard: Shard, memory: Memory) -> Shard:
         """Return the shard as the sink remembers it, set back when the sink forgot."""
-        if shard.epoch == memory.epoch:
+        if memory is NOTHING or shard.epoch == memory.epoch:
             return shard
         restarted = shard.epoch.startswith(memory.marker + ":")
         to = memory.positions.get(shard.number) if restarted else None
@@ -167,40 +194,42 @@ class Relay:
         return moved
 
     def _settle(
-        self, batches: Mapping[UUID, Sequence[Outgoing]], results: Mapping[UUID, BatchResult]
+        self, batches: Mapping[Lane, Sequence[Outgoing]], results: Mapping[Lane, BatchResult]
     ) -> set[UUID]:
         """Count what was sent, bury what is given up; return the ids of the events still to be delivered."""
         still_open: set[UUID] = set()
-        for tenant, batch in batches.items():
-            result = results[tenant]
+        for lane, batch in batches.items():
+            result = results[lane]
             EVENTS_PUBLISHED.labels(self.sink.name).inc(result.sent)
             for one in batch[: result.sent]:
                 self._refusals.pop(one.event.id, None)
             if result.fault is None:
-                self._broken.discard(tenant)
+                self._broken.discard(lane)
                 continue
             left = batch[result.sent :]
-            given_up = self._given_up(tenant, left, result)
+            given_up = self._given_up(lane, left, result)
             # A buried event stays open until its gap marker went out; a marker that is given up does not.
             still_open.update(one.event.id for one in left if not (one.dead and one in given_up))
         return still_open
 
-    def _given_up(self, tenant: UUID, left: Sequence[Outgoing], result: BatchResult) -> Sequence[Outgoing]:
+    def _given_up(self, lane: Lane, left: Sequence[Outgoing], result: BatchResult) -> Sequence[Outgoing]:
         """Bury the refused event once it was tried often enough; return those that are given up now.
 
-        A buried event is tried once more, as its gap marker; a refused marker shows that the whole stream is
+        A buried event is tried once more, as its gap marker; a refused marker shows that the whole lane is
         broken: then all that waits for it is buried at once, not each after its own attempts.
         """
+        RELAY_FAILURES.labels(self.sink.name).inc()
+        if result.blame is Blame.SINK:
+            return ()
         head = left[0]
         attempts = self._refusals.get(head.event.id, 0) + 1
         self._refusals[head.event.id] = attempts
-        RELAY_FAILURES.labels(self.sink.name).inc()
-        if tenant in self._broken:
+        if lane in self._broken:
             given_up = left
-        elif head.dead or result.permanent or attempts >= self.rules.attempts:
+        elif head.dead or result.blame is Blame.FOREVER or attempts >= self.rules.attempts:
             given_up = left[:1]
             if head.dead:
-                self._broken.add(tenant)
+                self._broken.add(lane)
         else:
             return ()
         for one in given_up:
@@ -233,7 +262,8 @@ class Relay:
             self._ahead[shard] = {event.id for event in found[first_open:] if event.id not in still_open}
         if moves:
             self.outbox.advance(self.sink.name, self.owner, moves)
-            self.sink.confirm(epoch, {number: move[1] for number, move in moves.items()})
+            if self.sink.memory:
+                self.sink.memory.confirm(epoch, {number: move[1] for number, move in moves.items()})
 
     def _show_lag(self, events: Sequence[Outgoing]) -> None:
         oldest = min((one.event.time for one in events), default=None)
@@ -241,6 +271,7 @@ class Relay:
         RELAY_LAG.labels(self.sink.name).set(max(lag, 0.0))
 
     def _leave(self) -> None:
+        self.sink.close()
         try:
             self.outbox.release(self.sink.name, self.owner)
         except Unavailable:

@@ -8,6 +8,7 @@ import pytest
 import redis
 
 from app.messaging.streams import stream_of
+from app.runtime.ports import free_port
 from tests.support.outbox import A, OutboxRig
 from tests.support.processes import OsProcess
 from tests.support.waiting import eventually
@@ -21,12 +22,13 @@ def relay_process_on(tmp_path):
     """Starts a relay over the servers of a rig; ended with the test."""
     made = []
 
-    def make(rig, name):
+    def make(rig, name, **more):
         environ = {
             "ENVIRONMENT": "test",
             "QUANTUM_STATE_DIR": str(tmp_path),
             **rig.urls.environment(),
             "REDIS_URL": rig.redis_url,
+            **more,
         }
         process = OsProcess(["quantum", "relay"], log=tmp_path / f"{name}.log", environ=environ).start()
         made.append(process)
@@ -55,6 +57,18 @@ def test_a_relay_killed_in_the_middle_loses_nothing_and_keeps_the_order(rig, rel
     second.send(signal.SIGTERM)
     assert second.wait(within=10) == 0
     assert rig.system("SELECT count(owner) FROM relay_cursors") == [(0,)]
+
+
+def test_a_sink_that_is_away_does_not_hold_the_others(rig, relay_process_on):
+    away = f"amqp://guest:guest@127.0.0.1:{free_port()}//"
+    rig.emit(A, "runs/1", 1, 300)
+    relay = relay_process_on(rig, "both", EVENT_SINKS="redis,rabbitmq", EVENT_AMQP_URL=away)
+    eventually(lambda: rig.sequences(A) == {"runs/1": list(range(1, 301))}, within=20)
+    relay.wait_for("relay_waits")
+    positions = dict(rig.system("SELECT sink, max(position) FROM relay_cursors GROUP BY sink"))
+    assert positions == {"redis": 300, "rabbitmq": 0}
+    relay.send(signal.SIGTERM)
+    assert relay.wait(within=20) == 0
 
 
 def test_servers_killed_under_a_relay_cost_no_event(own_servers, relay_process_on):

@@ -30,8 +30,8 @@ MUTANTS = [
     Mutant(
         "a flush is not noticed",
         "app/services/relay.py",
-        "        if shard.epoch == memory.epoch:\n",
-        "        if shard.epoch:\n",
+        "        if memory is NOTHING or shard.epoch == memory.epoch:\n",
+        "        if memory is NOTHING or shard.epoch:\n",
         f"{RELAY}/test_forgetting.py::test_a_flushed_redis_is_noticed_though_nothing_new_happens",
     ),
     Mutant(
@@ -50,10 +50,17 @@ MUTANTS = [
     ),
     Mutant(
         "a dead event leaves no gap marker",
-        "app/messaging/streams.py",
-        "json.dumps(gap_marker(event) if outgoing.dead else event.cloud_event())",
-        "json.dumps(event.cloud_event())",
+        "app/domain/relay.py",
+        "return gap_marker(outgoing.event) if outgoing.dead else outgoing.event.cloud_event()",
+        "return outgoing.event.cloud_event()",
         f"{RELAY}/test_dead_letters.py::test_an_event_too_large_leaves_a_gap_marker_and_holds_up_nobody",
+    ),
+    Mutant(
+        "one sink's cursor is every sink's",
+        "app/db/relay.py",
+        "WHERE c.sink = :sink AND c.owner = :owner AND c.shard = m.shard",
+        "WHERE c.owner = :owner AND c.shard = m.shard",
+        f"{RELAY}/test_process.py::test_a_sink_that_is_away_does_not_hold_the_others",
     ),
     Mutant(
         "pruning does not wait for the slowest sink",

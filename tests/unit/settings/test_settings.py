@@ -69,6 +69,10 @@ def test_generated_keys_stay_the_same_and_are_private(environ: dict[str, str], t
         ("QUANTUM_MODULES", "package.module", "package.file:attribute"),
         ("JWT_PRIVATE_KEY_FILE", "/nowhere/key", "cannot be read"),
         ("FLOWER_BASIC_AUTH", "nocolon", "user:password"),
+        ("EVENT_SINKS", "redis,kafka", "'kafka' is none"),
+        ("EVENT_SINKS", "redis,redis", "twice"),
+        ("EVENT_AMQP_URL", "redis://:hidden@h", "amqp://"),
+        ("EVENT_MAX_BYTES", "12", "from 1024"),
     ],
 )
 def test_a_wrong_value_is_one_line_naming_the_variable(
@@ -79,6 +83,15 @@ def test_a_wrong_value_is_one_line_naming_the_variable(
     assert says in line
     assert "\n" not in line
     assert "hidden" not in line, "a URL holds a password"
+
+
+def test_rabbitmq_as_a_sink_needs_a_url_unless_it_is_the_broker(environ: dict[str, str]) -> None:
+    wanted = {**environ, "EVENT_SINKS": "redis, rabbitmq"}
+    (line,) = faults(wanted)
+    assert line.startswith("EVENT_AMQP_URL ")
+    sinks = load_settings({**wanted, "BROKER_URL": "amqp://guest:hidden@rabbit//"}).sinks
+    assert (sinks.names, sinks.amqp_url) == (("redis", "rabbitmq"), "amqp://guest:hidden@rabbit//")
+    assert "hidden" not in repr(sinks)
 
 
 def test_every_wrong_variable_is_told_at_once(environ: dict[str, str]) -> None:

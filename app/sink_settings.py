@@ -1,0 +1,45 @@
+"""The part of the configuration that says where events go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from app.variables import Variables
+
+SINKS = ("redis", "rabbitmq")
+
+
+@dataclass(frozen=True, slots=True)
+class SinkSettings:
+    """Which sinks the relay delivers to, and how it finds them."""
+
+    names: tuple[str, ...] = ("redis",)
+    event_bytes: int = 256 * 1024
+    """What the envelope of one event may measure; a larger one leaves a gap marker."""
+    amqp_url: str = field(default="", repr=False)
+    """RabbitMQ with the topic exchange; the broker's unless set."""
+    exchange: str = "quantum.events"
+
+
+def read_sinks(reader: Variables, broker_url: str) -> SinkSettings:
+    """Read the variables; tells the reader what is wrong with them."""
+    names = reader.items("EVENT_SINKS", ("redis",), _sink)
+    amqp_url = broker_url if broker_url.startswith("amqp") else ""
+    if reader.text("EVENT_AMQP_URL", ""):
+        amqp_url = reader.url("EVENT_AMQP_URL", reader.text("EVENT_AMQP_URL", ""), ("amqp", "amqps"))
+    if "rabbitmq" in names and not amqp_url:
+        reader.fault("EVENT_AMQP_URL", "must be set for the sink rabbitmq, unless BROKER_URL is RabbitMQ")
+    if len(set(names)) < len(names):
+        reader.fault("EVENT_SINKS", "names a sink twice")
+    return SinkSettings(
+        names=names,
+        event_bytes=reader.number("EVENT_MAX_BYTES", 256 * 1024, 1024, 900 * 1024),
+        amqp_url=amqp_url,
+        exchange=reader.text("EVENT_EXCHANGE", "quantum.events"),
+    )
+
+
+def _sink(name: str) -> str:
+    if name not in SINKS:
+        raise ValueError(f"must be some of {', '.join(SINKS)}; {name!r} is none")
+    return name
