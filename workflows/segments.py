@@ -117,6 +117,16 @@ def segments_of(
     return tuple(segments)
 
 
+def narrow(segments: Iterable[Segment]) -> tuple[Segment, ...]:
+    """Cut segments so that never more of their steps are ready at once than at their head."""
+    return tuple(Segment(segment.carrier, _narrowed(segment.stages)) for segment in segments)
+
+
+def _narrowed(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    forks = (index for index, stage in enumerate(stages) if index and isinstance(stage, Fork))
+    return stages[: next(forks, len(stages))]
+
+
 def restrict(segments: Iterable[Segment], keys: Container[str]) -> tuple[Segment, ...]:
     """Cut segments so that they carry only `keys`: nothing runs after a step that was left out."""
     return tuple(cut for segment in segments for cut in _restricted(segment, keys))

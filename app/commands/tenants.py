@@ -63,25 +63,29 @@ def list_tenants(shell: Shell) -> None:
 )
 @click.option("--max-running-runs", type=click.IntRange(0), help="Runs at once; further ones wait.")
 @click.option("--unlimited-runs", is_flag=True, help="Take the limit of runs away.")
+@click.option("--max-running-steps", type=click.IntRange(0), help="Steps at once; further ones wait.")
+@click.option("--unlimited-steps", is_flag=True, help="Take the limit of steps away.")
 @tenant_command
 def limits(
     shell: Shell,
     tenant_id: str | None,
     weight: int | None,
-    max_running_runs: int | None,
     unlimited_runs: bool,
+    unlimited_steps: bool,
+    **most: int | None,
 ) -> None:
     """The share and limits of TENANT_ID, else of your own tenant; changed by a platform administrator."""
     path = f"/tenants/{tenant_id or shell.client.get('/me')['tenant_id']}/limits"
     found = shell.client.call("GET", path)
     document = found.document
-    if weight is not None or max_running_runs is not None or unlimited_runs:
-        body = {name: document[name] for name in ("weight", "max_running_runs")}
-        body["weight"] = weight or body["weight"]
-        if max_running_runs is not None or unlimited_runs:
-            body["max_running_runs"] = max_running_runs
-        document = shell.client.put(path, body, match=found.headers["ETag"])
-    columns = ("weight", "max_running_runs", "version", "updated_at")
+    wanted: dict[str, int | None] = {"weight": weight, **most}
+    wanted = {name: value for name, value in wanted.items() if value is not None}
+    wanted |= {"max_running_runs": None} if unlimited_runs else {}
+    wanted |= {"max_running_steps": None} if unlimited_steps else {}
+    if wanted:
+        body = {name: document[name] for name in ("weight", "max_running_runs", "max_running_steps")}
+        document = shell.client.put(path, {**body, **wanted}, match=found.headers["ETag"])
+    columns = ("weight", "max_running_runs", "max_running_steps", "version", "updated_at")
     shell.show(document, lambda: table(columns, [picked(document, *columns)]))
 
 

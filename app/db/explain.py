@@ -44,6 +44,15 @@ _KEY_WAITING: Final = text("""
       AND (r.priority > me.priority OR r.priority = me.priority AND r.id < me.id)
 """)
 _TAKEN: Final = text("SELECT places_taken(:tenant, :limit)")
+_STEPS_TAKEN: Final = text("SELECT steps_taken(:tenant, :limit)")
+_STEP_HOLDERS: Final = text("""
+    SELECT DISTINCT t.run_id FROM (
+      SELECT s.run_id FROM run_steps s
+      WHERE s.tenant_id = :tenant AND s.state || '' = 'ready' AND s.sent_at IS NOT NULL
+      UNION ALL
+      SELECT s.run_id FROM run_steps s WHERE s.tenant_id = :tenant AND s.state || '' = 'running'
+    ) t ORDER BY t.run_id LIMIT :limit
+""")
 # Steps that have not ended, in the plan's order, each with its open needs.
 _OPEN: Final = text("""
     SELECT s.key, s.state, s.queue, s.operation, s.is_fan, s.sent_at, s.not_before, s.needs_left, s.attempt,
@@ -82,6 +91,17 @@ def key_waiting(connection: Connection, tenant_id: UUID, key: str, run_id: UUID)
     return int(
         connection.execute(_KEY_WAITING, {"tenant": tenant_id, "key": key, "run": run_id}).scalar_one()
     )
+
+
+def steps_taken(connection: Connection, tenant_id: UUID, most: int) -> int:
+    """Return how many steps have a place; those ready and those running are counted up to `most` each."""
+    return int(connection.execute(_STEPS_TAKEN, {"tenant": tenant_id, "limit": most}).scalar_one())
+
+
+def step_holders(connection: Connection, tenant_id: UUID) -> list[UUID]:
+    """Return the runs whose steps have places, at most twenty."""
+    rows = connection.execute(_STEP_HOLDERS, {"tenant": tenant_id, "limit": HOLDERS})
+    return [row[0] for row in rows]
 
 
 def places_taken(connection: Connection, tenant_id: UUID, most: int) -> int:

@@ -63,22 +63,30 @@ class ReadyRow:
 @dataclass(frozen=True, slots=True)
 class Ready:
     """What can be sent of one run; `item_counts` tells how many items each fan of these items has,
-    no more than one above those that are ready."""
+    no more than one above those that are ready.
+
+    When the tenant's steps are `limited`, these have places; `next_run` may have steps that wait for one.
+    """
 
     plan_hash: str
     steps: tuple[ReadyRow, ...]
     item_counts: Mapping[str, int]
+    limited: bool = False
+    next_run: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What became of item `n`; a run that is not `admitted` waits, nothing of it is marked as sent."""
+    """What became of item `n`; a run that is not `admitted` waits, nothing of it is marked as sent.
+
+    None: it is admitted, each step of it is sent when it has a place under the tenant's limit of steps.
+    """
 
     n: int
     intent_id: UUID
     generation: int
     run_id: UUID
-    admitted: bool
+    admitted: bool | None
 
 
 def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
@@ -237,9 +245,12 @@ def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: in
     ).all()
     if not rows:
         return None
-    steps = tuple(ReadyRow(*row[:7]) for row in rows)
+    limited = rows[-1].key is None
+    next_run = UUID(rows[-1].base) if limited and rows[-1].base else None
+    steps = tuple(ReadyRow(*row[:7]) for row in rows if row.key is not None)
     fans = Counter(step.base for step in steps if step.item is not None)
-    return Ready(rows[0].plan_hash, steps, _item_counts(connection, tenant_id, run_id, fans))
+    counts = _item_counts(connection, tenant_id, run_id, fans)
+    return Ready(rows[0].plan_hash or "", steps, counts, limited, next_run)
 
 
 def _item_counts(

@@ -27,17 +27,19 @@ class Kept:
 class Acceptance:
     """`accepted`; `answered` before, with that answer; or `busy`: another request of the key is under way.
 
-    `held` are the runs that wait for admission: nothing of them is to be sent.
+    `held` are the runs of which nothing is marked as sent; when `gated` some of them are to be advanced:
+    that sends each step which has a place under the tenant's limit.
     """
 
     verdict: str
     stored: Stored | None
     held: frozenset[UUID] = frozenset()
+    gated: bool = False
 
 
 _ACCEPT: Final = (
-    "SELECT held, verdict, request_hash, status, headers, body FROM accept_intents(%s, %s::jsonb, %s::jsonb,"
-    " %s, %s, %s, %s, %s, %s::jsonb, %s, %s::interval)"
+    "SELECT held, gated, verdict, request_hash, status, headers, body"
+    " FROM accept_intents(%s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s::jsonb, %s, %s::interval)"
 )
 
 
@@ -66,6 +68,6 @@ def accept_intents(
             KEPT_FOR,
         )
     parameters = (tenant_id, dump(dict(actor)), dump(list(items)), *answer)
-    held, verdict, *before = database.call(_ACCEPT, parameters)[0]
+    held, gated, verdict, *before = database.call(_ACCEPT, parameters)[0]
     found = Stored(*before) if before[0] is not None else None
-    return Acceptance(verdict, found, frozenset(held or ()))
+    return Acceptance(verdict, found, frozenset(held or ()), bool(gated))

@@ -16,20 +16,26 @@ class Limits:
 
     weight: int = 1
     max_running_runs: int | None = None
+    max_running_steps: int | None = None
     version: int = 0
     updated_at: datetime | None = None
 
 
 _FIND: Final = text(
-    "SELECT weight, max_running_runs, version, updated_at FROM tenant_limits WHERE tenant_id = :tenant"
+    "SELECT weight, max_running_runs, max_running_steps, version, updated_at FROM tenant_limits"
+    " WHERE tenant_id = :tenant"
 )
 _MAKE: Final = text(
     "INSERT INTO tenant_limits (tenant_id, version) VALUES (:tenant, 0) ON CONFLICT DO NOTHING"
 )
 _LOCK: Final = text("SELECT 1 FROM tenant_limits WHERE tenant_id = :tenant FOR UPDATE")
 _SET: Final = text(
-    "UPDATE tenant_limits SET weight = :weight, max_running_runs = :runs, version = version + 1,"
-    " updated_at = clock_timestamp() WHERE tenant_id = :tenant"
+    "UPDATE tenant_limits SET weight = :weight, max_running_runs = :runs, max_running_steps = :steps,"
+    " version = version + 1, updated_at = clock_timestamp() WHERE tenant_id = :tenant"
+)
+_UNDER_WAY: Final = text(
+    "SELECT r.id FROM runs r WHERE r.tenant_id = :tenant"
+    " AND r.state IN ('queued', 'running', 'pausing', 'compensating') ORDER BY r.id"
 )
 
 
@@ -48,6 +54,18 @@ def lock(connection: Connection, tenant_id: UUID) -> Limits:
 
 def change(connection: Connection, tenant_id: UUID, wanted: Limits) -> Limits:
     """Set the limits, count their version up, let the tenant's waiting runs be looked at again."""
-    connection.execute(_SET, {"tenant": tenant_id, "weight": wanted.weight, "runs": wanted.max_running_runs})
+    connection.execute(text("SELECT lock_places(:tenant)"), {"tenant": tenant_id})
+    values = {"weight": wanted.weight, "runs": wanted.max_running_runs, "steps": wanted.max_running_steps}
+    connection.execute(_SET, {"tenant": tenant_id, **values})
     connection.execute(text("SELECT unpark(:tenant)"), {"tenant": tenant_id})
     return find(connection, tenant_id)
+
+
+def runs_under_way(connection: Connection, tenant_id: UUID) -> list[UUID]:
+    """Return the runs of the tenant that a message may carry on."""
+    return [row[0] for row in connection.execute(_UNDER_WAY, {"tenant": tenant_id})]
+
+
+def gate_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> None:
+    """Let each further step of the run need a place, whatever was sent before there was the limit."""
+    connection.execute(text("SELECT gate_run(:tenant, :run)"), {"tenant": tenant_id, "run": run_id})

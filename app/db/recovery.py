@@ -23,6 +23,11 @@ def unsent_runs(system: Database, limit: int, older_s: float) -> list[RunRef]:
     return [RunRef(*row) for row in rows]
 
 
+def held_runs_due(system: Database) -> list[RunRef]:
+    """The first run of each tenant with steps that wait for a place, although one is free."""
+    return [RunRef(*row) for row in system.call("SELECT * FROM held_runs_due()")]
+
+
 def release_dead(system: Database, interval_s: float, misses: int) -> list[RunRef]:
     """Give back what workers held that missed `misses` heartbeats of `interval_s` seconds; return the runs.
 

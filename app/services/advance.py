@@ -17,7 +17,7 @@ from app.services.send import send_segments
 from workflows.decisions import evaluate_foreach
 from workflows.definition import UNDO
 from workflows.plan import Plan
-from workflows.segments import MAX_STRETCH, ReadyStep, Segment, Stretch, restrict, segments_for
+from workflows.segments import MAX_STRETCH, ReadyStep, Segment, Stretch, narrow, restrict, segments_for
 from workflows.waits import evaluate_wait
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID
         with engine.database.tenant(tenant_id) as connection:
             found = hot.ready_steps(connection, tenant_id, run_id, STEPS_AT_ONCE)
             if found is None or not found.steps:
+                if found is not None and found.next_run is not None:
+                    yield found.next_run
                 break
             decided = _decide(engine, connection, tenant_id, run_id, found)
             marked = None if decided.steps else _mark(engine, connection, tenant_id, run_id, found)
@@ -135,6 +137,8 @@ def _mark(
         segments: Sequence[Segment] = [Segment(links[0][1], (Stretch(tuple(key for key, _ in links)),))]
     else:
         segments = segments_for(plan, ready, found.item_counts)
+        if found.limited:
+            segments = narrow(segments)
     keys = [key for segment in segments for key in segment.keys]
     carriers = [segment.carrier for segment in segments for _ in segment.keys]
     epochs = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch)

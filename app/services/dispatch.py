@@ -29,13 +29,15 @@ class Dispatch:
 
 
 def dispatch(deps: Dispatch) -> int:
-    """Advance each run that has been ready and unsent for a second; return their number.
+    """Advance each run that has been ready and unsent for a second, or has a place now; return their number.
 
     Nothing is listed while the broker is away. Two dispatchers at once are harmless.
     """
     if deps.engine.sender.epoch() is None:
         return 0
-    return advance_each(deps.engine, recovery.unsent_runs(deps.system, RUNS_AT_ONCE, UNSENT_FOR_S), "unsent")
+    held = advance_each(deps.engine, recovery.held_runs_due(deps.system), "held")
+    unsent = recovery.unsent_runs(deps.system, RUNS_AT_ONCE, UNSENT_FOR_S)
+    return held + advance_each(deps.engine, unsent, "unsent")
 
 
 def advance_each(engine: Engine, runs: Iterable[RunRef], reason: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -42,6 +42,7 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
             else 0
         )
         steps = explain.open_steps(connection, run.tenant_id, run.id, run.plan_hash)
+        full = _step_limit(connection, run, steps)
     loads = admission.loads()
     found: Document = {
         "run_id": run.id,
@@ -51,7 +52,7 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
         "reasons": [],
         "place": None,
         "estimate_s": None,
-        "steps": [_step(run, step, loads) for step in steps],
+        "steps": [_step(run, step, loads, full) for step in steps],
     }
     if keyed is not None:
         found["place"] = {"in_tenant": before, "in_pool": before}
@@ -66,6 +67,8 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
         found["reasons"] = [blocked or _pool(run, loads)]
     elif run.state in ("pausing", "paused"):
         found["reasons"] = [_reason("paused", "an operator paused the run: it goes on when one resumes it")]
+    elif full is not None:
+        found["reasons"] = [full]
     return found
 
 
@@ -107,6 +110,31 @@ def _tenant_limit(connection: Connection, run: Run) -> Document | None:
     return _reason("tenant_limit", f"the tenant may have {most} runs at once, {taken} are under way", use)
 
 
+def _step_limit(connection: Connection, run: Run, steps: Sequence[Mapping[str, Any]]) -> Document | None:
+    """Return the tenant's limit of steps as the reason, if a step waits while all places are taken."""
+    if run.waits or run.state in ("pausing", "paused") or not any(map(_placeless, steps)):
+        return None
+    most = limits.find(connection, run.tenant_id).max_running_steps
+    if most is None:
+        return None
+    taken = explain.steps_taken(connection, run.tenant_id, COUNTED)
+    if taken < most:
+        return None
+    use = {
+        "name": "max_running_steps",
+        "value": most,
+        "in_use": taken,
+        "holders": explain.step_holders(connection, run.tenant_id),
+    }
+    return _reason("step_limit", f"the tenant may have {most} steps at once, {taken} are under way", use)
+
+
+def _placeless(step: Mapping[str, Any]) -> bool:
+    """Tell whether the step may wait for a place: it is ready, unsent, and takes one."""
+    decided = step["is_fan"] or step["operation"] in ("wait", "workflow")
+    return step["state"] == "ready" and step["sent_at"] is None and not decided
+
+
 def _pool(run: Run, loads: Mapping[str, PoolLoad]) -> Document:
     load = loads.get(run.pool)
     if load is not None and load.load >= load.bound:
@@ -118,8 +146,14 @@ def _pool(run: Run, loads: Mapping[str, PoolLoad]) -> Document:
     return _reason("turn", "it is admitted when its turn comes, within a second if there is room")
 
 
-def _step(run: Run, step: Mapping[str, Any], loads: Mapping[str, PoolLoad]) -> Document:
-    code, message, detail = _verdict(run, step, loads)
+def _step(
+    run: Run, step: Mapping[str, Any], loads: Mapping[str, PoolLoad], full: Document | None
+) -> Document:
+    if full is not None and _placeless(step):
+        code, message = full["code"], full["message"]
+        detail = {name: full["limit"][name] for name in ("name", "value", "in_use")}
+    else:
+        code, message, detail = _verdict(run, step, loads)
     return {"key": step["key"], "state": step["state"], "code": code, "message": message, "detail": detail}
 
 

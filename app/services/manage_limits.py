@@ -26,7 +26,8 @@ def change_limits(
 ) -> Limits:
     """Set share and limits together; raises NotFound, PreconditionFailed.
 
-    What runs goes on when a limit falls below it: nothing more is admitted until enough has ended.
+    What runs goes on when a limit falls below it: nothing more is admitted until enough has ended. A new or
+    lower limit of steps holds from the next step of each run on.
     """
     with platform.system() as connection:
         _must_exist(connection, tenant_id)
@@ -34,14 +35,28 @@ def change_limits(
         if version is not None and version != present.version:
             raise PreconditionFailed(f"the limits are at version {present.version}")
         changed = limits.change(connection, tenant_id, wanted)
-        detail = {"weight": changed.weight, "max_running_runs": changed.max_running_runs}
+        detail = {
+            "weight": changed.weight,
+            "max_running_runs": changed.max_running_runs,
+            "max_running_steps": changed.max_running_steps,
+        }
         mark = Mark("tenant.limits", f"tenants/{tenant_id}", "tenant.limits_changed", detail)
         trail.leave(connection, tenant_id, actor.as_json(), mark)
         if actor.tenant_id != tenant_id:
             trail.leave(
                 connection, actor.tenant_id, actor.as_json(), Mark(mark.action, mark.subject, detail=detail)
             )
-        return changed
+        narrower = _is_narrower(changed.max_running_steps, present.max_running_steps)
+        gated = limits.runs_under_way(connection, tenant_id) if narrower else []
+    for run_id in gated:
+        # One commit each: who holds a run may wait for a place, so nobody holds many runs.
+        with platform.system() as connection:
+            limits.gate_run(connection, tenant_id, run_id)
+    return changed
+
+
+def _is_narrower(wanted: int | None, present: int | None) -> bool:
+    return wanted is not None and (present is None or wanted < present)
 
 
 def _must_exist(connection: Connection, tenant_id: UUID) -> None:

@@ -96,6 +96,7 @@ class Accepted:
     prepared: tuple[_Prepared, ...]
     held: frozenset[UUID]
     broker_epoch: str | None
+    gated: bool = False
 
 
 def submit_intents(
@@ -121,12 +122,13 @@ def submit_intents(
     _register(submit, actor.tenant_id, prepared)
     rows = [item.row for item in prepared]
     held: frozenset[UUID] = frozenset()
+    gated = False
     if rows or kept is not None:
         accepted = intake.accept_intents(submit.engine.database, actor.tenant_id, actor.as_json(), rows, kept)
         receipt.after(accepted)
-        held = accepted.held
+        held, gated = accepted.held, accepted.gated
     if prepared:
-        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, held, broker_epoch))
+        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, held, broker_epoch, gated))
     return outcomes
 
 
@@ -141,18 +143,20 @@ def accept(
     outcomes, prepared = _prepare(submit, actor, items, broker_epoch)
     _register(submit, actor.tenant_id, prepared)
     held: frozenset[UUID] = frozenset()
+    gated = False
     if prepared:
         rows = [item.row for item in prepared]
         declared = hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
         held = frozenset(one.run_id for one in declared if not one.admitted)
-    return Accepted(tuple(outcomes), tuple(prepared), held, broker_epoch)
+        gated = any(one.admitted is None for one in declared)
+    return Accepted(tuple(outcomes), tuple(prepared), held, broker_epoch, gated)
 
 
 def send_accepted(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> None:
     """Send what was accepted, off the caller's path."""
     prepared, held, epoch = accepted.prepared, accepted.held, accepted.broker_epoch
     if prepared:
-        submit.outbox.later(lambda: _start(submit, tenant_id, prepared, held, epoch))
+        submit.outbox.later(lambda: _start(submit, tenant_id, prepared, held, epoch, accepted.gated))
 
 
 def _prepare(
@@ -285,8 +289,12 @@ def _start(
     prepared: Sequence[_Prepared],
     held: frozenset[UUID],
     broker_epoch: str | None,
+    gated: bool,
 ) -> None:
-    """Send the first segments of what was admitted: the commit marked them if the broker was there."""
+    """Send the first segments of what was admitted: the commit marked them if the broker was there.
+
+    When the runs are `gated` the first one leads to all that have places for their steps.
+    """
     parcels, undecided = [], []
     for item in prepared:
         plan, run_id = item.planned.plan, UUID(item.row["run_id"])
@@ -298,6 +306,8 @@ def _start(
         if item.planned.starts_with_fan:
             undecided.append(run_id)
     send_parcels(submit.engine, parcels)
+    if gated:
+        undecided.append(UUID(prepared[0].row["run_id"]))
     for run_id in undecided:
         advance(submit.engine, tenant_id, run_id)
     submit.admission.look()

@@ -7,6 +7,7 @@ CREATE TABLE tenant_limits (
   tenant_id uuid PRIMARY KEY REFERENCES tenants,
   weight integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),
   max_running_runs integer CHECK (max_running_runs >= 0),
+  max_running_steps integer CHECK (max_running_steps >= 0), -- see 0001_step_limits.sql
   version integer NOT NULL DEFAULT 1,
   updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
@@ -42,30 +43,35 @@ $$;
 
 -- How many runs of the tenant may be admitted now: null without a limit, and then no lock was taken. With one, its row
 -- stays locked until the caller commits, so two admissions count one after the other. A newcomer finds no place while
--- older runs of its tenant wait.
-CREATE FUNCTION free_places(p_tenant uuid) RETURNS integer LANGUAGE plpgsql AS $$
+-- older runs of its tenant wait. gated: its steps need a place as well.
+CREATE FUNCTION free_places(p_tenant uuid, OUT room integer, OUT gated boolean) LANGUAGE plpgsql AS $$
 DECLARE most integer;
 BEGIN
-  SELECT l.max_running_runs INTO most FROM tenant_limits l
-  WHERE l.tenant_id = p_tenant AND l.max_running_runs IS NOT NULL FOR NO KEY UPDATE;
-  IF NOT FOUND THEN
-    RETURN NULL;
+  SELECT l.max_running_runs, l.max_running_steps IS NOT NULL INTO most, gated FROM tenant_limits l
+  WHERE l.tenant_id = p_tenant AND (l.max_running_runs IS NOT NULL OR l.max_running_steps IS NOT NULL)
+  FOR NO KEY UPDATE;
+  IF most IS NULL THEN
+    RETURN;
   END IF;
-  RETURN CASE WHEN EXISTS (
+  room := CASE WHEN EXISTS (
       SELECT 1 FROM runs r WHERE r.tenant_id = p_tenant AND r.admitted_at IS NULL
         AND NOT r.held_by_key AND r.state || '' IN ('queued', 'running')) THEN 0
     ELSE greatest(most - places_taken(p_tenant, most), 0) END;
 END $$;
 
 -- Which of new runs must wait: those that the caller found no room for in their pool, and those beyond the tenant's
--- limit. A sub-workflow's run comes alone and goes in with its parent.
+-- limit. A null among them says that the steps of the others need places too, so that nothing is written as sent. A
+-- sub-workflow's run comes alone and goes in with its parent.
 CREATE FUNCTION held_back(p_tenant uuid, p_items jsonb, p_blocked uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
-DECLARE room integer;
+DECLARE room integer; gated boolean;
 BEGIN
   IF p_items -> 0 ->> 'parent_run_id' IS NOT NULL THEN
     RETURN '{}'; -- its parent's lock is held, so no limit is waited for
   END IF;
-  room := free_places(p_tenant);
+  SELECT f.room, f.gated INTO room, gated FROM free_places(p_tenant) f;
+  IF gated THEN
+    p_blocked := array_append(p_blocked, NULL);
+  END IF;
   IF room IS NULL AND NOT p_items @> '[{"hold": true}]' THEN
     RETURN p_blocked;
   END IF;
@@ -75,7 +81,7 @@ BEGIN
              row_number() OVER (PARTITION BY coalesce((i.item ->> 'hold')::boolean, false)
                                 ORDER BY (i.item ->> 'run_id')::uuid) AS place
       FROM jsonb_array_elements(p_items) AS i (item)
-      WHERE NOT (i.item ->> 'run_id')::uuid = ANY (p_blocked)) w
+      WHERE ((i.item ->> 'run_id')::uuid = ANY (p_blocked)) IS NOT TRUE) w
     WHERE w.hold OR w.place > room);
 END $$;
 
@@ -270,11 +276,12 @@ LANGUAGE sql AS $$
          (SELECT count(*)::integer FROM resting) FROM chosen c
 $$;
 
--- A run that nobody has touched since it was declared is written as sent, as far as its plan's first segments go.
+-- A run that nobody has touched since it was declared is written as sent, as far as its plan's first segments go; not
+-- when each of its steps needs a place.
 CREATE FUNCTION mark_first(p_tenants uuid[], p_runs uuid[], p_broker_epoch text)
 RETURNS TABLE (tenant_id uuid, run_id uuid, plan_hash text, fresh boolean) LANGUAGE sql AS $$
   WITH taken AS MATERIALIZED (
-    SELECT r.tenant_id, r.id, r.plan_hash, r.version = 1 AS fresh
+    SELECT r.tenant_id, r.id, r.plan_hash, r.version = 1 AND r.held_steps IS NULL AS fresh
     FROM unnest(p_tenants, p_runs) AS a (tenant_id, id) JOIN runs r ON r.tenant_id = a.tenant_id AND r.id = a.id
   ), marked AS (
     UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = 1, carrier = p.first_carrier,

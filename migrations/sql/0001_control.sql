@@ -1,18 +1,22 @@
 -- Moving a run on: what is ready, what was sent, what a foreach becomes; cancelled by people.
 
 -- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
--- the first has marked. Nothing for a run that is not under way, or that waits for admission.
+-- the first has marked. Nothing for a run that is not under way, or that waits for admission. Under a limit of steps
+-- those that have a place; a last row without a key then names the run to look at next, if any.
 CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
 RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
                plan_hash text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE r runs;
+DECLARE r runs; found record; places record; goes boolean; given text[];
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run
-    AND (state IN ('queued', 'running') AND admitted_at IS NOT NULL OR state = 'compensating') FOR NO KEY UPDATE;
-  IF NOT FOUND THEN
-    RETURN;
+  SELECT u AS run, l.max_running_steps AS most INTO found FROM runs u LEFT JOIN tenant_limits l ON l.tenant_id = u.tenant_id
+  WHERE u.tenant_id = p_tenant AND u.id = p_run FOR NO KEY UPDATE OF u;
+  r := found.run;
+  goes := r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating';
+  IF found.most IS NOT NULL OR r.held_steps IS NOT NULL THEN
+    SELECT t.keys, t.next_run INTO places FROM take_places(r, goes, p_limit) t;
+    given := places.keys;
   END IF;
   RETURN QUERY
     SELECT s.key, s.base, s.item, s.queue, s.is_fan, p.definition,
@@ -21,8 +25,13 @@ BEGIN
     FROM run_steps s
     CROSS JOIN LATERAL (SELECT CASE WHEN s.is_fan OR s.operation = 'wait' THEN 'foreach_' ELSE '' END AS kind) w
     LEFT JOIN plan_steps p ON (s.is_fan OR s.operation IN ('wait', 'workflow')) AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
-    WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
+    WHERE goes AND s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
+      AND (given IS NULL OR s.is_fan OR s.operation IN ('wait', 'workflow') OR s.key = ANY (given))
     ORDER BY s.seq, s.item LIMIT p_limit;
+  IF given IS NOT NULL THEN
+    RETURN QUERY SELECT NULL::text, places.next_run::text, NULL::integer, NULL::text, NULL::boolean, NULL::jsonb, NULL::jsonb,
+                        NULL::text;
+  END IF;
 END $$;
 
 -- A ready fan becomes its items, once: compare-and-set on its state. No items: it ends well at once, so a join still

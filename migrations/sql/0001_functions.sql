@@ -22,18 +22,20 @@ END $$;
 
 -- Writes runs with their steps for generations that are there. A step without needs is ready at once; when the item
 -- names a broker epoch, the steps of the plan's first segments are written as sent already (epoch 1), because the
--- caller sends those canvases after its commit. Returns which runs wait for admission: their steps stay unsent.
+-- caller sends those canvases after its commit. Returns which runs wait for admission: their steps stay unsent; with a
+-- null among them those of the others as well.
 CREATE FUNCTION start_runs(p_tenant uuid, p_items jsonb) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
   missing text; blocked uuid[] := blocked_by_key(p_tenant, p_items);
   held uuid[] := held_back(p_tenant, p_items, blocked);
 BEGIN
   INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name, workflow_version,
-                    priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, open_steps)
+                    priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, open_steps)
   SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
          i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
-         CASE WHEN NOT i.run_id = ANY (held) THEN clock_timestamp() END, i.concurrency ->> 'key',
-         (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked), count(s.base)
+         CASE WHEN (i.run_id = ANY (held)) IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
+         (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked),
+         CASE WHEN array_position(held, NULL) > 0 THEN 1 END, count(s.base)
   FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
        workflow text, workflow_version integer, priority smallint, pool text,
        concurrency jsonb)
@@ -70,7 +72,8 @@ BEGIN
   RETURN held;
 END $$;
 
--- Intents with their first generation, labels, run, steps, event, audit record, in the caller's transaction.
+-- Intents with their first generation, labels, run, steps, event, audit record, in the caller's transaction. admitted
+-- is null for a run that goes, but step by step, each when it has a place.
 CREATE FUNCTION declare_intents(p_tenant uuid, p_actor jsonb, p_items jsonb)
 RETURNS TABLE (n integer, intent_id uuid, generation integer, run_id uuid, admitted boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -323,12 +326,13 @@ BEGIN
     IF run_state = 'pausing' THEN
       run_state := rest_run(p_run.tenant_id, p_run.id, NULL);
     END IF;
-    needs_advance := needs_advance AND run_state NOT IN ('cancelling', 'pausing', 'paused');
+    needs_advance := needs_advance AND run_state NOT IN ('cancelling', 'pausing', 'paused')
+      OR p_run.held_steps IS NOT NULL; -- a place is free, whose ever it will be
     RETURN;
   END IF;
   run_state := settle_run(p_run, closed, p_run.failed_steps + failed, seq);
   -- The first compensation is to be sent; or a parent's step waits for this end.
-  needs_advance := run_state = 'compensating' OR p_run.parent_run_id IS NOT NULL;
+  needs_advance := run_state = 'compensating' OR p_run.parent_run_id IS NOT NULL OR p_run.held_steps IS NOT NULL;
 END $$;
 
 -- Nothing is open: the run ends, and with it the phase of its intent, if the intent still wants this generation; or what
@@ -452,7 +456,7 @@ BEGIN
     needs_advance := news.needs_advance;
     RETURN;
   END IF;
-  needs_advance := killed;
+  needs_advance := killed OR r.held_steps IS NOT NULL;
   UPDATE run_steps SET state = CASE WHEN killed THEN 'ready' ELSE 'waiting' END, kills = kills + killed::integer,
          attempt = attempt - killed::integer, input = coalesce(p_input, input), error = p_error, sent_at = NULL,
          carrier = NULL, ready_at = CASE WHEN killed THEN clock_timestamp() END,
@@ -466,6 +470,6 @@ BEGIN
   END IF;
   IF run_state = 'pausing' THEN
     run_state := rest_run(r.tenant_id, r.id, NULL);
-    needs_advance := false;
+    needs_advance := r.held_steps IS NOT NULL;
   END IF;
 END $$;

@@ -2,11 +2,12 @@
 -- answer kept, the work declared, or nothing of it.
 
 -- Verdicts: accepted; answered (the first answer of this key comes with it); busy (another request of this key is being
--- answered). A caller without a key passes NULL for it. held: the runs that wait for admission.
+-- answered). A caller without a key passes NULL for it. held: the runs of which nothing is written as sent; gated: some
+-- of them go, each step when it has a place.
 CREATE FUNCTION accept_intents(p_tenant uuid, p_actor jsonb, p_items jsonb, p_user text, p_route text, p_key text,
                                p_request_hash text, p_status integer, p_headers jsonb, p_body text, p_kept interval,
                                OUT verdict text, OUT request_hash text, OUT status integer, OUT headers jsonb,
-                               OUT body text, OUT held uuid[])
+                               OUT body text, OUT held uuid[], OUT gated boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE alone boolean;
@@ -36,7 +37,7 @@ BEGIN
            body = excluded.body, created_at = clock_timestamp(), expires_at = excluded.expires_at;
   END IF;
   IF jsonb_array_length(p_items) > 0 THEN
-    SELECT array_agg(d.run_id) FILTER (WHERE NOT d.admitted) INTO held
+    SELECT array_agg(d.run_id) FILTER (WHERE d.admitted IS NOT TRUE), bool_or(d.admitted IS NULL) INTO held, gated
     FROM declare_intents(p_tenant, p_actor, p_items) d;
   END IF;
 END $$;

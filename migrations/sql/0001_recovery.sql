@@ -106,7 +106,8 @@ BEGIN
 END $$;
 
 -- Runs under way with steps that are ready and that nobody has sent for a while: the sender died, or the broker was
--- away. What a paused run or one that is not admitted holds back takes no place in the limit.
+-- away. What a paused run or one that is not admitted holds back takes no place in the list, nor do steps that wait for a
+-- place under their tenant's limit.
 CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
 RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -116,6 +117,7 @@ BEGIN
       SELECT s.tenant_id, s.run_id FROM run_steps s
       JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
         AND (r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating')
+        AND (coalesce(r.held_steps, 0) = 0 OR s.is_fan OR s.operation IN ('wait', 'workflow'))
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;

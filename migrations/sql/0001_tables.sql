@@ -220,6 +220,7 @@ CREATE TABLE runs (
   concurrency_key text, -- under which no more than key_limit runs of the tenant are under way
   key_limit integer,
   held_by_key boolean NOT NULL DEFAULT false, -- it has no place under its key yet
+  held_steps integer, -- ready steps without a place under the tenant's limit at the last look; null: no such limit
   open_steps integer NOT NULL,
   failed_steps integer NOT NULL DEFAULT 0,
   event_seq integer NOT NULL DEFAULT 0,
@@ -315,7 +316,7 @@ CREATE INDEX run_steps_next ON run_steps (tenant_id, run_id, seq, item)
   WHERE state || '' = 'ready' AND sent_at IS NULL;
 CREATE INDEX run_steps_placeless ON run_steps (tenant_id, run_id, base, item)
   WHERE state || '' = 'pending' AND item IS NOT NULL;
-CREATE INDEX run_steps_sent ON run_steps (ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
+CREATE INDEX run_steps_sent ON run_steps (tenant_id, ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state || '' = 'running';
 CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waiting' AND not_before IS NOT NULL;
 CREATE INDEX run_steps_calling ON run_steps (tenant_id, run_id, key)

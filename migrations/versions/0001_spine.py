@@ -20,6 +20,7 @@ def upgrade() -> None:
         "0001_events.sql",
         "0001_audit.sql",
         "0001_admission.sql",
+        "0001_step_limits.sql",
         "0001_concurrency.sql",
         "0001_functions.sql",
         "0001_intake.sql",

@@ -65,6 +65,29 @@ def test_a_limited_tenant_keeps_its_limit_while_work_flows(rig: Rig) -> None:
     assert most["busy"] <= 2
 
 
+def test_a_tenant_with_one_step_at_a_time_never_has_two(rig: Rig) -> None:
+    actor = rig.tenant()
+    rig.rows("INSERT INTO tenant_limits (tenant_id, max_running_steps) VALUES (%s, 1)", actor.tenant_id)
+    forks = [
+        note("a"),
+        *(note(name, "a", **{"with": {"seconds": 0.1}}) for name in "bc"),
+        note("d", "b", "c"),
+    ]
+    each = note("each", "list", foreach="range(5)")
+    fan = [note("list"), each, note("end", "each"), {"id": "time", "wait": {"for": "PT0.1S"}}]
+    runs = [rig.submit(steps, actor=actor) for steps in (fan, forks, fan, [note("x"), note("y", "x")])]
+    for run in runs:
+        rig.ends(run)
+        rig.checks(run)
+    spans = rig.rows(
+        "SELECT key, started_at, lag(finished_at) OVER (ORDER BY started_at) AS before FROM run_steps"
+        " WHERE run_id = ANY (%s) AND operation = 'testkit.note' AND NOT is_fan ORDER BY started_at",
+        runs,
+    )
+    assert len(spans) == 2 * 7 + 4 + 2
+    assert all(span["before"] is None or span["before"] <= span["started_at"] for span in spans), spans
+
+
 def test_the_documented_example_runs_one_at_a_time_for_each_account(rig: Rig) -> None:
     document = parse_text(EXAMPLE.read_text())
     check_definition(parse_definition(document), rig.registry)

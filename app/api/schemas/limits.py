@@ -15,6 +15,7 @@ class NewLimitsSchema(Schema):
 
     weight = number(1, HEAVIEST)
     max_running_runs = number(0, MOST, allow_none=True)
+    max_running_steps = number(0, MOST, allow_none=True)
 
 
 class LimitsSchema(Schema):
@@ -22,6 +23,7 @@ class LimitsSchema(Schema):
 
     weight = fields.Integer(required=True)
     max_running_runs = fields.Integer(required=True, allow_none=True)
+    max_running_steps = fields.Integer(required=True, allow_none=True)
     version = fields.Integer(required=True)
     updated_at = fields.DateTime(required=True, allow_none=True)
 

@@ -91,7 +91,8 @@ def nobody_admits(platform: Platform, settings: Settings, monkeypatch: pytest.Mo
 def test_limits_are_set_by_the_platform_and_read_by_the_tenant(flow: Flow, stranger: Caller) -> None:
     root = flow.platform.root
     first = flow.admin.get(flow.path)
-    assert first.get_json() == {"weight": 1, "max_running_runs": None, "version": 0, "updated_at": None}
+    usual = {"weight": 1, "max_running_runs": None, "max_running_steps": None}
+    assert first.get_json() == {**usual, "version": 0, "updated_at": None}
     assert_problem(root.put(flow.path, {"weight": 3}), 428)
     set_once = root.put(flow.path, {"weight": 3, "max_running_runs": 2}, If_Match=first.headers["ETag"])
     assert set_once.status_code == 200, set_once.text
@@ -105,7 +106,7 @@ def test_limits_are_set_by_the_platform_and_read_by_the_tenant(flow: Flow, stran
     assert_problem(root.put(flow.path, {"weight": 0}, If_Match="*"), 422)
     assert_problem(root.put(flow.path, {"max_running_runs": -1}, If_Match="*"), 422)
     records = flow.admin.get("/audit", action="tenant.limits").get_json()["items"]
-    assert [record["detail"] for record in records] == [{"weight": 3, "max_running_runs": 2}]
+    assert [record["detail"] for record in records] == [{**usual, "weight": 3, "max_running_runs": 2}]
 
 
 def test_a_run_beyond_the_limit_waits_and_its_holders_are_told(flow: Flow, stranger: Caller) -> None:
@@ -122,6 +123,24 @@ def test_a_run_beyond_the_limit_waits_and_its_holders_are_told(flow: Flow, stran
     assert flow.step(fourth, "a")["code"] == "admission"
     assert flow.step(fourth, "b")["detail"] == {"needs": ["a"]}
     assert_problem(stranger.get(f"/runs/{fourth}/explain"), 404)
+
+
+def test_a_step_beyond_the_limit_waits_and_is_told_why(flow: Flow, stranger: Caller) -> None:
+    flow.limit(max_running_steps=1)
+    assert_problem(flow.platform.root.put(flow.path, {"max_running_steps": -1}, If_Match="*"), 422)
+    first, second = flow.submit(), flow.submit()
+    eventually(lambda: flow.step(first, "a")["code"] == "no_worker", within=10, what="the first step is sent")
+    answer = flow.explain(second)
+    (reason,) = answer["reasons"]
+    assert (answer["waiting"], reason["code"]) == (False, "step_limit")
+    assert reason["limit"] == {"name": "max_running_steps", "value": 1, "in_use": 1, "holders": [first]}
+    assert flow.step(second, "a")["code"] == "step_limit"
+    assert flow.step(second, "a")["detail"] == {"name": "max_running_steps", "value": 1, "in_use": 1}
+    assert_problem(stranger.get(f"/runs/{second}/explain"), 404)
+    flow.admin.post(f"/runs/{first}:cancel")
+    eventually(
+        lambda: flow.step(second, "a")["code"] == "no_worker", within=10, what="the place is handed on"
+    )
 
 
 def test_a_raised_limit_admits_and_an_estimate_follows(flow: Flow) -> None:

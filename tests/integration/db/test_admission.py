@@ -123,8 +123,8 @@ def test_a_submission_waits_for_the_one_that_counts(hall: Hall) -> None:
     tenant = hall.tenant(runs=1)
     hall.spine.tenant = tenant
     with hall.spine.session() as first, hall.spine.session() as second:
-        assert ask(first, "SELECT free_places(%s)", str(tenant)) == (1,)
-        race = Race(second, lambda: ask(second, "SELECT free_places(%s)", str(tenant)))
+        assert ask(first, "SELECT room FROM free_places(%s)", str(tenant)) == (1,)
+        race = Race(second, lambda: ask(second, "SELECT room FROM free_places(%s)", str(tenant)))
         hall.spine.wait_blocked(race)
         first.rollback()
         assert race.result() == (1,)

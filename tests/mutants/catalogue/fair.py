@@ -13,8 +13,8 @@ MUTANTS = [
     Mutant(
         "no lock on the limit row",
         ADMISSION,
-        "l.max_running_runs IS NOT NULL FOR NO KEY UPDATE;\n  IF NOT FOUND",
-        "l.max_running_runs IS NOT NULL;\n  IF NOT FOUND",
+        "l.max_running_steps IS NOT NULL)\n  FOR NO KEY UPDATE;\n  IF most IS NULL",
+        "l.max_running_steps IS NOT NULL);\n  IF most IS NULL",
         f"{TESTS}::test_a_submission_waits_for_the_one_that_counts",
     ),
     Mutant(
@@ -69,10 +69,8 @@ MUTANTS = [
     Mutant(
         "a waiting run is sent",
         "migrations/sql/0001_control.sql",
-        "AND admitted_at IS NOT NULL OR state = 'compensating') FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n"
-        "    RETURN;\n  END IF;\n  RETURN QUERY\n    SELECT s.key, s.base",
-        "OR state = 'compensating') FOR NO KEY UPDATE;\n  IF NOT FOUND THEN\n"
-        "    RETURN;\n  END IF;\n  RETURN QUERY\n    SELECT s.key, s.base",
+        "goes := r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR",
+        "goes := r.state IN ('queued', 'running') OR",
         f"{TESTS}::test_a_waiting_run_lists_nothing_to_send",
     ),
 ]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.unit.workflows.shapes import plan
 from tests.unit.workflows.simulation import Simulation
 from workflows.plan import Plan
-from workflows.segments import MAX_STRETCH, Fork, ReadyStep, Segment, Stretch, restrict, segments_for
+from workflows.segments import MAX_STRETCH, Fork, ReadyStep, Segment, Stretch, narrow, restrict, segments_for
 
 
 @st.composite
@@ -38,6 +38,13 @@ def test_any_graph_runs_each_step_once_and_without_needless_waiting(
     assert sorted(executed) == sorted(expected)
     if not interruptions:
         assert simulation.stale == 0
+
+
+def test_a_narrow_segment_never_has_more_ready_steps_than_at_its_head() -> None:
+    fork, join = Fork((("b",), ("c",))), Stretch(("d",))
+    late = Segment(0, (Stretch(("a",)), fork, join))
+    early = Segment(1, (fork, join, fork, join))
+    assert narrow([late, early]) == (Segment(0, (Stretch(("a",)),)), Segment(1, (fork, join)))
 
 
 @given(graphs())

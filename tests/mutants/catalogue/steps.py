@@ -1,0 +1,60 @@
+"""Breaks of the limit of steps at once."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+LIMITS = "migrations/sql/0001_step_limits.sql"
+TESTS = "tests/integration/db/test_step_limits.py"
+
+MUTANTS = [
+    Mutant(
+        "no lock where steps get places",
+        LIMITS,
+        "  PERFORM lock_places(r.tenant_id);\n",
+        "",
+        f"{TESTS}::test_the_second_who_asks_waits_for_the_first",
+    ),
+    Mutant(
+        "sent steps take no place",
+        LIMITS,
+        "AND a.sent_at IS NOT NULL\n     LIMIT p_most)",
+        "AND a.sent_at IS NULL\n     LIMIT p_most)",
+        f"{TESTS}::test_eight_admitters_at_a_barrier_never_exceed_the_limit",
+    ),
+    Mutant(
+        "a submission is written as sent in spite of the limit",
+        "migrations/sql/0001_admission.sql",
+        "    p_blocked := array_append(p_blocked, NULL);\n",
+        "",
+        f"{TESTS}::test_a_submission_is_not_written_as_sent_and_its_first_step_goes_when_it_has_a_place",
+    ),
+    Mutant(
+        "the end of a step wakes nobody",
+        "migrations/sql/0001_functions.sql",
+        "OR p_run.parent_run_id IS NOT NULL OR p_run.held_steps IS NOT NULL;",
+        "OR p_run.parent_run_id IS NOT NULL;",
+        f"{TESTS}::test_what_ends_leads_to_who_waits_by_priority_then_age",
+    ),
+    Mutant(
+        "who asks first gets the place",
+        LIMITS,
+        "h.priority > r.priority OR h.priority = r.priority AND h.id < r.id LIMIT free",
+        "false LIMIT free",
+        f"{TESTS}::test_a_wide_run_leaves_the_next_place_to_an_urgent_one",
+    ),
+    Mutant(
+        "a wait takes a place",
+        LIMITS,
+        "AND NOT s.is_fan AND s.operation NOT IN ('wait', 'workflow')",
+        "AND NOT s.is_fan",
+        f"{TESTS}::test_waits_fans_and_sub_workflows_take_no_place",
+    ),
+    Mutant(
+        "a canvas forks under the limit",
+        "app/services/advance.py",
+        "            segments = narrow(segments)\n",
+        "            segments = segments[:]\n",
+        "tests/acceptance/test_fairness.py::test_a_tenant_with_one_step_at_a_time_never_has_two",
+    ),
+]
