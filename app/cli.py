@@ -17,6 +17,7 @@ COMMANDS = {
     "clean": "app.commands.platform:clean",
     "login": "app.commands.login:login",
     "tenant": "app.commands.tenants:tenant",
+    "pool": "app.commands.pools:pool",
     "user": "app.commands.users:user",
     "intent": "app.commands.intents:intent",
     "runs": "app.commands.runs:runs",

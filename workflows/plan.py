@@ -119,6 +119,12 @@ class Plan:
         return next((step.queue for step in self.steps if step.queue), "")
 
     @property
+    def pools(self) -> frozenset[str]:
+        """The queues of all its operations, compensations too, and of those of the plans below it."""
+        steps = (step for plan in self.family.values() for step in (*plan.steps, *plan.undo))
+        return frozenset(step.queue for step in steps if step.queue)
+
+    @property
     def concurrency(self) -> Mapping[str, Any] | None:
         """The members `key`, `limit`, `on_full` of its concurrency key, if it has one."""
         found: Mapping[str, Any] | None = self.document.get("concurrency")

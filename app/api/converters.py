@@ -36,6 +36,13 @@ class SignalName(BaseConverter):
     part_isolating = True
 
 
+class PoolName(BaseConverter):
+    """The name of a pool."""
+
+    regex = r"[a-z][a-z0-9_-]{0,62}"
+    part_isolating = True
+
+
 class Sha256(BaseConverter):
     """The hash of an artifact."""
 
@@ -59,6 +66,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "dotted": Dotted,
     "secret_name": SecretName,
     "signal_name": SignalName,
+    "pool_name": PoolName,
     "sha256": Sha256,
     "version": Version,
 }

@@ -16,6 +16,8 @@ def explained(answer: Mapping[str, Any]) -> str:
 def _lines(answer: Mapping[str, Any]) -> Iterator[str]:
     waits = ", waits for admission" if answer["waiting"] else ""
     yield f"Run {answer['run_id']} is {answer['state']}{waits}."
+    if answer["dedicated"]:
+        yield f"Its pool {answer['pool']} is the tenant's alone."
     for reason in answer["reasons"]:
         yield f"{reason['code']}: {reason['message']}"
         holders = (reason["limit"] or {}).get("holders", [])

@@ -12,13 +12,17 @@ from sqlalchemy import Connection, text
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """A tenant's share with its limits; None is unlimited, version 0 says that nobody has set them."""
+    """A tenant's share with its limits; None is unlimited, version 0 says that nobody has set them.
+
+    `pools` are those dedicated to the tenant, where somebody asked for them.
+    """
 
     weight: int = 1
     max_running_runs: int | None = None
     max_running_steps: int | None = None
     version: int = 0
     updated_at: datetime | None = None
+    pools: tuple[str, ...] = ()
 
 
 _FIND: Final = text(

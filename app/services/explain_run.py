@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
-from app.db import explain, limits, runs
+from app.db import dedicated_pools, explain, limits, runs
 from app.db.admission import PoolLoad
 from app.db.engine import Connection, Database
 from app.domain.errors import NotFound
@@ -43,11 +43,13 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
         )
         steps = explain.open_steps(connection, run.tenant_id, run.id, run.plan_hash)
         full = _step_limit(connection, run, steps)
+        dedicated = run.pool in dedicated_pools.own(connection, run.tenant_id)
     loads = admission.loads()
     found: Document = {
         "run_id": run.id,
         "state": run.state,
         "pool": run.pool,
+        "dedicated": dedicated,
         "waiting": run.waits,
         "reasons": [],
         "place": None,

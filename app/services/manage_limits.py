@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
-from app.db import limits, tenants, trail
+from app.db import dedicated_pools, limits, tenants, trail
 from app.db.engine import Connection, Database
 from app.db.limits import Limits
 from app.db.trail import Mark
@@ -18,7 +19,7 @@ def show_limits(platform: Database, actor: Actor, tenant_id: UUID) -> Limits:
         raise NotFound("no such tenant")
     with platform.system() as connection:
         _must_exist(connection, tenant_id)
-        return limits.find(connection, tenant_id)
+        return _with_pools(connection, tenant_id, limits.find(connection, tenant_id))
 
 
 def change_limits(
@@ -34,7 +35,7 @@ def change_limits(
         present = limits.lock(connection, tenant_id)
         if version is not None and version != present.version:
             raise PreconditionFailed(f"the limits are at version {present.version}")
-        changed = limits.change(connection, tenant_id, wanted)
+        changed = _with_pools(connection, tenant_id, limits.change(connection, tenant_id, wanted))
         detail = {
             "weight": changed.weight,
             "max_running_runs": changed.max_running_runs,
@@ -57,6 +58,10 @@ def change_limits(
 
 def _is_narrower(wanted: int | None, present: int | None) -> bool:
     return wanted is not None and (present is None or wanted < present)
+
+
+def _with_pools(connection: Connection, tenant_id: UUID, found: Limits) -> Limits:
+    return replace(found, pools=dedicated_pools.own(connection, tenant_id))
 
 
 def _must_exist(connection: Connection, tenant_id: UUID) -> None:

@@ -20,6 +20,7 @@ from app.domain.paging import Page, PageRequest
 from app.domain.schedules import Timing, due_at
 from app.services.fire_schedules import Start, declare, placed, submission
 from app.services.firing_times import anchored, check_cron, times_after, zone
+from app.services.manage_pools import refuse_pools
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.submit import SubmitDeps, checked_spec, send_accepted
 
@@ -253,6 +254,7 @@ def _check(deps: SubmitDeps, connection: Connection, actor: Actor, values: Value
     sample = {"type_version": None, **values, "type": values["type_name"]}
     declared = submission(sample, datetime.fromisoformat(SAMPLE_AT), "time")
     planned = deps.types.find(connection, actor.tenant_id, declared.type, declared.type_version)
+    refuse_pools(connection, actor.tenant_id, planned.plan)
     checked_spec(planned.type, declared.spec)
 
 

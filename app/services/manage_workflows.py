@@ -17,6 +17,7 @@ from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry
 from app.domain.paging import Page, PageRequest
 from app.services.library import WorkflowLibrary
+from app.services.manage_pools import check_pools
 from app.services.merged import merge
 from app.services.receipts import NO_RECEIPT, Receipt
 from workflows.catalog import Catalogue
@@ -80,6 +81,7 @@ def add_workflow(installed: Installed, connection: Connection, actor: Actor, doc
     installed.refuse_names(definition.name, "/name")
     check_definition(definition, installed.registry, library)
     plan = compile_plan(definition, installed.registry, library)
+    check_pools(connection, actor.tenant_id, definition, plan, library)
     store.add_workflow(connection, actor.tenant_id, document, plan.hash, actor.user_id)
     for one in plan.family.values():
         plans.ensure(connection, actor.tenant_id, one.hash, one.document, partial(_step_rows, one))

@@ -10,6 +10,7 @@ from app.db.engine import Connection
 from app.domain.errors import NotFound
 from app.domain.identity import Actor
 from app.domain.runs import Run
+from app.services.manage_pools import refuse_pools_of_run
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.retry_run import run_of
 from app.services.submit import SubmitDeps, checked_spec, hash_of, keyed
@@ -40,6 +41,7 @@ def rerun_run(
     with deps.engine.database.tenant(tenant_id) as connection:
         receipt.open(connection)
         edited, concurrency = None, None
+        refuse_pools_of_run(connection, tenant_id, run_id)
         if spec is not SAME_SPEC:
             planned = _planned(deps, connection, tenant_id, run_id)
             edited = spec, hash_of(checked_spec(planned.type, spec))

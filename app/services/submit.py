@@ -15,6 +15,7 @@ from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
 from app.services.admission import Admission
 from app.services.advance import advance
+from app.services.manage_pools import pool_refused, taken_pools
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import Parcel, send_parcels
@@ -206,7 +207,19 @@ def _planned(
                     found[pair] = submit.types.find(connection, tenant_id, *pair)
                 except QuantumError as error:
                     found[pair] = error
-    return found
+    return _within_pools(submit, tenant_id, found)
+
+
+def _within_pools(
+    submit: SubmitDeps, tenant_id: UUID, found: dict[tuple[str, int | None], PlannedType | QuantumError]
+) -> Mapping[tuple[str, int | None], PlannedType | QuantumError]:
+    """Refuse the types whose runs would use a pool of another tenant; asks when there is something to ask."""
+    pools = {pair: kind.pools for pair, kind in found.items() if isinstance(kind, PlannedType) and kind.pools}
+    if not pools:
+        return found
+    with submit.engine.database.tenant(tenant_id) as connection:
+        taken = taken_pools(connection, tenant_id, frozenset().union(*pools.values()))
+    return found | {pair: pool_refused(taken & named) for pair, named in pools.items() if taken & named}
 
 
 def _register(submit: SubmitDeps, tenant_id: UUID, prepared: Sequence[_Prepared]) -> None:

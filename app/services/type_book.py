@@ -11,6 +11,7 @@ from app.db.engine import Connection
 from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
 from app.services.library import WorkflowLibrary
+from app.services.manage_pools import COMMON
 from app.services.plans import PlanCache, Recent
 from workflows.catalog import Catalogue, IntentType
 from workflows.parsing import parse_definition
@@ -21,11 +22,15 @@ KEPT = 1024
 
 @dataclass(frozen=True, slots=True)
 class PlannedType:
-    """An intent type plus the plan of its workflow; `starts_with_fan` when no message carries a root step."""
+    """An intent type plus the plan of its workflow; `starts_with_fan` when no message carries a root step.
+
+    `pools` are those that its runs use, beside the one that is everybody's.
+    """
 
     type: IntentType
     plan: Plan
     starts_with_fan: bool
+    pools: frozenset[str]
 
 
 class TypeBook:
@@ -91,7 +96,7 @@ class TypeBook:
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
         for one in plan.family.values():
             self._plans.keep(one)
-        return PlannedType(kind, plan, plan.starts_undecided)
+        return PlannedType(kind, plan, plan.starts_undecided, plan.pools - {COMMON})
 
 
 def _unknown(name: str, version: int | None) -> InvalidInput:

@@ -8,6 +8,7 @@ BEGIN
   FOREACH relation IN ARRAY ARRAY[
     'tenant_limits', 'fair_queues', 'concurrency_keys',
     'bulk_actions', 'bulk_action_items',
+    'dedicated_pools',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
@@ -23,6 +24,7 @@ BEGIN
   END LOOP;
   FOREACH relation IN ARRAY ARRAY[
     'tenant_limits', 'fair_queues', 'concurrency_keys',
+    'dedicated_pools',
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'bulk_actions', 'bulk_action_items',

@@ -131,6 +131,10 @@ class Seeds:
         }
         if path.startswith("/bulk-actions/"):
             known["bulk_id"] = self.bulk()
+        if path.endswith("/pools/{pool}"):
+            known["pool"] = f"p{number}"
+            if method == "DELETE":
+                self.caller.put(f"/tenants/{self.tenant}/pools/p{number}", None)
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
         if path.startswith("/intent_types"):

@@ -26,6 +26,17 @@ class LimitsSchema(Schema):
     max_running_steps = fields.Integer(required=True, allow_none=True)
     version = fields.Integer(required=True)
     updated_at = fields.DateTime(required=True, allow_none=True)
+    pools = fields.List(
+        fields.String(), required=True, metadata={"description": "Pools dedicated to the tenant"}
+    )
+
+
+class DedicatedPoolSchema(Schema):
+    """A pool that belongs to one tenant."""
+
+    pool = fields.String(required=True)
+    tenant_id = fields.UUID(required=True)
+    created_at = fields.DateTime(required=True)
 
 
 class LimitUseSchema(Schema):
@@ -68,6 +79,9 @@ class ExplanationSchema(Schema):
     run_id = fields.UUID(required=True)
     state = fields.String(required=True)
     pool = fields.String(required=True)
+    dedicated = fields.Boolean(
+        required=True, metadata={"description": "Whether the pool belongs to this tenant alone"}
+    )
     waiting = fields.Boolean(required=True)
     reasons = fields.List(fields.Nested(WaitReasonSchema), required=True)
     place = fields.Nested(PlaceSchema, required=True, allow_none=True)

@@ -92,7 +92,7 @@ def test_limits_are_set_by_the_platform_and_read_by_the_tenant(flow: Flow, stran
     root = flow.platform.root
     first = flow.admin.get(flow.path)
     usual = {"weight": 1, "max_running_runs": None, "max_running_steps": None}
-    assert first.get_json() == {**usual, "version": 0, "updated_at": None}
+    assert first.get_json() == {**usual, "version": 0, "updated_at": None, "pools": []}
     assert_problem(root.put(flow.path, {"weight": 3}), 428)
     set_once = root.put(flow.path, {"weight": 3, "max_running_runs": 2}, If_Match=first.headers["ETag"])
     assert set_once.status_code == 200, set_once.text

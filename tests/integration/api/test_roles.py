@@ -80,6 +80,9 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/tenants/01890000-0000-7000-8000-000000000000/limits", None, {"platform_admin", "tenant_admin"}),
     ("PUT", "/tenants/01890000-0000-7000-8000-000000000000/limits", {}, {"platform_admin"}),
     ("GET", f"{RUN}/explain", None, READERS),
+    ("GET", "/pools", None, {"platform_admin", "tenant_admin"}),
+    ("PUT", "/tenants/01890000-0000-7000-8000-000000000000/pools/gpu", None, {"platform_admin"}),
+    ("DELETE", "/tenants/01890000-0000-7000-8000-000000000000/pools/gpu", None, {"platform_admin"}),
 ]
 
 

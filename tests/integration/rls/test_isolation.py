@@ -47,6 +47,7 @@ TENANT = (
     "concurrency_keys",
     "bulk_actions",
     "bulk_action_items",
+    "dedicated_pools",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -63,7 +64,7 @@ GLOBAL = (
     "alembic_version",
 )
 APP_MAY_SEE_GLOBAL = {"roles", "sign_in_failures"}
-DEFINERS = {"resolve_tenant(p_slug text)"}
+DEFINERS = {"resolve_tenant(p_slug text)", "foreign_pools(p_tenant uuid, p_pools text[])"}
 BIRTH = {
     "intents": '{"phase": "pending"}',
     "runs": '{"state": "queued"}',
@@ -101,6 +102,7 @@ FILL = {
     "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
     "tenant_limits": "(tenant_id) VALUES ({t})",
     "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
+    "dedicated_pools": "(tenant_id, pool) VALUES ({t}, 'gpu')",
     "concurrency_keys": "(tenant_id, key) VALUES ({t}, 'k')",
     "bulk_actions": "(tenant_id, id, action, filter, rate, created_by)"
     " VALUES ({t}, {t}, 'retry', '{{}}', 1, '{{}}')",

@@ -1,4 +1,4 @@
-"""Breaks of the limit of steps at once."""
+"""Breaks of the limit of steps at once, of pools that belong to one tenant."""
 
 from __future__ import annotations
 
@@ -7,7 +7,30 @@ from tests.mutants.mutant import Mutant
 LIMITS = "migrations/sql/0001_step_limits.sql"
 TESTS = "tests/integration/db/test_step_limits.py"
 
+POOL_TESTS = "tests/integration/api/test_pools.py"
+
 MUTANTS = [
+    Mutant(
+        "a pool of another tenant may be named in what is registered",
+        "app/services/manage_workflows.py",
+        "    check_pools(connection, actor.tenant_id, definition, plan, library)\n",
+        "",
+        f"{POOL_TESTS}::test_others_are_refused_where_they_register",
+    ),
+    Mutant(
+        "a pool of another tenant may be named in what is submitted",
+        "app/services/submit.py",
+        "for pair, named in pools.items() if taken & named}",
+        "for pair, named in pools.items() if not named}",
+        f"{POOL_TESTS}::test_others_are_refused_where_they_submit",
+    ),
+    Mutant(
+        "a dedicated pool is refused to its owner",
+        "migrations/sql/0001_dedicated_pools.sql",
+        "AND d.tenant_id <> p_tenant",
+        "AND d.tenant_id IS NOT NULL",
+        f"{POOL_TESTS}::test_others_are_refused_where_they_register",
+    ),
     Mutant(
         "no lock where steps get places",
         LIMITS,
