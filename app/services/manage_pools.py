@@ -1,4 +1,4 @@
-"""Pools dedicated to one tenant: given and taken by the platform, refused to everybody else."""
+"""Pools dedicated to one tenant: given by the platform, refused to everybody else."""
 
 from __future__ import annotations
 
