@@ -12,13 +12,15 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from pathlib import Path
 from random import Random
 
 import psycopg2
 
-from tests.chaos.checker import Finding, examine, poisoned_runs
+from tests.chaos.checker import examine, poisoned_runs
 from tests.chaos.faults import Fault, named
+from tests.chaos.finding import Finding
 from tests.chaos.fleet import launched
 from tests.chaos.load import Load
 from tests.chaos.report import HEAD, Injection, lines
@@ -34,6 +36,9 @@ READY_WITHIN_S = 90.0
 GONE_WITHIN_S = 90.0
 END_WITHIN_S = 180.0
 LOOK_S = 0.05
+FULL = (10.0, 30.0, 4.0, 1.0)
+"""Seconds: PostgreSQL away, Valkey away, other outages, the longest pause before an injection."""
+SHORT = (3.0, 3.0, 2.0, 0.3)
 OPEN = "SELECT count(*) AS n FROM runs WHERE state::text NOT IN ('succeeded', 'failed', 'cancelled')"
 
 
@@ -49,12 +54,18 @@ class Show:
         self.injections: list[Injection] = []
         self._stop = threading.Event()
 
-    def play(self, faults: Sequence[Fault], rounds: int) -> list[Finding]:
-        """Strike each fault `rounds` times; return what the checker finds after the last run has ended."""
+    def play(self, faults: Sequence[Fault], rounds: int, within_s: float) -> list[Finding]:
+        """Strike each fault `rounds` times; return what the checker finds after the last run has ended.
+
+        No round begins when `within_s` seconds are over.
+        """
         watch = threading.Thread(target=self._watch, daemon=True)
         watch.start()
         self.load.start()
+        until = time.monotonic() + within_s
         for _ in range(rounds):
+            if time.monotonic() > until:
+                break
             for fault in self.scene.random.sample(list(faults), len(faults)):
                 self._strike(fault)
         self._stop.set()
@@ -122,7 +133,7 @@ class Show:
             f" runs: {dict(states)}"
         )
         kinds = Counter(finding.kind for finding in findings)
-        names = ("lost", "duplicated", "early", "leaked", "events", "audit")
+        names = ("lost", "duplicated", "early", "leaked", "limits", "events", "audit")
         print("checker: " + ", ".join(f"{name} {kinds[name]}" for name in names))
         for finding in findings[:40]:
             print(f"  {finding.kind}: {finding.text}")
@@ -134,6 +145,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos")
     parser.add_argument("--seed", type=int, default=None, help="makes the choices of an earlier run again")
     parser.add_argument("--rounds", type=int, default=None, help="how often each fault strikes")
+    parser.add_argument("--minutes", type=float, default=None, help="begin no round after so long")
     parser.add_argument("--faults", nargs="*", default=[], metavar="WORD", help="only those named so")
     parser.add_argument("--short", action="store_true", help="each fault once, shorter outages")
     parser.add_argument("--keep", action="store_true", help="keep ledger and logs")
@@ -149,10 +161,10 @@ def main() -> int:
     well = False
     try:
         with private_servers() as servers, launched(servers, folder) as fleet:
-            away, valkey_away, pauses = (3.0, 3.0, 0.3) if asked.short else (10.0, 30.0, 3.0)
-            show = Show(Scene(fleet, Random(seed), away, valkey_away), seed, pauses)
+            away, valkey_away, brief, pauses = SHORT if asked.short else FULL
+            show = Show(Scene(fleet, Random(seed), away, valkey_away, brief), seed, pauses)
             began = time.monotonic()
-            well = show.tell(show.play(faults, rounds))
+            well = show.tell(show.play(faults, rounds, (asked.minutes or inf) * 60))
             print(
                 f"{'all is well' if well else 'NOT WELL'} after {time.monotonic() - began:.0f} s, seed {seed}"
             )

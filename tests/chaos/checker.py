@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 from app.messaging.streams import stream_of
+from tests.chaos.finding import Finding
+from tests.chaos.limits import compensations, exceeded, left_over
 from tests.chaos.load import Accepted
 from tests.chaos.scene import Scene
 from tests.chaos.shapes import BY_TYPE
@@ -28,15 +29,6 @@ KINDS = {
     "ran under": "duplicated",
     "has no row": "duplicated",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that must not be; `run` when it belongs to one."""
-
-    kind: str
-    text: str
-    run: UUID | None = None
 
 
 class LedgerIndex(Ledger):
@@ -62,6 +54,9 @@ def examine(scene: Scene, accepted: Sequence[Accepted]) -> list[Finding]:
         *_steps(scene, runs),
         *_families(scene),
         *_leaks(scene),
+        *left_over(scene),
+        *exceeded(scene),
+        *compensations(scene),
         *_unexplained_deaths(scene),
         *_outbox(scene),
         *(finding for tenant in {one.tenant for one in accepted} for finding in _stream(scene, tenant)),

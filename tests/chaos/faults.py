@@ -132,7 +132,7 @@ def valkey_full(scene: Scene, held: Sequence[Held]) -> Look:
     client = scene.redis()
     client.config_set("maxmemory", 1)
     try:
-        pause(scene.away_s)
+        pause(scene.brief_s)
     finally:
         client.config_set("maxmemory", 0)
     return scene.moved(held)
@@ -163,7 +163,7 @@ def connections_spent(scene: Scene, held: Sequence[Held]) -> Look:
         for role in roles:
             scene.rows(f"ALTER ROLE {role} CONNECTION LIMIT 0")
         scene.rows(end, roles)
-        pause(scene.away_s)
+        pause(scene.brief_s)
     finally:
         for role in roles:
             scene.rows(f"ALTER ROLE {role} CONNECTION LIMIT -1")
@@ -214,10 +214,25 @@ def clock_jumps(scene: Scene, held: Sequence[Held]) -> Look:
     try:
         for shift in (HOUR_S, -HOUR_S):
             scene.fleet.shift_clock(shift)
-            pause(scene.away_s)
+            pause(scene.brief_s)
     finally:
         scene.fleet.shift_clock(0.0)
     return scene.moved(held)
+
+
+def disk_full(scene: Scene, held: Sequence[Held]) -> Look:
+    """Let no artifact reach its disk: the file layer of every process says that there is no room."""
+    scene.fleet.fill_disk(full=True)
+    refused = "SELECT count(*) AS n FROM step_attempts WHERE error ->> 'code' = 'artifact_store_full'"
+    before = scene.count(refused)
+    try:
+        eventually(lambda: scene.count(refused) > before, within=60, what="an artifact finds no room")
+        pause(scene.brief_s)
+    finally:
+        scene.fleet.fill_disk(full=False)
+    waiting = "SELECT count(*) AS n FROM run_steps WHERE state::text = 'waiting'"
+    waiting += " AND error ->> 'code' = 'artifact_store_full'"
+    return both(scene.moved(held), lambda: scene.count(waiting) == 0)
 
 
 def freeze(pids: Sequence[int], seconds: float) -> None:
@@ -260,6 +275,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault("PostgreSQL deadlock", deadlock),
     Fault("connection limit", connections_spent),
     Fault("clock jumps", clock_jumps),
+    Fault("artifact disk full", disk_full),
 )
 
 

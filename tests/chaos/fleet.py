@@ -49,6 +49,8 @@ class Fleet:
     def __post_init__(self) -> None:
         self.clock = self.folder / "clock"
         self.clock.write_bytes(SHIFT.pack(0.0))
+        self.disk = self.folder / "disk"
+        self.fill_disk(full=False)
         self.port = free_port()
         self.environ = {
             "ENVIRONMENT": "test",
@@ -57,6 +59,7 @@ class Fleet:
             "QUANTUM_MODULES": TESTKIT,
             "LOG_LEVEL": "WARNING",
             "CHAOS_CLOCK": str(self.clock),
+            "CHAOS_DISK": str(self.disk),
             "PYTHONPATH": f"{ROOT / 'tests/chaos/clock'}{os.pathsep}{ROOT}",
             "WORKER_CONCURRENCY": str(CHILDREN),
             "API_RATE_PER_MINUTE": "100000000",
@@ -104,6 +107,11 @@ class Fleet:
         """Let the clock of every process jump."""
         with self.clock.open("r+b") as handle:
             handle.write(SHIFT.pack(seconds))
+
+    def fill_disk(self, *, full: bool) -> None:
+        """Let no file of any process reach the disk any more, or again."""
+        with self.disk.open("r+b" if self.disk.exists() else "wb") as handle:
+            handle.write(bytes([full]))
 
     def _keep(self, name: str, command: Sequence[str], **environ: str) -> None:
         self.processes[name] = self.rig.start(name, command, **environ)

@@ -17,6 +17,9 @@ from tests.chaos.shapes import manifest, wanted
 from tests.support.http_api import PASSWORD, PREFIX, ROOT_EMAIL
 
 TENANTS = 2
+LIMITED = 0
+"""The tenant that may have only `MOST_RUNS` runs at once."""
+MOST_RUNS = 30
 ADMIN = "admin@example.org"
 PATIENCE_S = 10.0
 AGAIN_S = 0.2
@@ -43,13 +46,17 @@ class Client:
         self._http.trust_env = False
 
     def post(self, path: str, body: object, **headers: str) -> requests.Response:
+        """Post one document."""
+        return self.send("POST", path, body, **headers)
+
+    def send(self, method: str, path: str, body: object, **headers: str) -> requests.Response:
         """Send one request, after a sign-in when there was none."""
         if "Authorization" not in self._http.headers:
             signed = self._http.post(f"{self._url}/auth/token", json=self._who, timeout=PATIENCE_S)
             if signed.status_code != 200:
                 return signed
             self._http.headers["Authorization"] = f"Bearer {signed.json()['access_token']}"
-        answer = self._http.post(self._url + path, json=body, headers=headers, timeout=PATIENCE_S)
+        answer = self._http.request(method, self._url + path, json=body, headers=headers, timeout=PATIENCE_S)
         if answer.status_code == 401:
             del self._http.headers["Authorization"]
         return answer
@@ -88,6 +95,10 @@ class Load:
             client = Client(url, slug, ADMIN)
             registered = client.post("/modules", manifest())
             assert registered.status_code == 201, registered.text
+            if number == LIMITED:
+                path, rules = f"/tenants/{client.tenant_id()}/limits", {"max_running_runs": MOST_RUNS}
+                limited = root.send("PUT", path, rules, **{"If-Match": "*"})
+                assert limited.status_code == 200, limited.text
             thread = threading.Thread(
                 target=self._submit, args=(client, client.tenant_id(), number), daemon=True
             )

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tests.chaos.checker import Finding
 from tests.chaos.faults import Fault
+from tests.chaos.finding import Finding
 
 JUDGED = 10
 HEAD = (

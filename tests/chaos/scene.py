@@ -55,12 +55,16 @@ class Held:
 
 @dataclass
 class Scene:
-    """The platform at work; `random` decides all that is left to chance, outages last seconds."""
+    """The platform at work; `random` decides all that is left to chance, outages last seconds.
+
+    `brief_s` is for those whose length nobody has prescribed.
+    """
 
     fleet: Fleet
     random: Random
     away_s: float
     valkey_away_s: float
+    brief_s: float
     asking: Callable[[], int] = lambda: 0
     """How many submissions wait for an answer now."""
     _kept: threading.local = field(default_factory=threading.local)

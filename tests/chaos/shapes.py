@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
 PACE = "${spec.pace}"
 RETRY = {"attempts": 4, "backoff": 0.2, "jitter": 0}
+PATIENT = {"attempts": 50, "backoff": 1, "cap": 2, "jitter": 0}
+"""Longer than any disk stays full."""
+PLACES = 2
+"""How many runs of one concurrency key may be under way."""
+LARGE = 300_000
+"""More than a row holds, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +24,8 @@ class Shape:
     name: str
     steps: Sequence[dict[str, Any]]
     ends: str = "succeeded"
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    """What its definition says beside its steps."""
 
     @property
     def type(self) -> str:
@@ -33,6 +41,9 @@ def fails(name: str, attempts: int, *needs: Any, **more: Any) -> dict[str, Any]:
     """A step that fails its first attempts; it is tried again unless `more` says otherwise."""
     values = {"attempts": attempts, "retryable": "retry" in more}
     return {"id": name, "uses": "testkit.fail_first", "needs": list(needs), "with": values, **more}
+
+
+UNDO = {"uses": "testkit.note", "with": {"seconds": PACE}, "retry": RETRY}
 
 
 def called(name: str, workflow: str, *needs: Any, **more: Any) -> dict[str, Any]:
@@ -128,6 +139,48 @@ SHAPES = (
         ],
         ends="failed",
     ),
+    Shape(
+        "undone",  # what succeeded is taken back, the last first
+        [
+            step("a", compensate=UNDO),
+            step("b", "a", compensate=UNDO),
+            step("c", "a", compensate=UNDO),
+            fails("bad", 9, "b", "c"),
+        ],
+        ends="failed",
+        rules={"on_failure": "compensate"},
+    ),
+    Shape(
+        "late",  # nobody ever gives the signal
+        [step("a"), {"id": "never", "wait": {"signal": "never"}, "needs": ["a"]}, step("b", "never")],
+        ends="failed",
+        rules={"deadline": "PT4S"},
+    ),
+    Shape(
+        "keyed",
+        [step("a"), step("b", "a"), step("c", "b")],
+        rules={"concurrency": {"key": "line-${spec.width % 2}", "limit": PLACES, "on_full": "queue"}},
+    ),
+    Shape(
+        "large",  # its output is an artifact, which another step's expression reads
+        [
+            step("start"),
+            {
+                "id": "big",
+                "uses": "testkit.note",
+                "needs": ["start"],
+                "with": {"size": LARGE},
+                "retry": PATIENT,
+            },
+            {
+                "id": "reader",
+                "uses": "testkit.note",
+                "needs": ["big"],
+                "with": {"value": "${size(steps.big.output.filler)}"},
+            },
+            step("end", "reader"),
+        ],
+    ),
 )
 BY_TYPE = {shape.type: shape for shape in SHAPES}
 
@@ -146,7 +199,9 @@ def manifest() -> dict[str, Any]:
         }
         for shape in SHAPES
     ]
-    workflows = [{"name": shape.type, "version": 1, "steps": list(shape.steps)} for shape in SHAPES]
+    workflows = [
+        {"name": shape.type, "version": 1, "steps": list(shape.steps), **shape.rules} for shape in SHAPES
+    ]
     return {"name": "chaos", "version": "1", "workflows": workflows, "intent_types": kinds}
 
 

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from uuid import uuid4
 
 from app.settings import inherited_environment
 from tests.mutants import catalogue
+from tests.mutants.leftovers import MARK, end_left_over
 from tests.mutants.mutant import Mutant, StaleMutant, mutate
 from tests.support.database import ROOT
 from tests.support.servers import CLUSTER_VARIABLE, Cluster
@@ -108,6 +110,7 @@ def run_tests(
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",  # the mutants' tests need none; loading them takes seconds
     }
+    mark = environ[MARK] = uuid4().hex
     if cluster is not None:
         environ[CLUSTER_VARIABLE] = cluster.to_json()
     command = [sys.executable, "-m", "pytest", "-x", "-q", "--no-header", "-p", "no:cacheprovider", *tests]
@@ -127,7 +130,9 @@ def run_tests(
         with contextlib.suppress(subprocess.TimeoutExpired):  # else by force
             process.wait(10)
         process.kill()
+        end_left_over(mark)  # they hold the pipe that is read to its end
         return KILLED_BY_TIME, process.communicate()[0]
+    end_left_over(mark)
     return process.returncode, output
 
 

@@ -13,7 +13,7 @@ from types import TracebackType
 from app.runtime.guard import Guard, end_groups
 from app.runtime.processes import process_status
 from app.settings import inherited_environment
-from tests.support.waiting import eventually
+from tests.support.waiting import eventually, patience
 
 BIN = Path(sys.executable).parent
 """Where the programs of this virtual environment are: celery, granian, quantum."""
@@ -85,7 +85,7 @@ class OsProcess:
     def wait(self, *, within: float = 30.0) -> int:
         """Wait for its end; return the exit code."""
         assert self._process is not None, "not started"
-        return self._process.wait(within)
+        return self._process.wait(within * patience())
 
     def children(self) -> list[int]:
         """Return the pids of its live direct children."""

@@ -32,13 +32,16 @@ def _pause(seconds: float) -> None:
 
 
 @module.operation("note", timeout_s=60)
-def note(context: OperationContext, *, seconds: float = 0.0, value: Any = None) -> dict[str, Any]:
-    """Leave a trace before and after working for some seconds."""
+def note(
+    context: OperationContext, *, seconds: float = 0.0, value: Any = None, size: int = 0
+) -> dict[str, Any]:
+    """Leave a trace before and after working for some seconds; the output is larger by `size` characters."""
     _write(context, "begin")
     if seconds:
         _pause(seconds)
     _write(context, "end")
-    return {"value": value, "step": context.step}
+    filler = {"filler": str(context.run_id).ljust(size, ".")} if size else {}
+    return {"value": value, "step": context.step, **filler}
 
 
 @module.operation("hold", timeout_s=60)

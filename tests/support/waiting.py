@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -9,10 +10,24 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+EASY_LOAD = 2.0
+"""So many processes that want to run at once, for each core, are no reason to be slow."""
+MOST_PATIENCE = 4.0
+
+
+def patience() -> float:
+    """Return the factor for a bound in seconds: 1 on a machine that has time, more where many share it."""
+    load = os.getloadavg()[0] / (os.cpu_count() or 1)
+    return min(max(load / EASY_LOAD, 1.0), MOST_PATIENCE)
+
 
 def eventually(predicate: Callable[[], T], *, within: float = 10.0, every: float = 0.05, what: str = "") -> T:
-    """Return the first truthy value of `predicate()`; raise AssertionError after `within` seconds."""
+    """Return the first truthy value of `predicate()`; raise AssertionError after `within` seconds.
+
+    The bound grows with the load of the machine.
+    """
     pause = threading.Event()
+    within *= patience()
     until = time.monotonic() + within
     while True:
         value = predicate()

@@ -1,8 +1,10 @@
-"""Python's `time.time` in a process under test, shifted by the seconds that stand in a shared file."""
+"""A process under test with a clock that a shared file shifts, a disk that another one fills."""
 
 from __future__ import annotations
 
+import errno
 import mmap
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -25,6 +27,22 @@ def shifted(path: Path) -> Callable[[], float]:
     return clock
 
 
-named = inherited_environment().get("CHAOS_CLOCK")
-if named:
-    time.time = shifted(Path(named))
+def bounded(path: Path) -> Callable[[int], None]:
+    """Return `os.fsync` that finds no room while the file's byte is set, as delayed allocation tells it."""
+    true = os.fsync
+    with path.open("rb") as handle:
+        view = mmap.mmap(handle.fileno(), 1, access=mmap.ACCESS_READ)
+
+    def fsync(descriptor: int) -> None:
+        if view[0]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        true(descriptor)
+
+    return fsync
+
+
+environ = inherited_environment()
+if environ.get("CHAOS_CLOCK"):
+    time.time = shifted(Path(environ["CHAOS_CLOCK"]))
+if environ.get("CHAOS_DISK"):
+    os.fsync = bounded(Path(environ["CHAOS_DISK"]))

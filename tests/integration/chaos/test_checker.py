@@ -27,6 +27,7 @@ from tests.support.spine import Spine
 
 CHAIN = next(shape for shape in SHAPES if shape.name == "chain")
 GRAPH = {"a": [], "b": ["a"]}
+COPY = "INSERT INTO {0} SELECT (jsonb_populate_record(t, %s::jsonb)).* FROM {0} t WHERE t.key = %s"
 
 
 @dataclass
@@ -168,6 +169,36 @@ def unaudited(world: World) -> None:
     world.forced("DELETE FROM audit_records WHERE action = 'intent.create'")
 
 
+def left_timer(world: World) -> None:
+    world.forced("UPDATE runs SET due_at = now()")
+
+
+def left_place_under_a_key(world: World) -> None:
+    world.forced("INSERT INTO concurrency_keys (tenant_id, key) SELECT id, 'k' FROM tenants")
+    world.forced("UPDATE runs SET concurrency_key = 'k', key_limit = 1, state = 'running'")
+
+
+def exceeded_key(world: World) -> None:
+    world.forced("UPDATE runs SET concurrency_key = 'k', key_limit = 0")
+
+
+def exceeded_limit(world: World) -> None:
+    world.forced("INSERT INTO tenant_limits (tenant_id, max_running_runs) SELECT id, 0 FROM tenants")
+
+
+def undone_in_order_of_completion(world: World) -> None:
+    for key in GRAPH:
+        undo = json.dumps({"key": f"undo-{key}", "base": f"undo-{key}", "undoes": key})
+        world.forced(COPY.format("run_steps"), undo, key)
+        world.forced(COPY.format("step_attempts"), undo, key)
+
+
+def forgotten_compensation(world: World) -> None:
+    undo = json.dumps({"base": "undo-a", "undoes": "a"})
+    world.forced(COPY.replace("t.key", "t.base").format("plan_steps"), undo, "a")
+    world.forced("UPDATE runs SET compensation = 'complete'")
+
+
 def test_a_whole_world_has_no_finding(world: World) -> None:
     assert world.kinds() == {}
 
@@ -190,6 +221,12 @@ def test_a_whole_world_has_no_finding(world: World) -> None:
         (unordered_event, "events"),
         (lost_in_the_stream, "events"),
         (unaudited, "audit"),
+        (left_timer, "leaked"),
+        (left_place_under_a_key, "leaked"),
+        (exceeded_key, "limits"),
+        (exceeded_limit, "limits"),
+        (undone_in_order_of_completion, "early"),
+        (forgotten_compensation, "lost"),
     ],
 )
 def test_each_harm_is_found(world: World, harm: Callable[[World], None], kind: str) -> None:

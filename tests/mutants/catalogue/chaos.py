@@ -40,6 +40,20 @@ MUTANTS = [
         CHECKER,
     ),
     Mutant(
+        "the chaos checker overlooks an exceeded limit",
+        "tests/chaos/limits.py",
+        "            if highest > most:\n",
+        "            if highest > most + 1:\n",
+        CHECKER,
+    ),
+    Mutant(
+        "the chaos checker takes any order of compensations",
+        "tests/chaos/limits.py",
+        'if row["undone"] != row["owed"]:',
+        'if set(row["undone"]) != set(row["owed"]):',
+        CHECKER,
+    ),
+    Mutant(
         "the chaos table forgives a missed target",
         "tests/chaos/report.py",
         "return bool(self.lost or self.twice or late or",

@@ -6,8 +6,8 @@ from uuid import uuid4
 
 import pytest
 
-from tests.chaos.checker import Finding
 from tests.chaos.faults import FAULTS, named
+from tests.chaos.finding import Finding
 from tests.chaos.report import Injection, Line, lines
 
 CHILD, WORKER = FAULTS[:2]
