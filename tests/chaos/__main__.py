@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 
 LEAST_STEPS = 50
 ENOUGH_STEPS = 80
-ENOUGH_RUNS = 70
+ENOUGH_RUNS = 90
 READY_WITHIN_S = 90.0
 GONE_WITHIN_S = 90.0
 END_WITHIN_S = 180.0

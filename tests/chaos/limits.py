@@ -22,6 +22,8 @@ LEFT = {
     " AND finished_at IS NOT NULL",
     "a place of the tenant": "SELECT NULL::uuid AS run, t.slug, p.taken FROM tenants t"
     " CROSS JOIN LATERAL places_taken(t.id, 1000000) AS p (taken) WHERE p.taken > 0",
+    "a place of a step": "SELECT NULL::uuid AS run, t.slug, p.taken FROM tenants t"
+    " CROSS JOIN LATERAL steps_taken(t.id, 1000000) AS p (taken) WHERE p.taken > 0",
     "a place under a key": "SELECT NULL::uuid AS run, k.key, key_taken(k.tenant_id, k.key) AS taken,"
     " key_awaited(k.tenant_id, k.key) AS awaited FROM concurrency_keys k"
     " WHERE key_taken(k.tenant_id, k.key) > 0 OR key_awaited(k.tenant_id, k.key)",
@@ -36,6 +38,14 @@ PLACED = """
          r.finished_at AS until
   FROM runs r JOIN tenant_limits l ON l.tenant_id = r.tenant_id
   WHERE l.max_running_runs IS NOT NULL AND r.parent_run_id IS NULL AND r.admitted_at IS NOT NULL
+"""
+RUNNING = """
+  SELECT a.tenant_id, 'running steps' AS name, l.max_running_steps AS most, a.run_id AS id, a.started_at AS since,
+         a.finished_at AS until
+  FROM step_attempts a JOIN tenant_limits l ON l.tenant_id = a.tenant_id
+  JOIN run_steps s ON s.tenant_id = a.tenant_id AND s.run_id = a.run_id AND s.key = a.key
+  WHERE l.max_running_steps IS NOT NULL AND a.boot IS NOT NULL AND NOT s.is_fan
+    AND s.operation NOT IN ('wait', 'workflow')
 """
 UNDONE = """
   SELECT u.run_id AS run, array_agg(u.undoes ORDER BY b.finished_at) AS undone,
@@ -64,7 +74,7 @@ def left_over(scene: Rows) -> Iterator[Finding]:
 
 def exceeded(scene: Rows) -> Iterator[Finding]:
     """No limit was ever exceeded: of the spans of its runs no more than it allows lie over each other."""
-    for statement in (KEYED, PLACED):
+    for statement in (KEYED, PLACED, RUNNING):
         spans: dict[tuple[UUID, str, int], list[dict[str, Any]]] = defaultdict(list)
         for row in scene.rows(statement):
             spans[row["tenant_id"], row["name"], row["most"]].append(row)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from uuid import UUID, uuid4
@@ -16,10 +16,9 @@ from tests.chaos.fleet import Fleet
 from tests.chaos.shapes import manifest, wanted
 from tests.support.http_api import PASSWORD, PREFIX, ROOT_EMAIL
 
-TENANTS = 2
-LIMITED = 0
-"""The tenant that may have only `MOST_RUNS` runs at once."""
-MOST_RUNS = 30
+TENANTS = 3
+LIMITS: Mapping[int, Mapping[str, int]] = {0: {"max_running_runs": 30}, 2: {"max_running_steps": 24}}
+"""What the tenants by these numbers may have at once."""
 ADMIN = "admin@example.org"
 PATIENCE_S = 10.0
 AGAIN_S = 0.2
@@ -95,9 +94,9 @@ class Load:
             client = Client(url, slug, ADMIN)
             registered = client.post("/modules", manifest())
             assert registered.status_code == 201, registered.text
-            if number == LIMITED:
-                path, rules = f"/tenants/{client.tenant_id()}/limits", {"max_running_runs": MOST_RUNS}
-                limited = root.send("PUT", path, rules, **{"If-Match": "*"})
+            if number in LIMITS:
+                path = f"/tenants/{client.tenant_id()}/limits"
+                limited = root.send("PUT", path, LIMITS[number], **{"If-Match": "*"})
                 assert limited.status_code == 200, limited.text
             thread = threading.Thread(
                 target=self._submit, args=(client, client.tenant_id(), number), daemon=True

@@ -186,6 +186,10 @@ def exceeded_limit(world: World) -> None:
     world.forced("INSERT INTO tenant_limits (tenant_id, max_running_runs) SELECT id, 0 FROM tenants")
 
 
+def exceeded_steps(world: World) -> None:
+    world.forced("INSERT INTO tenant_limits (tenant_id, max_running_steps) SELECT id, 0 FROM tenants")
+
+
 def undone_in_order_of_completion(world: World) -> None:
     for key in GRAPH:
         undo = json.dumps({"key": f"undo-{key}", "base": f"undo-{key}", "undoes": key})
@@ -225,6 +229,7 @@ def test_a_whole_world_has_no_finding(world: World) -> None:
         (left_place_under_a_key, "leaked"),
         (exceeded_key, "limits"),
         (exceeded_limit, "limits"),
+        (exceeded_steps, "limits"),
         (undone_in_order_of_completion, "early"),
         (forgotten_compensation, "lost"),
     ],
