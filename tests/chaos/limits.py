@@ -40,8 +40,8 @@ PLACED = """
   WHERE l.max_running_runs IS NOT NULL AND r.parent_run_id IS NULL AND r.admitted_at IS NOT NULL
 """
 RUNNING = """
-  SELECT a.tenant_id, 'running steps' AS name, l.max_running_steps AS most, a.run_id AS id, a.started_at AS since,
-         a.finished_at AS until
+  SELECT a.tenant_id, 'running steps' AS name, l.max_running_steps AS most, a.run_id AS id,
+         a.started_at AS since, a.finished_at AS until
   FROM step_attempts a JOIN tenant_limits l ON l.tenant_id = a.tenant_id
   JOIN run_steps s ON s.tenant_id = a.tenant_id AND s.run_id = a.run_id AND s.key = a.key
   WHERE l.max_running_steps IS NOT NULL AND a.boot IS NOT NULL AND NOT s.is_fan
