@@ -264,4 +264,9 @@ def build_sink(settings: Settings, name: str) -> Sink:
     sinks = settings.sinks
     if name == "rabbitmq":
         return RabbitTopic(sinks.amqp_url, sinks.exchange, sinks.event_bytes)
+    if name == "eventhubs":
+        # Of the extra `[azure]`: whoever has no event hub needs none of it.
+        from app.messaging.event_hub import EventHub  # noqa: PLC0415 - as above
+
+        return EventHub(sinks.hub, sinks.hub_name, sinks.event_bytes)
     return RedisStreams(connect_streams(settings.redis_url), StreamLimits(event_bytes=sinks.event_bytes))

@@ -63,6 +63,27 @@ MUTANTS = [
         f"{RELAY}/test_process.py::test_a_sink_that_is_away_does_not_hold_the_others",
     ),
     Mutant(
+        "a busy service makes dead letters",
+        "app/messaging/event_hub.py",
+        'tally.refused((*taken, *waiting), refusal.error or "refused", Blame.SINK)',
+        'tally.refused((*taken, *waiting), refusal.error or "refused", Blame.EVENT)',
+        f"{RELAY}/test_event_hub.py::test_faults_of_the_service_cost_nothing_but_repeats",
+    ),
+    Mutant(
+        "what follows a refused event overtakes it",
+        "app/messaging/event_hub.py",
+        "        if item.lane in tally.faults:\n            continue\n",
+        "",
+        f"{RELAY}/test_event_hub.py::test_only_the_event_that_the_service_refuses_is_given_up",
+    ),
+    Mutant(
+        "the emulator's flag is taken for any host",
+        "app/sink_settings.py",
+        '        return host == "localhost"\n',
+        "        return bool(host)\n",
+        "tests/unit/settings/test_settings.py::test_a_wrong_value_is_one_line_naming_the_variable",
+    ),
+    Mutant(
         "pruning does not wait for the slowest sink",
         "app/db/prune.py",
         "min(position) AS passed",

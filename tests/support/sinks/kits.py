@@ -10,10 +10,12 @@ from uuid import UUID
 import redis
 from kombu import Connection, Exchange, Queue
 
+from app.messaging.event_hub import EventHub
 from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import DEAD_STREAM, RedisStreams, StreamLimits, connect_streams, stream_of
 from app.runtime.valkey import ValkeyServer
 from app.services.relay import Sink
+from tests.support.eventhub_peer.process import HUB, HubPeer
 
 Envelope = dict[str, Any]
 
@@ -144,3 +146,30 @@ class RabbitKit:
             while (message := queue.get(no_ack=True)) is not None:
                 found.append(json.loads(message.body))
         return found
+
+
+class HubKit:
+    """Event Hubs as the local peer plays it."""
+
+    def __init__(self, peer: HubPeer, sinks: dict[int, EventHub]) -> None:
+        self._peer = peer
+        self._sinks = sinks
+        """By the size of events: to open a link takes the SDK a second, so tests share them."""
+        self._before = len(peer.arrived())
+
+    def sink(self, event_bytes: int = 256 * 1024) -> Sink:
+        return self._sinks.setdefault(event_bytes, EventHub(self._peer.url, HUB, event_bytes))
+
+    def arrived(self) -> list[Envelope]:
+        return self._peer.arrived()[self._before :]
+
+    def buried(self) -> list[Envelope] | None:
+        return None
+
+    def refuse(self, tenant: UUID, type_: str) -> Callable[[], None]:
+        self._peer.tell(f"matching /tenants/{tenant}")
+        return lambda: self._peer.tell("matching")
+
+    def breaks(self) -> Callable[[], None]:
+        self._peer.kill()
+        return self._peer.start

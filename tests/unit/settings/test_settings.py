@@ -54,6 +54,9 @@ def test_generated_keys_stay_the_same_and_are_private(environ: dict[str, str], t
     assert (tmp_path / "keys" / "jwt.key").stat().st_mode & 0o777 == 0o600
 
 
+HUB = "Endpoint=sb://hub.servicebus.windows.net/;SharedAccessKeyName=n;SharedAccessKey=hidden"
+
+
 @pytest.mark.parametrize(
     ("variable", "value", "says"),
     [
@@ -73,6 +76,8 @@ def test_generated_keys_stay_the_same_and_are_private(environ: dict[str, str], t
         ("EVENT_SINKS", "redis,redis", "twice"),
         ("EVENT_AMQP_URL", "redis://:hidden@h", "amqp://"),
         ("EVENT_MAX_BYTES", "12", "from 1024"),
+        ("EVENT_HUB_CONNECTION_STRING", f"{HUB};UseDevelopmentEmulator=true", "not loopback"),
+        ("EVENT_HUB_CONNECTION_STRING", f"{HUB} ; usedevelopmentemulator = True", "not loopback"),
     ],
 )
 def test_a_wrong_value_is_one_line_naming_the_variable(
@@ -92,6 +97,22 @@ def test_rabbitmq_as_a_sink_needs_a_url_unless_it_is_the_broker(environ: dict[st
     sinks = load_settings({**wanted, "BROKER_URL": "amqp://guest:hidden@rabbit//"}).sinks
     assert (sinks.names, sinks.amqp_url) == (("redis", "rabbitmq"), "amqp://guest:hidden@rabbit//")
     assert "hidden" not in repr(sinks)
+
+
+def test_an_event_hub_is_named_by_its_connection_string(environ: dict[str, str]) -> None:
+    wanted = {**environ, "EVENT_SINKS": "eventhubs"}
+    (line,) = faults(wanted)
+    assert line.startswith("EVENT_HUB_CONNECTION_STRING ")
+    assert load_settings({**wanted, "EVENT_HUB_CONNECTION_STRING": HUB}).sinks.hub_name == "quantum-events"
+    sinks = load_settings({**wanted, "EVENT_HUB_CONNECTION_STRING": f"{HUB};EntityPath=mine"}).sinks
+    assert sinks.hub_name == "mine"
+    assert "hidden" not in repr(sinks)
+
+
+@pytest.mark.parametrize("host", ["localhost:5672", "127.0.0.1", "[::1]:1"])
+def test_the_emulator_may_be_used_on_loopback(environ: dict[str, str], host: str) -> None:
+    given = f"Endpoint=sb://{host};SharedAccessKey=hidden;UseDevelopmentEmulator=true"
+    assert load_settings({**environ, "EVENT_HUB_CONNECTION_STRING": given}).sinks.hub == given
 
 
 def test_every_wrong_variable_is_told_at_once(environ: dict[str, str]) -> None:
