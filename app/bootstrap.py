@@ -24,9 +24,11 @@ from app.db.feed import PostgresOutlook
 from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
+from app.db.webhook_work import PostgresWebhooks
 from app.domain.modules import ModuleRegistry, Resources
 from app.feed.application import FeedParts
 from app.feed.stream import StreamRules
+from app.domain.webhooks import DEFAULT_RULES, DeliveryRules
 from app.messaging.amqp_probe import AmqpBrokerView, amqp_reader
 from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
 from app.messaging.broker_view import RedisBrokerView
@@ -34,18 +36,21 @@ from app.messaging.celery_app import QuantumCelery, create_celery
 from app.messaging.producer import CanvasProducer, SendThread
 from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
+from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
 from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.artifacts import Artifacts
+from app.services.deliver_webhooks import Deliverer
 from app.services.dispatch import Dispatch
 from app.services.heartbeat import Worker, forget_workers
 from app.services.live_feed import FeedRules, LiveFeed
 from app.services.load_modules import load_modules
 from app.services.lost_child import Nursing
 from app.services.manage_secrets import secret_reader
+from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
 from app.services.ports import BrokerLook, Engine, Executor
@@ -57,6 +62,7 @@ from app.services.seal_audit import seal_audit
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
+from app.services.webhook_attempt import Attempts
 from app.settings import Settings
 from workflows.catalog import load_catalogue
 
@@ -204,6 +210,9 @@ def build_api(settings: Settings) -> ApiParts:
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         standings=Standings(database),
         feed_url=settings.feed_url,
+        webhooks=WebhookDeps(
+            database, SecretBox(settings.secrets_key), new_id, settings.allowed_http_targets
+        ),
         probes={
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,
@@ -270,3 +279,21 @@ def build_sink(settings: Settings, name: str) -> Sink:
 
         return EventHub(sinks.hub, sinks.hub_name, sinks.event_bytes)
     return RedisStreams(connect_streams(settings.redis_url), StreamLimits(event_bytes=sinks.event_bytes))
+
+
+def build_deliverer(settings: Settings, rules: DeliveryRules = DEFAULT_RULES) -> Deliverer:
+    """Return one process that delivers webhooks: it leases as the system role, reads secrets as a tenant."""
+    attempts = Attempts(
+        settings.allowed_http_targets, rules.timeout_s, time.monotonic, lambda: datetime.now(UTC)
+    )
+    return Deliverer(
+        PostgresWebhooks(Database(settings.database_system_url, "system")),
+        Database(settings.database_url),
+        SecretBox(settings.secrets_key),
+        attempts,
+        partial(Line, Watchdog()),
+        f"webhooks-{new_id()}",
+        rules,
+        random.random,
+        time.monotonic,
+    )

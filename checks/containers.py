@@ -94,7 +94,7 @@ def procfile(text: str) -> set[str]:
 def faults(root: Path) -> Iterator[Fault]:
     """Yield every fault of the three files."""
     processes = procfile((root / "Procfile").read_text())
-    for name in {"api", "worker", "beat", "relay", "feed", "flower"} ^ processes:
+    for name in {"api", "worker", "beat", "relay", "webhooks", "feed", "flower"} ^ processes:
         yield Fault("Procfile", 1, f"{name} is missing, or unknown to docker-compose.yml")
     yield from dockerfile((root / "Dockerfile").read_text())
     yield from compose((root / "docker-compose.yml").read_text(), processes)

@@ -31,6 +31,7 @@ from app.api import (
     tenants,
     timeline,
     users,
+    webhooks,
     workflows,
 )
 from app.api.converters import add_converters
@@ -62,6 +63,7 @@ RESOURCES = (
     audit,
     secrets,
     schedules,
+    webhooks,
     signals,
 )
 

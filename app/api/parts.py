@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
+from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
@@ -33,6 +34,7 @@ class ApiParts:
     submit: SubmitDeps
     limits: TenantLimits
     standings: Standings
+    webhooks: WebhookDeps
     feed_url: str = ""
     """Where the live feed is reached."""
     probes: Mapping[str, Probe] = field(default_factory=dict)

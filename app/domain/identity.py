@@ -34,6 +34,8 @@ PERMISSIONS: Final = frozenset(
         "secrets:write",
         "schedules:read",
         "schedules:write",
+        "webhooks:read",
+        "webhooks:write",
     }
 )
 
@@ -46,6 +48,7 @@ _VIEW: Final = frozenset(
         "runs:read",
         "events:read",
         "schedules:read",
+        "webhooks:read",
     }
 )
 _OPERATE: Final = _VIEW | {"runs:repair", "runs:signal"}
@@ -55,6 +58,7 @@ _DEVELOP: Final = _OPERATE | {
     "modules:write",
     "secrets:read",
     "schedules:write",
+    "webhooks:write",
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {

@@ -77,6 +77,31 @@ FEED_CUT = Counter(
     registry=REGISTRY,
 )
 
+WEBHOOK_ATTEMPTS = Counter(
+    "quantum_webhook_attempts_total",
+    "Attempts to deliver: delivered, retried, dead, gone",
+    ("outcome",),
+    registry=REGISTRY,
+)
+WEBHOOK_SECONDS = Histogram(
+    "quantum_webhook_attempt_seconds",
+    "From an attempt's start to its answer",
+    buckets=FAST,
+    registry=REGISTRY,
+)
+WEBHOOK_LAG = Gauge(
+    "quantum_webhook_lag_seconds",
+    "How long the longest overdue queue of a webhook waits",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+WEBHOOK_BREAKERS = Gauge(
+    "quantum_webhook_open_breakers",
+    "Endpoints that are left alone, or asked once to see",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+
 
 def render_metrics() -> bytes:
     """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`.

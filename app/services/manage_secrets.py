@@ -23,7 +23,7 @@ def put_secret(
     """Set a secret; raises PreconditionFailed when it is not at `version`, if that is given."""
     with database.tenant(actor.tenant_id) as connection:
         _expect(store.lock(connection, actor.tenant_id, name), version)
-        key = _tenant_key(connection, box, actor.tenant_id)
+        key = tenant_key(connection, box, actor.tenant_id)
         sealed = box.seal(actor.tenant_id, key, name, value)
         kept = store.put(
             connection, actor.tenant_id, name, SealedSecret(sealed.nonce, sealed.ciphertext), actor.user_id
@@ -67,17 +67,23 @@ def secret_reader(box: SecretBox, database: Database) -> SecretReader:
     return read
 
 
-def _tenant_key(connection: Connection, box: SecretBox, tenant_id: UUID) -> Sealed:
+def tenant_key(connection: Connection, box: SecretBox, tenant_id: UUID) -> Sealed:
     """Return the tenant's wrapped key, made at the first secret."""
-    key = store.tenant_key(connection, tenant_id)
+    key = wrapped_key(connection, tenant_id)
     if key is None:
         fresh = box.new_tenant_key(tenant_id)
         store.add_tenant_key(connection, tenant_id, Wrapped(box.kek_id, fresh.nonce, fresh.ciphertext))
         # Read again: the key of a transaction that was faster is the one that stays.
-        key = store.tenant_key(connection, tenant_id)
+        key = wrapped_key(connection, tenant_id)
     if key is None:
         raise LookupError("the tenant key that was just written cannot be read")
-    return Sealed(key.nonce, key.wrapped_key)
+    return key
+
+
+def wrapped_key(connection: Connection, tenant_id: UUID) -> Sealed | None:
+    """Return the tenant's wrapped key, if it has one yet."""
+    key = store.tenant_key(connection, tenant_id)
+    return Sealed(key.nonce, key.wrapped_key) if key is not None else None
 
 
 def _expect(present: SecretName | None, version: int | None) -> None:

@@ -10,6 +10,7 @@ BEGIN
     'bulk_actions', 'bulk_action_items',
     'dedicated_pools',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
+    'webhooks', 'webhook_secrets', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
     'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets',
@@ -27,6 +28,7 @@ BEGIN
     'dedicated_pools',
     'plan_steps', 'intents', 'intent_generations', 'runs', 'run_steps', 'step_attempts', 'events', 'dead_events',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
+    'webhooks', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts', 'intent_labels',
     'bulk_actions', 'bulk_action_items',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']

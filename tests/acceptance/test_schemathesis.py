@@ -110,6 +110,11 @@ class Seeds:
         body = {**echo(), "name": f"seeded {number}", "timing": {"every_s": 86_400}}
         return str(self.caller.post("/schedules", body).get_json()["id"])
 
+    def webhook(self, number: int) -> str:
+        """Return a webhook whose endpoint nobody asks."""
+        body = {"name": f"seeded {number}", "url": "https://example.org/", "types": ["*"]}
+        return str(self.caller.post("/webhooks", body).get_json()["id"])
+
     def bulk(self) -> str:
         """Return a bulk action that goes on."""
         self._submitted()
@@ -137,6 +142,11 @@ class Seeds:
                 self.caller.put(f"/tenants/{self.tenant}/pools/p{number}", None)
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
+        if path.startswith("/webhooks/"):
+            known["webhook_id"] = self.webhook(number)
+            known["event_id"] = self.caller.post(f"/webhooks/{known['webhook_id']}:ping").get_json()[
+                "event_id"
+            ]
         if path.startswith("/intent_types"):
             known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
@@ -147,7 +157,7 @@ class Seeds:
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.query = {}
-        case.headers = {"If-Match": "*"} if method == "PATCH" else {}
+        case.headers = {"If-Match": "*"} if method == "PATCH" or path.endswith(":rotate-secret") else {}
         if method == "DELETE":
             self.caller.put("/secrets/SEED", {"value": "x"})
         if case.body.__class__.__name__ != "NotSet":
@@ -183,6 +193,13 @@ class Seeds:
                 "to": "2026-01-01T00:00:00Z",
             },
             "POST /bulk-actions": lambda: {"action": "retry", "filter": {"type": "core.echo"}},
+            "POST /webhooks": lambda: {
+                "name": f"w{number}",
+                "url": "https://example.org/",
+                "types": ["run.*"],
+            },
+            "PATCH /webhooks/{webhook_id}": lambda: {"types": ["*"]},
+            "POST /webhooks/{webhook_id}:replay": lambda: {"after": 0},
             "PUT /secrets/{name}": lambda: {"value": "x"},
         }
         return bodies[operation]() if operation in bodies else None

@@ -40,7 +40,7 @@ def test_a_fault_of_the_dockerfile_is_told(old: str, new: str, words: str) -> No
         ("image: postgres:18.1-bookworm", "image: postgres", "not pinned"),
         ('user: "10001"', 'user: "0"', "runs as root"),
         ("  relay:\n", "  relais:\n", "relay has no service"),
-        ("healthcheck: *doctor\n\n  flower", "stdin_open: false\n\n  flower", "relay has no health check"),
+        ("healthcheck: *doctor\n\n  feed", "stdin_open: false\n\n  feed", "relay has no health check"),
         ("POSTGRES_PASSWORD: ${POSTGRES_PASSWORD:?}", "POSTGRES_PASSWORD: postgres", "written out"),
         ("      - valkey:/data", "      - redis:/data", "names redis"),
         ("secrets: [jwt_key, secrets_key]", "secrets: [jwt]", "names jwt"),

@@ -19,6 +19,7 @@ DEVELOPERS = {"tenant_admin", "developer"}
 ADMIN = {"tenant_admin"}
 
 SCHEDULE = "/schedules/01890000-0000-7000-8000-000000000000"
+WEBHOOK = "/webhooks/01890000-0000-7000-8000-000000000000"
 SCHEDULE_BODY = {**echo(), "name": "s-{role}", "timing": {"every_s": 3600}}
 TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/me", None, ALL),
@@ -72,6 +73,17 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ),
     ("GET", f"{SCHEDULE}/firings", None, READERS),
     ("GET", f"{SCHEDULE}/times", None, READERS),
+    ("GET", "/webhooks", None, READERS),
+    ("POST", "/webhooks", {"name": "w-{role}", "url": "https://example.org/", "types": ["*"]}, DEVELOPERS),
+    ("GET", WEBHOOK, None, READERS),
+    ("PATCH", WEBHOOK, {}, DEVELOPERS),
+    ("DELETE", WEBHOOK, None, DEVELOPERS),
+    ("POST", f"{WEBHOOK}:rotate-secret", {}, DEVELOPERS),
+    ("POST", f"{WEBHOOK}:ping", None, DEVELOPERS),
+    ("POST", f"{WEBHOOK}:replay", {"after": 0}, DEVELOPERS),
+    ("GET", f"{WEBHOOK}/deliveries", None, READERS),
+    ("GET", f"{WEBHOOK}/deliveries/01890000-0000-7000-8000-000000000000", None, READERS),
+    ("POST", f"{WEBHOOK}/deliveries/01890000-0000-7000-8000-000000000000:replay", None, DEVELOPERS),
     ("GET", "/audit", None, ADMIN | {"auditor"}),
     ("GET", "/audit/verification", None, ADMIN | {"auditor"}),
     ("GET", "/tenants", None, {"platform_admin"}),

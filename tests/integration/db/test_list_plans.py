@@ -15,6 +15,7 @@ from app.db import (
     artifacts,
     bulk,
     dead_letters,
+    deliveries,
     firings,
     nesting,
     reads,
@@ -22,6 +23,7 @@ from app.db import (
     schedules,
     step_logs,
     timeline,
+    webhooks,
 )
 from app.domain.paging import PageRequest, encode_cursor
 from tests.support.servers import DatabaseUrls
@@ -70,6 +72,17 @@ FILL = f"""
     SELECT tenant_id, id, n::text, type, '{{}}', 60, 'skip', 'none', 1, 'paused' FROM made WHERE n < 10000;
   INSERT INTO schedule_firings (tenant_id, schedule_id, id, scheduled_at, cause, outcome)
     SELECT tenant_id, tenant_id, id, at, 'time', 'skipped' FROM made WHERE n < 30000;
+  INSERT INTO webhooks (tenant_id, id, name, url, types)
+    SELECT tenant_id, id, n::text, 'u', '{{*}}' FROM made WHERE n < 100;
+  INSERT INTO webhooks (tenant_id, id, name, url, types) VALUES (%(big)s, %(big)s, 'x', 'u', '{{*}}');
+  INSERT INTO webhook_queues (tenant_id, webhook_id) SELECT tenant_id, id FROM webhooks;
+  INSERT INTO webhook_deliveries (tenant_id, webhook_id, event_id, subject, seq, type, data, occurred_at,
+                                  position, state, finished_at, ready_at)
+    SELECT tenant_id, %(big)s, id, 'runs/' || id, 1, 't', '{{}}', at, n, s.state,
+           CASE WHEN s.state <> 'pending' THEN at END, CASE WHEN s.state = 'pending' THEN at END
+    FROM made, LATERAL (SELECT CASE WHEN mod(n, 5000) < 2 THEN 'dead' WHEN mod(n, 5000) < 4 THEN 'pending'
+                                    ELSE 'delivered' END AS state) s WHERE tenant_id = %(big)s;
+  ANALYZE webhooks, webhook_queues, webhook_deliveries;
   ANALYZE schedules, schedule_firings, bulk_actions, bulk_action_items;
   INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines, at)
     SELECT tenant_id, id, 'a', 1, 1, '[{{"n": 1}}]', at FROM made WHERE mod(n, 4) = 0;
@@ -148,6 +161,16 @@ LISTS: dict[str, Read] = {
     "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
     "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
     "firings": lambda c, t: firings.page(c, t, t, FIRST),
+    "webhooks": lambda c, t: webhooks.page(c, t, FIRST, None),
+    "deliveries": lambda c, t: deliveries.page(c, t, t, FIRST, None),
+    "deliveries, delivered": lambda c, t: deliveries.page(c, t, t, DEEP, "delivered"),
+    "deliveries, dead": lambda c, t: deliveries.page(c, t, t, FIRST, "dead"),
+    "deliveries, pending": lambda c, t: deliveries.page(c, t, t, FIRST, "pending"),
+    "dead letters of a webhook": lambda c, t: deliveries.dead(c, t, t, 100),
+    "next deliveries": lambda c, t: c.execute(
+        text(f"SELECT * FROM webhook_batch('{t}', '{t}', '{{}}', 50, 20)")
+    ),
+    "turn of a webhook": lambda c, t: c.execute(text(f"SELECT webhook_due('{t}', '{t}')")),
     "log of a step": lambda c, t: step_logs.lines_after(c, t, t, "a", (0, 0), 200),
     "log of a step, deep": lambda c, t: step_logs.lines_after(c, t, t, "a", (59, 1990), 200),
     "artifact of a step": lambda c, t: artifacts.held_by(c, t, t, "a", "0" * 64),

@@ -48,6 +48,11 @@ TENANT = (
     "bulk_actions",
     "bulk_action_items",
     "dedicated_pools",
+    "webhooks",
+    "webhook_secrets",
+    "webhook_queues",
+    "webhook_deliveries",
+    "webhook_attempts",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -107,6 +112,13 @@ FILL = {
     "bulk_actions": "(tenant_id, id, action, filter, rate, created_by)"
     " VALUES ({t}, {t}, 'retry', '{{}}', 1, '{{}}')",
     "bulk_action_items": "(tenant_id, bulk_id, n, run_id, version) VALUES ({t}, {t}, 1, {t}, 1)",
+    "webhooks": "(tenant_id, id, name, url, types) VALUES ({t}, {t}, 'n', 'u', '{{*}}')",
+    "webhook_secrets": "(tenant_id, webhook_id, id, nonce, ciphertext) VALUES ({t}, {t}, {t}, 'n', 'c')",
+    "webhook_queues": "(tenant_id, webhook_id) VALUES ({t}, {t})",
+    "webhook_deliveries": "(tenant_id, webhook_id, event_id, subject, seq, type, data, occurred_at, position)"
+    " VALUES ({t}, {t}, {t}, 'x/1', 1, 't', '{{}}', now(), 1)",
+    "webhook_attempts": "(tenant_id, webhook_id, event_id, n, at, latency_ms)"
+    " VALUES ({t}, {t}, {t}, 1, now(), 1)",
 }
 
 

@@ -1,0 +1,25 @@
+"""The process that delivers webhooks."""
+
+from __future__ import annotations
+
+import signal
+import threading
+
+import click
+
+from app.bootstrap import build_deliverer
+from app.commands.platform import told
+from app.observability.logging import configure_logging
+from app.settings import inherited_environment, load_settings
+
+
+@click.command()
+@told
+def deliver() -> None:
+    """Deliver events to webhooks until SIGTERM; any number of these processes may run."""
+    settings = load_settings(inherited_environment())
+    configure_logging(settings.log_level, settings.log_format, process="webhooks")
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    build_deliverer(settings).run(stop.wait)

@@ -1,0 +1,89 @@
+"""Breaks of webhooks."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+SQL = "migrations/sql/0001_webhooks.sql"
+DELIVERY = "tests/integration/webhooks/test_delivery.py"
+FAILURES = "tests/integration/webhooks/test_failures.py"
+
+MUTANTS = [
+    Mutant(
+        "later events of a subject do not wait for an earlier one",
+        "app/services/deliver_webhooks.py",
+        "if not answer.succeeded or queue.closing:",
+        "if queue.closing:",
+        f"{DELIVERY}::test_later_events_of_a_subject_wait_while_an_earlier_one_is_tried_again",
+    ),
+    Mutant(
+        "an old secret does not sign during the overlap",
+        "app/db/webhooks.py",
+        '        " AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY id DESC"\n    )\n    rows',
+        '        " AND expires_at IS NULL ORDER BY id DESC"\n    )\n    rows',
+        f"{FAILURES}::test_both_secrets_sign_during_the_overlap",
+    ),
+    Mutant(
+        "a breaker that is half open lets everything through",
+        "app/services/deliver_webhooks.py",
+        "queue.key, queue.subjects, LOADED if whole else 1,",
+        "queue.key, queue.subjects, LOADED,",
+        f"{FAILURES}::test_the_breaker_opens_asks_once_closes",
+    ),
+    Mutant(
+        "a tenant may take all threads",
+        "app/services/webhook_queue.py",
+        "return busy < self._rules.of_tenant and",
+        "return busy < self._rules.threads and",
+        f"{DELIVERY}::test_a_slow_endpoint_holds_nobody_else",
+    ),
+    Mutant(
+        "a target is judged by its first address only",
+        "app/security/egress.py",
+        "        for address in addresses:\n            if reason",
+        "        for address in addresses[:1]:\n            if reason",
+        f"{FAILURES}::test_a_name_that_turns_inward_is_refused_at_delivery",
+    ),
+    Mutant(
+        "an answer cut off at the deadline counts",
+        "app/messaging/webhook_post.py",
+        "        if not in_time:\n",
+        "        if False:\n",
+        f"{FAILURES}::test_a_receiver_that_drips_is_hung_up",
+    ),
+    Mutant(
+        "a receiver that is gone is asked again",
+        "app/services/deliver_webhooks.py",
+        "            if any(result.answer.gone for result in results):\n",
+        "            if False:\n",
+        f"{FAILURES}::test_gone_disables_and_keeps_what_waits",
+    ),
+    Mutant(
+        "answers are logged with the secret in them",
+        "app/services/webhook_attempt.py",
+        "mask_values(shown, secrets)",
+        "mask_values(shown, ())",
+        f"{FAILURES}::test_no_secret_stands_in_the_clear",
+    ),
+    Mutant(
+        "a replayed event waits behind later ones",
+        SQL,
+        "  PERFORM put_in_order(p_tenant, p_webhook, subjects);\n  RETURN renewed;",
+        "  RETURN renewed;",
+        f"{FAILURES}::test_a_replayed_earlier_event_goes_before_those_that_wait",
+    ),
+    Mutant(
+        "a suspended tenant is told",
+        SQL,
+        "              AND EXISTS (SELECT 1 FROM tenants t WHERE t.id = x.tenant_id AND t.state = 'active')\n",
+        "",
+        f"{DELIVERY}::test_what_is_deleted_disabled_or_of_a_suspended_tenant_is_not_told",
+    ),
+    Mutant(
+        "labels of the intent are not asked for",
+        SQL,
+        " AND labels_fit(e.tenant_id, e.subject, w.labels)\n      ON CONFLICT",
+        "\n      ON CONFLICT",
+        f"{DELIVERY}::test_filters_let_through_types_and_labels_of_the_intent",
+    ),
+]
