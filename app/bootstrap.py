@@ -26,9 +26,9 @@ from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
 from app.db.webhook_work import PostgresWebhooks
 from app.domain.modules import ModuleRegistry, Resources
+from app.domain.webhooks import DEFAULT_RULES, DeliveryRules
 from app.feed.application import FeedParts
 from app.feed.stream import StreamRules
-from app.domain.webhooks import DEFAULT_RULES, DeliveryRules
 from app.messaging.amqp_probe import AmqpBrokerView, amqp_reader
 from app.messaging.broker_epoch import BrokerLink, EpochReader, redis_reader
 from app.messaging.broker_view import RedisBrokerView
