@@ -21,6 +21,7 @@ from app.api.parts import ApiParts
 from app.artifacts.choice import artifact_store
 from app.db.engine import Database
 from app.db.feed import PostgresOutlook
+from app.db.flags import FlagStore
 from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
@@ -45,6 +46,7 @@ from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.artifacts import Artifacts
 from app.services.deliver_webhooks import Deliverer
 from app.services.dispatch import Dispatch
+from app.services.flags import Flags, RuleBook
 from app.services.heartbeat import Worker, forget_workers
 from app.services.live_feed import FeedRules, LiveFeed
 from app.services.load_modules import load_modules
@@ -136,6 +138,7 @@ class CeleryParts:
             random=random.random,
             clock=time.monotonic,
             wait=time.sleep,
+            flags=build_flags(database),
         )
         release = version("quantum-platform")
         worker = Worker(self._boot, "worker", os.getpid(), release, settings.worker_queues)
@@ -165,6 +168,11 @@ class CeleryParts:
 def build_artifacts(settings: Settings) -> Artifacts:
     """Return what keeps values and files that are too large for a row."""
     return Artifacts(artifact_store(settings), settings.artifact_max_bytes)
+
+
+def build_flags(database: Database) -> Flags:
+    """Return the feature flags as the app role reads them."""
+    return Flags(RuleBook(FlagStore(database)))
 
 
 def build_platform(settings: Settings) -> Database:
@@ -209,6 +217,7 @@ def build_api(settings: Settings) -> ApiParts:
         submit=build_submit(settings, database),
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         standings=Standings(database),
+        flags=build_flags(database),
         feed_url=settings.feed_url,
         webhooks=WebhookDeps(
             database, SecretBox(settings.secrets_key), new_id, settings.allowed_http_targets
@@ -228,7 +237,14 @@ def build_feed(settings: Settings) -> FeedParts:
     system = Database(settings.database_system_url, "system")
     feed = LiveFeed(PostgresOutlook(database, system), FeedRules())
     keys = signing_keys(settings.jwt_private_key)
-    return FeedParts(feed, keys, Standings(database), StreamRules(), lambda: database.call("SELECT 1"))
+    return FeedParts(
+        feed,
+        keys,
+        Standings(database),
+        build_flags(database),
+        StreamRules(),
+        lambda: database.call("SELECT 1"),
+    )
 
 
 def _secret_reader(settings: Settings, database: Database) -> SecretReader:

@@ -27,6 +27,7 @@ COMMANDS = {
     "events": "app.commands.events:events",
     "schedule": "app.commands.schedules:schedule",
     "webhooks": "app.commands.webhooks:webhooks",
+    "flags": "app.commands.flags:flags",
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",
     "workflow": "app.commands.workflows:workflow",

@@ -142,6 +142,7 @@ def _ordered(order: BulkOrder, *, dry_run: bool) -> Response:
     if dry_run:
         counted = bulk_actions.preview_bulk_action(parts().database, actor(), order)
         return rendered(200, _PREVIEW, counted).response()
+    parts().flags.require("bulk_actions", actor().tenant_id)
     return answer_once(
         lambda receipt: bulk_actions.create_bulk_action(parts().submit, actor(), order, receipt=receipt),
         _accepted,

@@ -11,6 +11,7 @@ from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
 from app.services.manage_webhooks import WebhookDeps
+from app.services.flags import Flags
 from app.services.manage_workflows import Installed
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
@@ -35,6 +36,7 @@ class ApiParts:
     limits: TenantLimits
     standings: Standings
     webhooks: WebhookDeps
+    flags: Flags
     feed_url: str = ""
     """Where the live feed is reached."""
     probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -107,6 +107,14 @@ class Unavailable(QuantumError):
         self.part = part
 
 
+class SwitchedOff(Unavailable):
+    """An operator has switched a feature off; try again later."""
+
+    def __init__(self, feature: str) -> None:
+        super().__init__(feature, f"{feature} is switched off by the platform's operators")
+        self.code = "switched_off"
+
+
 class OperationFailed(QuantumError):
     """An operation failed; `retryable`: another attempt may help, `detail` is shown to the tenant."""
 

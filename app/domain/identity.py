@@ -16,6 +16,8 @@ PERMISSIONS: Final = frozenset(
         "tenants:write",
         "limits:read",
         "limits:write",
+        "flags:read",
+        "flags:write",
         "users:read",
         "users:write",
         "modules:read",
@@ -62,7 +64,9 @@ _DEVELOP: Final = _OPERATE | {
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
-    "platform_admin": frozenset({"tenants:read", "tenants:write", "limits:read", "limits:write"}),
+    "platform_admin": frozenset(
+        {"tenants:read", "tenants:write", "limits:read", "limits:write", "flags:read", "flags:write"}
+    ),
     "tenant_admin": _DEVELOP | {"limits:read", "users:read", "users:write", "secrets:write", "audit:read"},
     "operator": _OPERATE,
     "developer": _DEVELOP,

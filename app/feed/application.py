@@ -24,6 +24,7 @@ from app.observability.metrics import CONTENT_TYPE, FEED_CUT, render_metrics
 from app.security.access_tokens import Bearer, read_bearer
 from app.security.authorize import authorize
 from app.security.keys import SigningKeys
+from app.services.flags import Flags
 from app.services.live_feed import LiveFeed
 from app.services.standing import Standings
 
@@ -45,6 +46,7 @@ class FeedParts:
     feed: LiveFeed
     keys: SigningKeys
     standings: Standings
+    flags: Flags
     rules: StreamRules
     ready: Callable[[], object]
 
@@ -98,6 +100,7 @@ class Feed:
         authorize(await self._present(bearer.actor), _PERMISSION)
         interest, start = _wanted(request)
         tenant_id = bearer.actor.tenant_id
+        await asyncio.to_thread(self._parts.flags.require, "live_feed", tenant_id)
         with bound_contextvars(tenant_id=str(tenant_id), user_id=str(bearer.actor.user_id)):
             async with self._parts.feed.reading(tenant_id, start) as reading:
                 await begin(send, 200, STREAM_HEADERS, request.request_id)

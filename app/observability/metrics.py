@@ -101,6 +101,9 @@ WEBHOOK_BREAKERS = Gauge(
     multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
+FLAG_DECISIONS = Counter(
+    "quantum_flag_decisions_total", "Feature flags asked for", ("flag", "variant"), registry=REGISTRY
+)
 
 
 def render_metrics() -> bytes:

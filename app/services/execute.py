@@ -183,7 +183,8 @@ class _Attempt:
         return Outcome("succeeded", self.stored, kept)
 
     def _reuse(self, operation: OperationSpec, given: StepInput) -> Reuse | None:
-        return reuse_of(self.executor.engine.database, self.message, self.claim, operation, given)
+        executor = self.executor
+        return reuse_of(executor.engine.database, executor.flags, self.message, self.claim, operation, given)
 
     def _aside(self, what: str, value: Any) -> Any:
         return _patiently(self.executor, lambda: self._artifacts().aside(what, value))

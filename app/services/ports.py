@@ -12,6 +12,7 @@ from app.domain.lost import BrokerView
 from app.domain.modules import ModuleRegistry, Resources, StepLog
 from app.services.artifacts import Artifacts
 from app.services.courier import Courier
+from app.services.flags import Defaults, Switches
 from app.services.plans import PlanCache
 from app.services.resolve_secrets import SecretReader
 
@@ -83,4 +84,5 @@ class Executor:
     clock: Callable[[], float]
     wait: Callable[[float], None]
     limits: StepLimits = NO_LIMITS
+    flags: Switches = field(default_factory=Defaults)
     courier: Courier = field(default_factory=Courier)

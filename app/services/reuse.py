@@ -9,6 +9,7 @@ from app.db import reuse
 from app.db.engine import Database
 from app.domain.leases import StepMessage
 from app.domain.modules import OperationSpec
+from app.services.flags import Switches
 from workflows.decisions import StepInput
 from workflows.definition import UNDO
 from workflows.fingerprints import input_hash
@@ -35,6 +36,7 @@ class Reuse:
 
 def reuse_of(
     database: Database,
+    flags: Switches,
     message: StepMessage,
     claim: Any,
     operation: OperationSpec,
@@ -49,6 +51,8 @@ def reuse_of(
     if ttl_s is None or claim.round > 0 or claim.definition.get("cache") is False:
         return None
     if message.key.startswith(UNDO):  # what undoes something is there for its effect
+        return None
+    if not flags.on("result_reuse", message.tenant_id):
         return None
     names = sorted(given.secrets)
     versions = reuse.secret_versions(database, message.tenant_id, names) if names else {}

@@ -9,6 +9,7 @@ BEGIN
     'tenant_limits', 'fair_queues', 'concurrency_keys',
     'bulk_actions', 'bulk_action_items',
     'dedicated_pools',
+    'flag_overrides',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'webhooks', 'webhook_secrets', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
@@ -30,6 +31,7 @@ BEGIN
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'webhooks', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts', 'intent_labels',
     'bulk_actions', 'bulk_action_items',
+    'flag_overrides',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']
   LOOP

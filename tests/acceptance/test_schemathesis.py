@@ -147,6 +147,8 @@ class Seeds:
             known["event_id"] = self.caller.post(f"/webhooks/{known['webhook_id']}:ping").get_json()[
                 "event_id"
             ]
+        if path.startswith("/platform/flags"):
+            known["name"] = "live_feed"
         if path.startswith("/intent_types"):
             known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
@@ -157,7 +159,8 @@ class Seeds:
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.query = {}
-        case.headers = {"If-Match": "*"} if method == "PATCH" or path.endswith(":rotate-secret") else {}
+        matched = method == "PATCH" or path.endswith(":rotate-secret") or path == "/platform/flags/{name}"
+        case.headers = {"If-Match": "*"} if matched else {}
         if method == "DELETE":
             self.caller.put("/secrets/SEED", {"value": "x"})
         if case.body.__class__.__name__ != "NotSet":
@@ -201,6 +204,8 @@ class Seeds:
             "PATCH /webhooks/{webhook_id}": lambda: {"types": ["*"]},
             "POST /webhooks/{webhook_id}:replay": lambda: {"after": 0},
             "PUT /secrets/{name}": lambda: {"value": "x"},
+            "PUT /platform/flags/{name}": lambda: {"reason": "test"},
+            "PUT /platform/flags/{name}/tenants/{tenant_id}": lambda: {"enabled": None, "reason": "test"},
         }
         return bodies[operation]() if operation in bodies else None
 

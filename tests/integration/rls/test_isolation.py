@@ -53,10 +53,12 @@ TENANT = (
     "webhook_queues",
     "webhook_deliveries",
     "webhook_attempts",
+    "flag_overrides",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
 GLOBAL = (
+    "feature_flags",
     "roles",
     "sign_in_failures",
     "workers",
@@ -68,8 +70,8 @@ GLOBAL = (
     "pools",
     "alembic_version",
 )
-APP_MAY_SEE_GLOBAL = {"roles", "sign_in_failures"}
 DEFINERS = {"resolve_tenant(p_slug text)", "foreign_pools(p_tenant uuid, p_pools text[])"}
+APP_MAY_SEE_GLOBAL = {"feature_flags", "roles", "sign_in_failures"}
 BIRTH = {
     "intents": '{"phase": "pending"}',
     "runs": '{"state": "queued"}',
@@ -105,6 +107,7 @@ FILL = {
     "schedule_firings": "(tenant_id, schedule_id, scheduled_at, cause, outcome)"
     " VALUES ({t}, {t}, now(), 'time', 'skipped')",
     "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
+    "flag_overrides": "(tenant_id, name, enabled, reason) VALUES ({t}, 'f', true, 'r')",
     "tenant_limits": "(tenant_id) VALUES ({t})",
     "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
     "dedicated_pools": "(tenant_id, pool) VALUES ({t}, 'gpu')",

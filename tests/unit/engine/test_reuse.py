@@ -9,6 +9,7 @@ from uuid import UUID
 import pytest
 
 from app.domain.leases import StepMessage
+from app.services.flags import Defaults
 from app.services.reuse import reuse_of
 from tests.support.testkit import module
 from workflows.decisions import StepInput
@@ -34,5 +35,5 @@ def test_a_step_may_use_a_result_again(
 ) -> None:
     message = StepMessage(UUID(int=1), UUID(int=2), key, 1)
     claim = SimpleNamespace(tries=1, round=round, definition=definition)
-    found = reuse_of(NO_DATABASE, message, claim, OPERATIONS[f"testkit.{operation}"], GIVEN)
+    found = reuse_of(NO_DATABASE, Defaults(), message, claim, OPERATIONS[f"testkit.{operation}"], GIVEN)
     assert (found is not None) == may

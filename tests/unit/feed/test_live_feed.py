@@ -173,7 +173,7 @@ def test_a_start_ahead_of_the_feed_is_refused_and_leaves_no_trace() -> None:
         outlook = Outlook()
         outlook.add()
         feed = LiveFeed(outlook, RULES)
-        for _ in range(RULES.tenant_streams + 1):
+        for _ in range(RULES.streams + 1):
             with pytest.raises(InvalidInput):
                 await feed.reading(TENANT, 99).__aenter__()
         async with feed.reading(TENANT, 1) as reading:
