@@ -10,8 +10,8 @@ from app.db.engine import Database
 from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
-from app.services.manage_webhooks import WebhookDeps
 from app.services.flags import Flags
+from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
