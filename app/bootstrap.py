@@ -25,6 +25,7 @@ from app.db.flags import FlagStore
 from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
+from app.db.usage import UsageModels
 from app.db.webhook_work import PostgresWebhooks
 from app.domain.modules import ModuleRegistry, Resources
 from app.domain.webhooks import DEFAULT_RULES, DeliveryRules
@@ -64,6 +65,7 @@ from app.services.seal_audit import seal_audit
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
+from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
 from app.settings import Settings
 from workflows.catalog import load_catalogue
@@ -175,6 +177,11 @@ def build_flags(database: Database) -> Flags:
     return Flags(RuleBook(FlagStore(database)))
 
 
+def build_usage(settings: Settings) -> UsageModels:
+    """Return the read models of usage, for those who rebuild or compare them."""
+    return UsageModels(Database(settings.database_system_url, "system"))
+
+
 def build_platform(settings: Settings) -> Database:
     """Return the database as the system role sees it: for the administration of tenants."""
     return Database(settings.database_system_url)
@@ -266,6 +273,7 @@ def _broker_look(settings: Settings, link: BrokerLink) -> BrokerLook:
 def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:
     return (
         ("seal_audit", 5.0, partial(seal_audit, system, audit_key)),
+        ("follow_usage", 2.0, partial(follow_usage, UsageModels(system))),
         ("prune", 60.0, partial(prune, Pruner(system))),
         ("forget_workers", 60.0, partial(forget_workers, system)),
         ("relist_waiting", 10.0, partial(relist, system)),

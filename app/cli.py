@@ -27,6 +27,8 @@ COMMANDS = {
     "events": "app.commands.events:events",
     "schedule": "app.commands.schedules:schedule",
     "webhooks": "app.commands.webhooks:webhooks",
+    "usage": "app.commands.usage:usage",
+    "projections": "app.commands.usage:projections",
     "flags": "app.commands.flags:flags",
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",

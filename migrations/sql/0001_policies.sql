@@ -10,6 +10,7 @@ BEGIN
     'bulk_actions', 'bulk_action_items',
     'dedicated_pools',
     'flag_overrides',
+    'usage_days', 'usage_latencies', 'usage_runs',
     'users', 'user_roles', 'refresh_families', 'modules', 'intent_types', 'workflows', 'plans', 'plan_steps',
     'webhooks', 'webhook_secrets', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
@@ -32,6 +33,7 @@ BEGIN
     'webhooks', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts', 'intent_labels',
     'bulk_actions', 'bulk_action_items',
     'flag_overrides',
+    'usage_days', 'usage_latencies', 'usage_runs',
     'audit_records', 'audit_seals', 'idempotency_keys', 'refresh_families', 'users', 'user_roles', 'schedules',
     'schedule_firings']
   LOOP

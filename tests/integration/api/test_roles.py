@@ -12,6 +12,7 @@ RUN = "/runs/01890000-0000-7000-8000-000000000000"
 LETTER = "/dead-letters/01890000-0000-7000-8000-000000000000/a"
 BULK = "/bulk-actions/01890000-0000-7000-8000-000000000000"
 OVERRIDE = {"enabled": True, "reason": "x"}
+SPAN = "from=2026-01-01&to=2026-01-31"
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 ALL = {"platform_admin", "tenant_admin", "operator", "developer", "viewer", "auditor"}
@@ -85,6 +86,9 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", f"{WEBHOOK}/deliveries", None, READERS),
     ("GET", f"{WEBHOOK}/deliveries/01890000-0000-7000-8000-000000000000", None, READERS),
     ("POST", f"{WEBHOOK}/deliveries/01890000-0000-7000-8000-000000000000:replay", None, DEVELOPERS),
+    ("GET", f"/usage?{SPAN}", None, READERS),
+    ("GET", f"/usage/latencies?{SPAN}", None, READERS),
+    ("GET", f"/platform/usage?{SPAN}", None, {"platform_admin"}),
     ("GET", "/flags", None, ALL),
     ("GET", "/platform/flags", None, {"platform_admin"}),
     ("GET", "/platform/flags/live_feed", None, {"platform_admin"}),

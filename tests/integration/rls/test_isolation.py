@@ -54,6 +54,9 @@ TENANT = (
     "webhook_deliveries",
     "webhook_attempts",
     "flag_overrides",
+    "usage_days",
+    "usage_latencies",
+    "usage_runs",
 )
 # Read by the app role as its own row only; written by the system role.
 OWN_ROW = ("tenants",)
@@ -108,6 +111,9 @@ FILL = {
     " VALUES ({t}, {t}, now(), 'time', 'skipped')",
     "secrets": "(tenant_id, name, nonce, ciphertext) VALUES ({t}, 'S', 'n', 'c')",
     "flag_overrides": "(tenant_id, name, enabled, reason) VALUES ({t}, 'f', true, 'r')",
+    "usage_days": "(tenant_id, day) VALUES ({t}, '2026-01-01')",
+    "usage_latencies": "VALUES ({t}, '2026-01-01', 'wait', 1, 1)",
+    "usage_runs": "SELECT tenant_id, id, '2026-01-01', 'failed', 1, 1, 1, 1 FROM runs WHERE tenant_id = {t}",
     "tenant_limits": "(tenant_id) VALUES ({t})",
     "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
     "dedicated_pools": "(tenant_id, pool) VALUES ({t}, 'gpu')",
