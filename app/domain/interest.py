@@ -35,9 +35,9 @@ def interest_of(types: Sequence[str], subject: str | None) -> Interest:
     Raises InvalidInput for a type that the platform never writes: its reader would wait for ever.
     """
     if len(types) > MOST_TYPES:
-        raise InvalidInput.at("/type", "too_many", f"at most {MOST_TYPES} types")
+        raise InvalidInput.at("/query/type", "too_many", f"at most {MOST_TYPES} types")
     if subject is not None and not 1 <= len(subject) <= LONGEST_SUBJECT:
-        raise InvalidInput.at("/subject", "length", f"a subject has 1 to {LONGEST_SUBJECT} characters")
+        raise InvalidInput.at("/query/subject", "length", f"a subject has 1 to {LONGEST_SUBJECT} characters")
     whole, families = set(), []
     for given in types:
         name = given if given.startswith(PREFIX) else PREFIX + given
@@ -46,5 +46,5 @@ def interest_of(types: Sequence[str], subject: str | None) -> Interest:
         elif name in EVENT_TYPES:
             whole.add(name)
         else:
-            raise InvalidInput.at("/type", "unknown_type", "no event has this type: see docs/events.md")
+            raise InvalidInput.at("/query/type", "unknown_type", "no event has this type: see docs/events.md")
     return Interest(frozenset(whole), tuple(families), subject)

@@ -163,15 +163,15 @@ def _wanted(request: _Request) -> tuple[Interest, int | None]:
     """Return what the reader asks for, with the position to go on behind; raises InvalidInput."""
     unknown = sorted(request.query.keys() - _QUERY)
     if unknown:
-        raise InvalidInput.at(f"/{unknown[0]}", "unknown", f"the stream takes {', '.join(sorted(_QUERY))}")
+        raise InvalidInput.at(f"/query/{unknown[0]}", "unknown", f"the stream takes {', '.join(sorted(_QUERY))}")
     subjects = request.query.get("subject", [])
     if len(subjects) > 1:
-        raise InvalidInput.at("/subject", "too_many", "one subject, or none")
+        raise InvalidInput.at("/query/subject", "too_many", "one subject, or none")
     types = [name for given in request.query.get("type", []) for name in given.split(",")]
     # A reconnecting browser sends the header beside the address it began with: the header is the later word.
     resumed = request.headers.get("last-event-id", "")
     after = request.query.get("after", [""])[-1]
-    pointer = "/Last-Event-ID" if resumed else "/after"
+    pointer = "/header/Last-Event-ID" if resumed else "/query/after"
     return interest_of(types, subjects[0] if subjects else None), _position(resumed or after, pointer)
 
 

@@ -43,9 +43,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if self.last < self.first:
-            raise InvalidInput.at("/to", "range", "the last day comes before the first")
+            raise InvalidInput.at("/query/to", "range", "the last day comes before the first")
         if (self.last - self.first).days >= LONGEST_DAYS:
-            raise InvalidInput.at("/from", "range", f"at most {LONGEST_DAYS} days")
+            raise InvalidInput.at("/query/from", "range", f"at most {LONGEST_DAYS} days")
 
 
 def follow_usage(models: Models) -> int:

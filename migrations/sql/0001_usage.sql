@@ -23,7 +23,7 @@ CREATE TABLE usage_latencies (
   PRIMARY KEY (tenant_id, day, measure, bucket)
 ) WITH (fillfactor = 70);
 
--- What each ended run was counted as, so that it can be counted anew after a retry. Not shown to anybody.
+-- What each ended run was counted as, so that it can be counted anew after a retry.
 CREATE TABLE usage_runs (
   tenant_id uuid NOT NULL,
   run_id uuid NOT NULL,
@@ -163,5 +163,5 @@ CREATE FUNCTION usage_differs(p_tenant uuid) RETURNS bigint LANGUAGE sql STABLE 
          IS DISTINCT FROM (d.succeeded, d.failed, d.cancelled, d.attempts))
 $$;
 
-GRANT SELECT ON usage_days, usage_latencies TO quantum_app;
+GRANT SELECT ON usage_days, usage_latencies, usage_runs TO quantum_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON usage_days, usage_latencies, usage_runs TO quantum_system;

@@ -85,14 +85,14 @@ def test_no_tenant_hears_another(rig: FeedRig, caller: Caller) -> None:
 @pytest.mark.parametrize(
     ("query", "headers", "status", "pointer"),
     [
-        ("?type=run.nonsense", {}, 422, "/type"),
-        ("?type=nonsense.*", {}, 422, "/type"),
-        ("?color=red", {}, 422, "/color"),
-        ("?after=-1", {}, 422, "/after"),
-        ("?subject=a&subject=b", {}, 422, "/subject"),
-        ("", {"Last_Event_ID": "last"}, 422, "/Last-Event-ID"),
-        ("", {"Last_Event_ID": "9223372036854775807"}, 422, "/Last-Event-ID"),
-        ("", {"Last_Event_ID": "9223372036854775808"}, 422, "/Last-Event-ID"),
+        ("?type=run.nonsense", {}, 422, "/query/type"),
+        ("?type=nonsense.*", {}, 422, "/query/type"),
+        ("?color=red", {}, 422, "/query/color"),
+        ("?after=-1", {}, 422, "/query/after"),
+        ("?subject=a&subject=b", {}, 422, "/query/subject"),
+        ("", {"Last_Event_ID": "last"}, 422, "/header/Last-Event-ID"),
+        ("", {"Last_Event_ID": "9223372036854775807"}, 422, "/header/Last-Event-ID"),
+        ("", {"Last_Event_ID": "9223372036854775808"}, 422, "/header/Last-Event-ID"),
     ],
 )
 def test_bad_input_is_told_before_a_stream_begins(
