@@ -163,7 +163,8 @@ def _wanted(request: _Request) -> tuple[Interest, int | None]:
     """Return what the reader asks for, with the position to go on behind; raises InvalidInput."""
     unknown = sorted(request.query.keys() - _QUERY)
     if unknown:
-        raise InvalidInput.at(f"/query/{unknown[0]}", "unknown", f"the stream takes {', '.join(sorted(_QUERY))}")
+        words = f"the stream takes {', '.join(sorted(_QUERY))}"
+        raise InvalidInput.at(f"/query/{unknown[0]}", "unknown", words)
     subjects = request.query.get("subject", [])
     if len(subjects) > 1:
         raise InvalidInput.at("/query/subject", "too_many", "one subject, or none")

@@ -172,7 +172,7 @@ class LiveFeed:
                 # The watcher looks now and then only: an event just read elsewhere may be ahead of it.
                 shared.tell(await self._call(self._outlook.last_position))
                 if start > shared.newest:
-                    raise InvalidInput.at("/header/Last-Event-ID", "range", "this position is ahead of the feed")
+                    raise InvalidInput.at("/header/Last-Event-ID", "range", "it is ahead of the feed")
             yield Reading(self, tenant_id, shared)
         finally:
             self._leave(tenant_id, shared)
