@@ -54,6 +54,7 @@ class Workflow:
         retry: Mapping[str, float] | None = None,
         timeout: float | None = None,
         queue: str | None = None,
+        cache: bool | None = None,
         continue_on_failure: bool = False,
         compensate: Mapping[str, Any] | None = None,
         inputs: Mapping[str, Any] | None = None,
@@ -61,8 +62,8 @@ class Workflow:
     ) -> str:
         """Add a step and return its id; keyword arguments beyond the options become its `with`.
 
-        `timeout` is in seconds, `compensate` is `{"uses": ..., "with": ...}`. `inputs` serves names
-        that are options too.
+        `timeout` is in seconds, `compensate` is `{"uses": ..., "with": ...}`; with `cache=False` the step
+        never uses an earlier result of a cacheable operation. `inputs` serves names that are options too.
         """
         options = {
             "needs": list(needs) or None,
@@ -72,6 +73,7 @@ class Workflow:
             "retry": dict(retry) if retry is not None else None,
             "timeout": timeout,
             "queue": queue,
+            "cache": cache,
             "continue_on_failure": continue_on_failure or None,
             "compensate": dict(compensate) if compensate is not None else None,
             "with": {**(inputs or {}), **more_inputs} or None,
@@ -108,16 +110,25 @@ class Workflow:
         when: str | None = None,
         foreach: str | Sequence[Any] | None = None,
         max_parallel: int | None = None,
+        retry: Mapping[str, float] | None = None,
+        timeout: float | None = None,
         continue_on_failure: bool = False,
+        compensate: Mapping[str, Any] | None = None,
         spec: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add a step that is a run of another workflow, `name` or `name@version`, and return its id."""
+        """Add a step that is a run of another workflow, `name` or `name@version`, and return its id.
+
+        `timeout` is the deadline of that run in seconds; `retry` lets it go on where it failed.
+        """
         options = {
             "needs": list(needs) or None,
             "when": when,
             "foreach": foreach if foreach is None or isinstance(foreach, str) else list(foreach),
             "max_parallel": max_parallel,
+            "retry": dict(retry) if retry is not None else None,
+            "timeout": timeout,
             "continue_on_failure": continue_on_failure or None,
+            "compensate": dict(compensate) if compensate is not None else None,
             "with": dict(spec or {}) or None,
         }
         given = {name: value for name, value in options.items() if value is not None}

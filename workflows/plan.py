@@ -323,7 +323,7 @@ def _definition(step: StepDefinition, soft_timeout: int, child: ChildWorkflow | 
             "max_s": step.retry.max_s,
             "jitter": step.retry.jitter,
         },
-        "timeout_s": soft_timeout,
+        "timeout_s": soft_timeout if child is None else step.timeout_s or 0,
         "continue_on_failure": step.continue_on_failure,
         "refs": _refs(own),
         "uses_spec": any(expression.uses_spec for expression in own),

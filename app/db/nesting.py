@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -18,14 +19,18 @@ _START: Final = text(
     " FROM start_child(:tenant, :run, :key, CAST(:spec AS jsonb), :deepest)"
 )
 _ENDED: Final = text(
-    "SELECT c.state, c.plan_hash FROM runs c"
+    "SELECT c.state, c.plan_hash, s.attempt, COALESCE(d.definition -> 'retry', '{}')"
+    " FROM runs c"
     " JOIN run_steps s ON s.tenant_id = c.tenant_id AND s.run_id = c.parent_run_id AND s.key = c.parent_step"
-    " WHERE c.tenant_id = :tenant AND c.id = :child AND s.state = 'waiting' AND s.round = c.parent_round"
+    " JOIN runs p ON p.tenant_id = c.tenant_id AND p.id = c.parent_run_id"
+    " JOIN plan_steps d ON d.tenant_id = p.tenant_id AND d.plan_hash = p.plan_hash AND d.base = s.base"
+    " WHERE c.tenant_id = :tenant AND c.id = :child AND s.state = 'waiting' AND s.not_before IS NULL"
+    " AND s.tries = c.parent_try"
     " AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')"
 )
 _END: Final = text(
     "SELECT parent, needs_advance"
-    " FROM end_child(:tenant, :child, CAST(:output AS jsonb), CAST(:error AS jsonb))"
+    " FROM end_child(:tenant, :child, CAST(:output AS jsonb), CAST(:error AS jsonb), :retry_in)"
 )
 _CONTEXT: Final = text(
     "SELECT step_context(r, NULL, CAST(:refs AS jsonb), :uses_spec) FROM runs r"
@@ -35,7 +40,7 @@ _CONTEXT: Final = text(
 _DUE: Final = """
   SELECT tenant_id, id, what FROM (
     SELECT c.tenant_id, c.id, CASE
-        WHEN s.state <> 'waiting' OR s.round <> c.parent_round OR p.state = 'cancelling'
+        WHEN s.state <> 'waiting' OR s.tries <> c.parent_try OR p.state = 'cancelling'
           THEN CASE WHEN c.state IN ('queued', 'running', 'pausing', 'paused') THEN 'cancel' END
         WHEN p.state IN ('pausing', 'paused') AND c.state IN ('queued', 'running') THEN 'pause'
         WHEN p.state IN ('queued', 'running') AND c.state IN ('pausing', 'paused') AND c.paused_by_parent
@@ -46,15 +51,16 @@ _DUE: Final = """
     WHERE c.parent_run_id IS NOT NULL {of_parent}
       AND c.state || '' NOT IN ('succeeded', 'failed', 'cancelled', 'superseded')
     UNION ALL
-    SELECT c.tenant_id, c.id, CASE WHEN s.round = c.parent_round THEN 'tell'
+    SELECT c.tenant_id, c.id, CASE WHEN s.tries = c.parent_try THEN 'tell'
                                    WHEN c.state = 'failed' THEN 'retry' END
     FROM run_steps s
     CROSS JOIN LATERAL (
       SELECT * FROM runs l
       WHERE l.tenant_id = s.tenant_id AND l.parent_run_id = s.run_id AND l.parent_step = s.key
-      ORDER BY l.parent_round DESC LIMIT 1
+      ORDER BY l.parent_try DESC LIMIT 1
     ) c
-    WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan {of_run}
+    WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan AND s.not_before IS NULL
+      {of_run}
       AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')
   ) due WHERE what IS NOT NULL LIMIT {limit}
 """
@@ -73,10 +79,12 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class EndedChild:
-    """A run that has ended, whose parent's step waits for it."""
+    """A run that has ended, whose parent's step waits for it: in this attempt, under this retry policy."""
 
     state: str
     plan_hash: str
+    attempt: int
+    retry: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,13 +140,18 @@ def end_child(
     child_id: UUID,
     output: Mapping[str, Any] | None,
     error: Mapping[str, Any] | None,
+    retry_in_s: float | None = None,
 ) -> Told:
-    """End the step of a run that has ended, once; `error` tells why its output could not be told."""
+    """End the step of a run that has ended, once; `error` tells why its output could not be told.
+
+    With `retry_in_s` the step waits so many seconds instead, then sends the run that failed on.
+    """
     values = {
         "tenant": tenant_id,
         "child": child_id,
         "output": None if output is None else dump(printable(dict(output))),
         "error": None if error is None else dump(printable(dict(error))),
+        "retry_in": None if retry_in_s is None else timedelta(seconds=retry_in_s),
     }
     return Told(*connection.execute(_END, values).one())
 

@@ -11,11 +11,14 @@ from app.db.engine import Connection
 from app.domain.artifacts import INLINE_BYTES
 from app.domain.documents import dump
 from app.domain.errors import OperationFailed
+from app.domain.retry import RetryPolicy, decide
 from app.services.artifacts import Artifacts
 from app.services.plans import PlanCache
 from app.services.ports import Engine
 from workflows.decisions import DecisionFailed
 from workflows.nesting import MAX_NESTING, evaluate_child, evaluate_output
+
+CHANCES = 1009
 
 
 def begin_child(
@@ -43,6 +46,7 @@ def tell_parent(engine: Engine, tenant_id: UUID, run_id: UUID) -> UUID | None:
             return None
         output: Mapping[str, Any] | None = None
         error: Mapping[str, Any] | None = None
+        retry_in_s: float | None = None
         if ended.state == "succeeded":
             try:
                 output = output_of(
@@ -50,8 +54,19 @@ def tell_parent(engine: Engine, tenant_id: UUID, run_id: UUID) -> UUID | None:
                 )
             except OperationFailed as fault:
                 error = fault.as_error()
-        told = nesting.end_child(connection, tenant_id, run_id, output, error)
+        elif ended.state == "failed":
+            retry_in_s = _retry_in_s(ended, run_id)
+        told = nesting.end_child(connection, tenant_id, run_id, output, error, retry_in_s)
     return told.parent if told.needs_advance else None
+
+
+def _retry_in_s(ended: nesting.EndedChild, run_id: UUID) -> float | None:
+    """Return after how many seconds a run that failed goes on, by its step's retry; None for never."""
+    fault = OperationFailed("child_failed", "its run ended failed")
+    # The jitter is the identifier's own chance, so that whoever tells decides alike.
+    chance = (run_id.int + ended.attempt) % CHANCES / CHANCES
+    decision = decide(RetryPolicy(**ended.retry), ended.attempt, fault, lambda: chance)
+    return decision.delay_s if decision.retry else None
 
 
 def output_of(

@@ -192,7 +192,7 @@ def _waits(step: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
             f"{step['needs_left']} of its items have not ended",
             {"items_left": step["needs_left"]},
         )
-    if step["operation"] == "workflow":
+    if step["operation"] == "workflow" and step["not_before"] is None:
         return "child", "its sub-workflow's run is under way", {}
     due = _time(step["not_before"])
     if step["signal"] is not None:

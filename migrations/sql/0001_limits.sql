@@ -22,7 +22,8 @@ DECLARE closed integer;
 BEGIN
   UPDATE run_steps SET state = 'cancelled', error = p_error, finished_at = clock_timestamp(), sent_at = NULL
   WHERE tenant_id = r.tenant_id AND run_id = r.id AND (state IN ('pending', 'ready')
-    OR state = 'waiting' AND (is_fan OR operation <> 'workflow')); -- a sub-workflow's step ends with its run
+    -- a sub-workflow's step ends with its run, unless it waits for its retry
+    OR state = 'waiting' AND (is_fan OR operation <> 'workflow' OR not_before IS NOT NULL));
   GET DIAGNOSTICS closed = ROW_COUNT;
   RETURN closed;
 END $$;
@@ -75,7 +76,8 @@ BEGIN
              due_at = NULL
       WHERE tenant_id = r.tenant_id AND id = r.id;
     END IF;
-    RETURN QUERY SELECT r.tenant_id, r.id, final = 'compensating';
+    RETURN QUERY SELECT r.tenant_id, r.id, final = 'compensating' OR r.held_steps IS NOT NULL
+      OR final = 'failed' AND r.parent_run_id IS NOT NULL;
   END LOOP;
 END $$;
 

@@ -2,12 +2,12 @@
 -- message. Nobody ever holds the locks of two runs: the child's end is committed first, then the step is ended under
 -- its parent's lock. What a crash leaves between the two is listed by `children_due` (app/db/nesting.py).
 
--- A ready step becomes a run, once: compare-and-set on its state, unique on (parent, step, round). Without p_spec its
--- `when` was false: it is skipped. After an operator's retry the child that failed with the same spec goes on instead
--- of a new one. verdicts: begun, again (the child has to be retried), skipped, too_deep, lost.
+-- A ready step becomes a run, once: compare-and-set on its state, unique on (parent, step, try). Without p_spec its
+-- `when` was false: it is skipped. At a retry the child that failed with the same spec goes on instead of a new one.
+-- The step's timeout is the child's deadline. verdicts: begun, again (the child has to be retried), skipped, too_deep, lost.
 CREATE FUNCTION start_child(p_tenant uuid, p_run uuid, p_key text, p_spec jsonb, p_deepest integer, OUT verdict text,
                             OUT child uuid, OUT needs_advance boolean) LANGUAGE plpgsql AS $$
-DECLARE r runs; s run_steps; last runs; called jsonb; news record;
+DECLARE r runs; s run_steps; last runs; called jsonb; most double precision; news record;
 BEGIN
   verdict := 'lost';
   needs_advance := false;
@@ -21,6 +21,7 @@ BEGIN
     RETURN;
   END IF;
   UPDATE run_steps SET state = CASE WHEN p_spec IS NULL THEN 'skipped' ELSE 'waiting' END, input = p_spec,
+         tries = tries + 1, attempt = attempt + 1, error = NULL,
          started_at = clock_timestamp(), finished_at = CASE WHEN p_spec IS NULL THEN clock_timestamp() END
   WHERE tenant_id = p_tenant AND run_id = p_run AND key = p_key AND operation = 'workflow' AND NOT is_fan
     AND state = 'ready' RETURNING * INTO s;
@@ -35,7 +36,7 @@ BEGIN
     RETURN;
   END IF;
   SELECT * INTO last FROM runs WHERE tenant_id = p_tenant AND parent_run_id = p_run AND parent_step = p_key
-  ORDER BY parent_round DESC LIMIT 1;
+  ORDER BY parent_try DESC LIMIT 1;
   IF last.state = 'failed' AND last.spec = p_spec THEN
     verdict := 'again';
     child := last.id;
@@ -43,39 +44,41 @@ BEGIN
   END IF;
   verdict := 'begun';
   child := uuid_v7();
-  SELECT definition -> 'workflow' INTO called FROM plan_steps
+  SELECT definition -> 'workflow', (definition ->> 'timeout_s')::double precision INTO called, most FROM plan_steps
   WHERE tenant_id = p_tenant AND plan_hash = r.plan_hash AND base = s.base;
   PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', child, 'intent_id', r.intent_id,
     'generation', r.generation, 'type', r.type_name, 'plan_hash', called -> 'plan_hash', 'workflow', called -> 'name',
-    'workflow_version', called -> 'version', 'priority', r.priority, 'parent_run_id', r.id)));
-  UPDATE runs SET parent_run_id = r.id, parent_step = s.key, parent_round = s.round, depth = r.depth + 1, spec = p_spec
+    'workflow_version', called -> 'version', 'priority', r.priority, 'parent_run_id', r.id)
+    || CASE WHEN most > 0 THEN jsonb_build_object('deadline_s', most) ELSE '{}' END));
+  UPDATE runs SET parent_run_id = r.id, parent_step = s.key, parent_try = s.tries, depth = r.depth + 1, spec = p_spec
   WHERE tenant_id = p_tenant AND id = child;
 END $$;
 
--- The failed child of a step that an operator's retry lets wait again: what failed in it runs again. The step's row
+-- The failed child of a step that waits again after a retry: what failed in it runs again. The step's row
 -- is read without its run's lock; if the step stops waiting meanwhile, the child is due to be cancelled.
 CREATE FUNCTION retry_child(p_tenant uuid, p_child uuid) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE c runs; wanted integer;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO c FROM runs WHERE tenant_id = p_tenant AND id = p_child AND state = 'failed' FOR NO KEY UPDATE;
-  SELECT round INTO wanted FROM run_steps WHERE tenant_id = p_tenant AND run_id = c.parent_run_id
-    AND key = c.parent_step AND state = 'waiting' AND round > c.parent_round;
+  SELECT tries INTO wanted FROM run_steps WHERE tenant_id = p_tenant AND run_id = c.parent_run_id
+    AND key = c.parent_step AND state = 'waiting' AND not_before IS NULL AND tries > c.parent_try;
   IF wanted IS NULL THEN
     RETURN false;
   END IF;
-  UPDATE runs SET parent_round = wanted WHERE tenant_id = p_tenant AND id = p_child;
+  UPDATE runs SET parent_try = wanted WHERE tenant_id = p_tenant AND id = p_child;
   c := CASE c.compensation WHEN 'failed' THEN resume_undo(c, NULL) WHEN 'complete' THEN rearm(c, keys_after_undo(c), NULL, NULL)
                            ELSE rearm(c, failed_keys(c), NULL, NULL) END;
   RETURN true;
 END $$;
 
--- A child has ended: its step ends, under the parent's lock only, once: compare-and-set on (state, round). The child is
+-- A child has ended: its step ends, under the parent's lock only, once: compare-and-set on (state, tries). The child is
 -- read after that lock is there, since a retry of the parent may have sent it on meanwhile. p_output is what it gives
--- back, p_error why that could not be told. No parent: nothing waits for this run.
-CREATE FUNCTION end_child(p_tenant uuid, p_child uuid, p_output jsonb, p_error jsonb, OUT parent uuid,
-                          OUT needs_advance boolean) LANGUAGE plpgsql AS $$
-DECLARE c runs; r runs; s run_steps; news record; final text;
+-- back, p_error why that could not be told; p_retry_in: after which time the child, which failed, is to go on. No
+-- parent: nothing waits for this run.
+CREATE FUNCTION end_child(p_tenant uuid, p_child uuid, p_output jsonb, p_error jsonb, p_retry_in interval DEFAULT NULL,
+                          OUT parent uuid, OUT needs_advance boolean) LANGUAGE plpgsql AS $$
+DECLARE c runs; r runs; s run_steps; news record; final text; again boolean;
 BEGIN
   needs_advance := false;
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
@@ -88,14 +91,24 @@ BEGIN
   END IF;
   final := CASE WHEN c.state = 'cancelled' AND r.state = 'cancelling' THEN 'cancelled'
                 WHEN c.state = 'succeeded' AND p_error IS NULL THEN 'succeeded' ELSE 'failed' END;
-  UPDATE run_steps SET state = final, finished_at = clock_timestamp(),
+  again := final = 'failed' AND c.state = 'failed' AND p_error IS NULL AND p_retry_in IS NOT NULL
+    AND r.state IN ('queued', 'running', 'pausing', 'paused');
+  UPDATE run_steps SET state = CASE WHEN again THEN 'waiting' ELSE final END,
+         not_before = CASE WHEN again THEN clock_timestamp() + p_retry_in END,
+         finished_at = CASE WHEN NOT again THEN clock_timestamp() END,
          output = CASE WHEN final = 'succeeded' THEN coalesce(p_output, '{}') END,
-         error = CASE WHEN final <> 'succeeded' THEN coalesce(p_error, jsonb_build_object('code', 'child_failed',
-           'message', format('its run ended %s', c.state), 'state', c.state))
-           || jsonb_build_object('child_run_id', c.id) END
+         error = CASE WHEN final <> 'succeeded' THEN coalesce(p_error, jsonb_strip_nulls(jsonb_build_object(
+           'code', 'child_failed', 'message', format('its run ended %s', c.state), 'state', c.state,
+           'cause', c.error ->> 'code'))) || jsonb_build_object('child_run_id', c.id) END
   WHERE tenant_id = p_tenant AND run_id = r.id AND key = c.parent_step AND operation = 'workflow'
-    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;
+    AND state = 'waiting' AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;
   IF NOT FOUND THEN
+    RETURN;
+  ELSIF again THEN
+    INSERT INTO step_attempts (tenant_id, run_id, key, tries, attempt, round, state, error, started_at)
+    VALUES (s.tenant_id, s.run_id, s.key, s.tries, s.attempt, s.round, 'retry', s.error, s.started_at);
+    PERFORM wait_event(r, 'step.retrying', jsonb_build_object('run_id', r.id, 'step', s.key, 'attempt', s.attempt,
+      'round', s.round, 'code', s.error ->> 'code'));
     RETURN;
   END IF;
   SELECT * INTO news FROM conclude(r, s);

@@ -230,10 +230,10 @@ CREATE TABLE runs (
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   started_at timestamptz,
   finished_at timestamptz,
-  -- A sub-workflow's run: whose step it is, in which of the step's rounds, how deep; null for the run of an intent.
+  -- A sub-workflow's run: whose step it is, in which of the step's tries, how deep; null for the run of an intent.
   parent_run_id uuid,
   parent_step text,
-  parent_round integer,
+  parent_try integer,
   depth smallint NOT NULL DEFAULT 0,
   paused_by_parent boolean NOT NULL DEFAULT false,
   spec jsonb, -- its own; null: that of the intent's generation
@@ -248,7 +248,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_state ON runs (tenant_id, state, id);
 CREATE INDEX runs_type ON runs (tenant_id, type_name, id);
 CREATE INDEX runs_intent ON runs (tenant_id, intent_id, id);
-CREATE UNIQUE INDEX runs_child ON runs (tenant_id, parent_run_id, parent_step, parent_round)
+CREATE UNIQUE INDEX runs_child ON runs (tenant_id, parent_run_id, parent_step, parent_try)
   WHERE parent_run_id IS NOT NULL;
 CREATE INDEX runs_children ON runs (tenant_id, parent_run_id, id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX runs_children_open ON runs (tenant_id, parent_run_id) WHERE parent_run_id IS NOT NULL

@@ -48,7 +48,7 @@ def submit(rig: Rig, name: str, spec: Any, *children: str) -> UUID:
 
 
 def children(rig: Rig, run: UUID) -> list[dict[str, Any]]:
-    return rig.rows("SELECT * FROM runs WHERE parent_run_id = %s ORDER BY parent_step, parent_round", run)
+    return rig.rows("SELECT * FROM runs WHERE parent_run_id = %s ORDER BY parent_step, parent_try", run)
 
 
 def test_a_fan_of_parts_three_at_a_time(rig: Rig) -> None:
@@ -122,6 +122,38 @@ def test_the_retry_of_a_parent_retries_the_child_that_failed(rig: Rig) -> None:
     (same,) = children(rig, run)
     assert (same["id"], same["state"], same["round"]) == (failed["id"], "succeeded", 1)
     assert {key: row["tries"] for key, row in rig.steps(same["id"]).items()} == {"first": 1, "broken": 2}
+
+
+def test_a_sub_workflow_that_fails_is_retried_by_its_step_and_goes_on_where_it_failed(rig: Rig) -> None:
+    broken = {
+        "id": "broken",
+        "uses": "testkit.fail_without",
+        "with": {"gate": "child mended"},
+        "needs": ["first"],
+    }
+    child = {"name": "test.mended", "version": 1, "steps": [note("first"), broken]}
+    steps = [
+        {"id": "call", "workflow": "test.mended", "retry": {"attempts": 3, "backoff": 1, "jitter": 0}},
+        note("after", "call"),
+    ]
+    run = rig.submit_definition({"name": "test.patient", "version": 1, "steps": steps}, children=[child])
+    eventually(lambda: rig.step(run, "call")["not_before"] is not None, within=20)
+    assert rig.step(run, "call")["error"]["cause"] == "steps_failed"
+    rig.open_gate("child mended")
+    rig.ends(run)
+    (same,) = children(rig, run)
+    assert {key: row["tries"] for key, row in rig.steps(same["id"]).items()} == {"first": 1, "broken": 2}
+    assert (rig.step(run, "call")["attempt"], rig.run(run)["round"]) == (2, 0)
+
+
+@pytest.mark.parametrize("timeout", [0.01, 0.5])
+def test_the_timeout_of_a_step_is_the_deadline_of_its_sub_workflow(rig: Rig, timeout: float) -> None:
+    child = {"name": "test.slow", "version": 1, "steps": [held("hold", "never opened")]}
+    steps = [{"id": "call", "workflow": "test.slow", "timeout": timeout}]
+    run = rig.submit_definition({"name": "test.hasty", "version": 1, "steps": steps}, children=[child])
+    rig.ends(run, "failed")
+    error = rig.step(run, "call")["error"]
+    assert (error["code"], error["cause"]) == ("child_failed", "deadline_exceeded")
 
 
 def nested(gate: str, **more: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:

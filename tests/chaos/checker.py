@@ -150,7 +150,7 @@ def _families(scene: Scene) -> Iterator[Finding]:
     for row in scene.rows(
         "SELECT s.run_id, s.key, s.state::text, array_agg(c.state::text) FILTER (WHERE c.id IS NOT NULL)"
         " AS children FROM run_steps s LEFT JOIN runs c ON c.tenant_id = s.tenant_id"
-        " AND c.parent_run_id = s.run_id AND c.parent_step = s.key AND c.parent_round = s.round"
+        " AND c.parent_run_id = s.run_id AND c.parent_step = s.key AND c.parent_try = s.tries"
         " WHERE s.operation = 'workflow' AND NOT s.is_fan AND s.state::text IN ('succeeded', 'failed')"
         " GROUP BY s.tenant_id, s.run_id, s.key, s.state"
     ):

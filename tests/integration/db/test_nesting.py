@@ -61,10 +61,10 @@ def test_a_step_becomes_one_run_only(spine: Spine) -> None:
     with pytest.raises(Exception, match="runs_child"), spine.app.tenant(spine.tenant) as connection:
         connection.exec_driver_sql(
             "INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name,"
-            " workflow_version, open_steps, parent_run_id, parent_step, parent_round)"
+            " workflow_version, open_steps, parent_run_id, parent_step, parent_try)"
             " SELECT tenant_id, gen_random_uuid(), intent_id, generation, type_name, plan_hash,"
             " workflow_name, workflow_version, 1,"
-            " parent_run_id, parent_step, parent_round FROM runs WHERE id = %s",
+            " parent_run_id, parent_step, parent_try FROM runs WHERE id = %s",
             (child,),
         )
 
@@ -128,6 +128,7 @@ def test_a_failed_child_goes_on_when_its_parent_is_retried(spine: Spine) -> None
         "code": "child_failed",
         "message": "its run ended failed",
         "state": "failed",
+        "cause": "steps_failed",
         "child_run_id": str(child),
     }
     assert spine.run(run)["state"] == "failed"
@@ -145,6 +146,53 @@ def test_a_failed_child_goes_on_when_its_parent_is_retried(spine: Spine) -> None
     assert spine.perform(run, "z").run_state == "succeeded"
 
 
+def retried(spine: Spine) -> tuple[UUID, UUID]:
+    """A run whose step waits for the next attempt of its child, which has failed."""
+    run, child = family(spine)
+    end(spine, child, "failed")
+    with spine.app.tenant(spine.tenant) as connection:
+        told = nesting.end_child(connection, spine.tenant, child, None, None, 60.0)
+    assert told == nesting.Told(None, False)
+    return run, child
+
+
+def test_a_step_with_attempts_left_waits_and_then_sends_its_child_on(spine: Spine) -> None:
+    run, child = retried(spine)
+    step = spine.step(run, "call")
+    assert (step["state"], step["attempt"], step["error"]["code"]) == ("waiting", 1, "child_failed")
+    assert spine.tell(child) == nesting.Told(None, False), "it is told once"
+    assert due(spine, run) == [], "nobody sends the child on before its time"
+    assert spine.events(run)[-1] == "step.retrying"
+    spine.admin.call("UPDATE run_steps SET not_before = now() WHERE run_id = %s AND key = 'call'", (run,))
+    spine.system.call("SELECT * FROM due_waits(100)")
+    assert spine.call_child(run, "call", {"n": 1}).verdict == "again"
+    assert due(spine, run) == ["retry"]
+    assert send_again(spine, child)
+    end(spine, child)
+    assert spine.tell(child).parent == run
+    assert (spine.step(run, "call")["state"], spine.step(run, "call")["attempt"]) == ("succeeded", 2)
+    states = "SELECT state, attempt FROM step_attempts WHERE run_id = %s AND key = 'call'"
+    assert spine.admin.call(states, (run,)) == [("retry", 1)]
+
+
+def test_a_step_that_waits_for_its_retry_is_closed_by_a_cancel(spine: Spine) -> None:
+    run, _ = retried(spine)
+    assert steer(spine, run, "cancel", None) == "ok"
+    assert (spine.run(run)["state"], spine.step(run, "call")["state"]) == ("cancelled", "cancelled")
+
+
+def test_a_child_has_the_timeout_of_its_step_as_its_deadline(spine: Spine) -> None:
+    child = spine.plan({"x": []})
+    plan = spine.plan({"call": []}, calls={"call": child})
+    spine.admin.call(
+        "UPDATE plan_steps SET definition = definition || '{\"timeout_s\": 90}' WHERE plan_hash = %s", (plan,)
+    )
+    begun = spine.call_child(spine.declare(plan), "call")
+    assert begun.child is not None
+    row = spine.run(begun.child)
+    assert (row["deadline_s"], row["deadline_at"] is not None) == (90, True)
+
+
 def test_another_spec_makes_another_child(spine: Spine) -> None:
     run, child = family(spine)
     end(spine, child, "failed")
@@ -153,8 +201,8 @@ def test_another_spec_makes_another_child(spine: Spine) -> None:
     again = spine.call_child(run, "call", {"n": 2})
     assert again.verdict == "begun" and again.child != child
     assert due(spine, run) == []
-    rounds = "SELECT parent_round, spec FROM runs WHERE parent_run_id = %s ORDER BY 1"
-    assert spine.admin.call(rounds, (run,)) == [(0, {"n": 1}), (1, {"n": 2})]
+    rounds = "SELECT parent_try, spec FROM runs WHERE parent_run_id = %s ORDER BY 1"
+    assert spine.admin.call(rounds, (run,)) == [(1, {"n": 1}), (2, {"n": 2})]
 
 
 def test_a_late_word_of_an_earlier_round_changes_nothing(spine: Spine) -> None:

@@ -67,14 +67,14 @@ MUTANTS = [
     Mutant(
         "a parent's step is concluded twice",
         NESTING,
-        "    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;",
-        "    AND round = c.parent_round RETURNING * INTO s;",
+        "    AND state = 'waiting' AND tries = c.parent_try RETURNING * INTO s;",
+        "    AND tries = c.parent_try RETURNING * INTO s;",
         f"{TEST_NESTING}::test_the_childs_end_ends_the_step_once",
     ),
     Mutant(
         "a child of an earlier round ends the step",
         NESTING,
-        "    AND state = 'waiting' AND round = c.parent_round RETURNING * INTO s;",
+        "    AND state = 'waiting' AND tries = c.parent_try RETURNING * INTO s;",
         "    AND state = 'waiting' RETURNING * INTO s;",
         f"{TEST_NESTING}::test_a_late_word_of_an_earlier_round_changes_nothing",
     ),
@@ -109,8 +109,8 @@ MUTANTS = [
     Mutant(
         "nobody looks for children whose parent has not heard of their end",
         CHILDREN_DB,
-        "CASE WHEN s.round = c.parent_round THEN 'tell'",
-        "CASE WHEN s.round < c.parent_round THEN 'tell'",
+        "CASE WHEN s.tries = c.parent_try THEN 'tell'",
+        "CASE WHEN s.tries < c.parent_try THEN 'tell'",
         f"{TEST_NESTING}::test_recovery_lists_what_is_due_across_tenants",
     ),
 ]

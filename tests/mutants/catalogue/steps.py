@@ -9,7 +9,23 @@ TESTS = "tests/integration/db/test_step_limits.py"
 
 POOL_TESTS = "tests/integration/api/test_pools.py"
 
+NESTING_TESTS = "tests/integration/db/test_nesting.py"
+
 MUTANTS = [
+    Mutant(
+        "a child goes on before its step's pause is over",
+        "app/db/nesting.py",
+        "AND NOT s.is_fan AND s.not_before IS NULL",
+        "AND NOT s.is_fan",
+        f"{NESTING_TESTS}::test_a_step_with_attempts_left_waits_and_then_sends_its_child_on",
+    ),
+    Mutant(
+        "a cancelled run waits for the retry of its sub-workflow",
+        "migrations/sql/0001_limits.sql",
+        " OR not_before IS NOT NULL));",
+        "));",
+        f"{NESTING_TESTS}::test_a_step_that_waits_for_its_retry_is_closed_by_a_cancel",
+    ),
     Mutant(
         "a pool of another tenant may be named in what is registered",
         "app/services/manage_workflows.py",
