@@ -113,7 +113,7 @@ def test_a_name_is_pinned_to_the_newest_version(admin: Caller) -> None:
         (call("nest.inner"), "/steps/0/with", "schema"),
         (call("nest.inner", **{"with": {"n": 1, "m": "${spec.x}"}}), "/steps/0/with/m", "schema"),
         (call("nest.inner", **{"with": {"n": "${secrets.T}"}}), "/steps/0/with/n", "bad_expression"),
-        (call("nest.inner", **{"with": {"n": 1}}, retry={"attempts": 2}), "/steps/0/retry", "schema"),
+        (call("nest.inner", **{"with": {"n": 1}}, queue="gpu"), "/steps/0/queue", "schema"),
         (call("nest.inner", **{"with": {"n": 1}}, uses="core.echo"), "/steps/0/uses", "schema"),
         (call("Nest Inner"), "/steps/0/workflow", "schema"),
     ],
