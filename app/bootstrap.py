@@ -242,7 +242,10 @@ def build_feed(settings: Settings) -> FeedParts:
     configure_logging(settings.log_level, settings.log_format, process="feed")
     database = Database(settings.database_url)
     system = Database(settings.database_system_url, "system")
-    feed = LiveFeed(PostgresOutlook(database, system), FeedRules())
+    feed = LiveFeed(
+        PostgresOutlook(database, system),
+        FeedRules(streams=settings.feed_streams, tenant_streams=settings.feed_tenant_streams),
+    )
     keys = signing_keys(settings.jwt_private_key)
     return FeedParts(
         feed,

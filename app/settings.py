@@ -98,6 +98,10 @@ class Settings:
     feed_port: int = 8001
     feed_url: str = "http://127.0.0.1:8001"
     """Where clients reach the live feed: what the API sends them to."""
+    feed_streams: int = 2000
+    """Streams that one process of the feed serves."""
+    feed_tenant_streams: int = 200
+    """Those of one tenant among them."""
     sinks: SinkSettings = field(default_factory=SinkSettings)
     """Where events go."""
     flower_host: str = "127.0.0.1"
@@ -216,6 +220,8 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
         feed_host=feed_host,
         feed_port=feed_port,
+        feed_streams=reader.number("FEED_STREAMS", 2000, 1, 100_000),
+        feed_tenant_streams=reader.number("FEED_TENANT_STREAMS", 200, 1, 100_000),
         feed_url=reader.web_url("FEED_URL", f"http://{feed_host}:{feed_port}"),
         sinks=read_sinks(reader, urls["BROKER_URL"]),
         flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),

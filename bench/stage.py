@@ -56,7 +56,13 @@ def raised(processes: frozenset[str] = SHIPPED) -> Iterator[Stage]:
         shutil.rmtree(state, ignore_errors=True)
     with ExitStack() as stack:
         served = dict(stack.enter_context(servers_of(environ)))
-        served |= {"API_PORT": str(free_port()), "API_RATE_PER_MINUTE": NO_LIMIT, "LOG_LEVEL": "WARNING"}
+        served |= {
+            "API_PORT": str(free_port()),
+            "FEED_PORT": str(free_port()),
+            "FEED_TENANT_STREAMS": "10000",
+            "API_RATE_PER_MINUTE": NO_LIMIT,
+            "LOG_LEVEL": "WARNING",
+        }
         settings = load_settings(served)
         migrate(settings.database_owner_url)
         _check_durability(settings)
