@@ -182,6 +182,11 @@ def build_usage(settings: Settings) -> UsageModels:
     return UsageModels(Database(settings.database_system_url, "system"))
 
 
+def build_database(settings: Settings) -> Database:
+    """Return the database as the app role sees it."""
+    return Database(settings.database_url)
+
+
 def build_platform(settings: Settings) -> Database:
     """Return the database as the system role sees it: for the administration of tenants."""
     return Database(settings.database_system_url)
@@ -226,6 +231,7 @@ def build_api(settings: Settings) -> ApiParts:
         standings=Standings(database),
         flags=build_flags(database),
         feed_url=settings.feed_url,
+        flower_url=settings.flower_url,
         webhooks=WebhookDeps(
             database, SecretBox(settings.secrets_key), new_id, settings.allowed_http_targets
         ),

@@ -14,6 +14,9 @@ _folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 address = _settings.flower_host
 port = _settings.flower_port
 basic_auth = [_settings.flower_basic_auth] if _settings.flower_basic_auth else []
+# Without a password of its own Flower asks for a platform administrator's account.
+auth = "" if _settings.flower_basic_auth else "platform-administrator"
+auth_provider = None if _settings.flower_basic_auth else "app.flowerlogin.SignInHandler"
 persistent = True
 db = str(_folder / "flower")
 state_save_interval = 10_000  # milliseconds

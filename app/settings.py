@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from app.sink_settings import SinkSettings, read_sinks
@@ -106,8 +106,10 @@ class Settings:
     """Where events go."""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
+    flower_url: str = "http://127.0.0.1:5555"
+    """Where people reach Flower: what steps link to."""
     flower_basic_auth: str = field(default="", repr=False)
-    """`user:password`, or empty for a Flower that only listens on loopback."""
+    """`user:password`, or empty for a Flower that asks for a platform administrator's account."""
 
 
 def inherited_environment() -> dict[str, str]:
@@ -168,8 +170,6 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = _settings(reader, environment, embedded, debug)
     if settings.flower_basic_auth and ":" not in settings.flower_basic_auth:
         reader.fault("FLOWER_BASIC_AUTH", "must be user:password")
-    if served and not settings.flower_basic_auth and settings.flower_host not in ("127.0.0.1", "localhost"):
-        reader.fault("FLOWER_BASIC_AUTH", "must be set when Flower listens beyond loopback")
     # Keys come last: none is made for a configuration that is refused.
     keys = settings.state_dir / "keys"
     signing = reader.key("JWT_PRIVATE_KEY_FILE", keys / "jwt.key", served)
@@ -183,7 +183,6 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
     """Return the settings as far as variables alone tell them: without the keys."""
     state_dir = state_directory(reader.environ)
     urls = _server_urls(reader, environment in SERVED, state_dir)
-    feed_host, feed_port = reader.text("FEED_HOST", "127.0.0.1"), reader.number("FEED_PORT", 8001, 1, 65535)
     return Settings(
         environment=environment,
         database_url=urls["DATABASE_URL"],
@@ -218,16 +217,27 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         admission_per_slot=reader.number("ADMISSION_PER_SLOT", 4, 1, 10_000),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
-        feed_host=feed_host,
-        feed_port=feed_port,
-        feed_streams=reader.number("FEED_STREAMS", 2000, 1, 100_000),
-        feed_tenant_streams=reader.number("FEED_TENANT_STREAMS", 200, 1, 100_000),
-        feed_url=reader.web_url("FEED_URL", f"http://{feed_host}:{feed_port}"),
         sinks=read_sinks(reader, urls["BROKER_URL"]),
-        flower_host=reader.text("FLOWER_HOST", "127.0.0.1"),
-        flower_port=reader.number("FLOWER_PORT", 5555, 1, 65535),
-        flower_basic_auth=reader.text("FLOWER_BASIC_AUTH", ""),
+        **_doors(reader),
     )
+
+
+def _doors(reader: Variables) -> dict[str, Any]:
+    """Return where the live feed and Flower listen, where they are reached, who may enter."""
+    feed_host, feed_port = reader.text("FEED_HOST", "127.0.0.1"), reader.number("FEED_PORT", 8001, 1, 65535)
+    flower_host = reader.text("FLOWER_HOST", "127.0.0.1")
+    flower_port = reader.number("FLOWER_PORT", 5555, 1, 65535)
+    return {
+        "feed_host": feed_host,
+        "feed_port": feed_port,
+        "feed_streams": reader.number("FEED_STREAMS", 2000, 1, 100_000),
+        "feed_tenant_streams": reader.number("FEED_TENANT_STREAMS", 200, 1, 100_000),
+        "feed_url": reader.web_url("FEED_URL", f"http://{feed_host}:{feed_port}"),
+        "flower_host": flower_host,
+        "flower_port": flower_port,
+        "flower_url": reader.web_url("FLOWER_URL", f"http://{flower_host}:{flower_port}"),
+        "flower_basic_auth": reader.text("FLOWER_BASIC_AUTH", ""),
+    }
 
 
 def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, str]:

@@ -37,6 +37,7 @@ class ApiParts:
     standings: Standings
     webhooks: WebhookDeps
     flags: Flags
+    flower_url: str = ""
     feed_url: str = ""
     """Where the live feed is reached."""
     probes: Mapping[str, Probe] = field(default_factory=dict)

@@ -43,7 +43,10 @@ def list_steps(query: dict[str, Any], run_id: UUID) -> dict[str, Any]:
 @endpoint(blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>", "runs:read", StepDetailSchema)
 def show_step(run_id: UUID, key: str) -> Any:
     """Show a step with its input, output, errors, attempts."""
-    return browse.show_step(parts().database, actor(), run_id, key)
+    found = browse.show_step(parts().database, actor(), run_id, key)
+    epoch = found["dispatch_epoch"]
+    task = f"{parts().flower_url}/task/{run_id}:{key}:{epoch}" if epoch else None
+    return {**found, "task_url": task}
 
 
 @endpoint(

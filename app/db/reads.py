@@ -59,7 +59,7 @@ _STEP_COLUMNS: Final = """
 """
 _STEP_KEYS: Final = " WHERE s.tenant_id = :tenant AND s.run_id = :run"
 _STEP: Final = f"""
-    {_STEP_COLUMNS}, p.needs
+    {_STEP_COLUMNS}, s.dispatch_epoch, p.needs
     FROM run_steps s
     JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
     JOIN plan_steps p ON p.tenant_id = s.tenant_id AND p.plan_hash = r.plan_hash AND p.base = s.base

@@ -143,6 +143,11 @@ class StepDetailSchema(StepSchema):
     input = JsonValue(required=True, allow_none=True)
     output = JsonValue(required=True, allow_none=True)
     attempts = fields.List(fields.Nested(AttemptSchema), required=True)
+    task_url = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Its last task in Flower, which keeps some; null before it was sent"},
+    )
 
 
 class EdgeSchema(Schema):

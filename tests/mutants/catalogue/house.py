@@ -34,4 +34,11 @@ MUTANTS = [
         "pass",
         f"{SUPERVISOR}::test_a_killed_process_takes_its_children_along_and_starts_again",
     ),
+    Mutant(
+        "any account opens Flower",
+        "app/flowerlogin.py",
+        "            if not found.roles & PLATFORM_ROLES:\n",
+        "            if not found.roles:\n",
+        "tests/integration/api/test_flower_sign_in.py::test_other_accounts_and_wrong_passwords_stay_outside",
+    ),
 ]
