@@ -67,7 +67,7 @@ MUTANTS = [
     Mutant(
         "a parent's step is concluded twice",
         NESTING,
-        "    AND state = 'waiting' AND tries = c.parent_try RETURNING * INTO s;",
+        "    AND state = 'waiting' AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;",
         "    AND tries = c.parent_try RETURNING * INTO s;",
         f"{TEST_NESTING}::test_the_childs_end_ends_the_step_once",
     ),

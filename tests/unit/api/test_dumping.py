@@ -22,6 +22,7 @@ VALUES: dict[type, tuple[Any, ...]] = {
     fields.UUID: (UUID(int=7), "not parsed"),
     fields.DateTime: (MOMENT,),
     fields.AwareDateTime: (MOMENT,),
+    fields.Date: (MOMENT.date(),),
     fields.Integer: (7, "8", True),
     fields.Float: (2.5, "3", 7),
     fields.Boolean: (True, "yes", 0),
