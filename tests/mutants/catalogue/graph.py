@@ -74,8 +74,8 @@ MUTANTS = [
     Mutant(
         "a child of an earlier round ends the step",
         NESTING,
-        "    AND state = 'waiting' AND tries = c.parent_try RETURNING * INTO s;",
-        "    AND state = 'waiting' RETURNING * INTO s;",
+        "    AND state = 'waiting' AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;",
+        "    AND state = 'waiting' AND not_before IS NULL RETURNING * INTO s;",
         f"{TEST_NESTING}::test_a_late_word_of_an_earlier_round_changes_nothing",
     ),
     Mutant(
@@ -95,7 +95,7 @@ MUTANTS = [
     Mutant(
         "a cancelled run does not wait for its children",
         "migrations/sql/0001_limits.sql",
-        "    OR state = 'waiting' AND (is_fan OR operation <> 'workflow'));",
+        "    OR state = 'waiting' AND (is_fan OR operation <> 'workflow' OR not_before IS NOT NULL));",
         "    OR state = 'waiting');",
         f"{TEST_NESTING}::test_a_cancelled_parent_waits_for_its_children",
     ),
