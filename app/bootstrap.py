@@ -62,6 +62,7 @@ from app.services.relay import Relay, RelayRules, Sink
 from app.services.resolve_secrets import SecretReader
 from app.services.run_bulk import AtOnce
 from app.services.seal_audit import seal_audit
+from app.services.slots import NoSlots, SeenSlots, Slots
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 from app.services.type_book import TypeBook
@@ -163,7 +164,8 @@ class CeleryParts:
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
         producer = CanvasProducer(self._app, link)
-        engine = Engine(Database(settings.database_url), self._plans, producer, build_artifacts(settings))
+        database, artifacts = Database(settings.database_url), build_artifacts(settings)
+        engine = Engine(database, self._plans, producer, artifacts, _slots(settings))
         return Dispatch(engine, Database(settings.database_system_url, "system"))
 
 
@@ -197,11 +199,16 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     app = create_celery(settings, socket_timeout_s=API_SOCKET_TIMEOUT_S)
     link = BrokerLink(_epoch_reader(settings), time.monotonic)
     plans = PlanCache()
-    engine = Engine(database, plans, CanvasProducer(app, link), build_artifacts(settings))
+    artifacts = build_artifacts(settings)
+    engine = Engine(database, plans, CanvasProducer(app, link), artifacts, _slots(settings))
     registry = ModuleRegistry(load_modules(settings.extra_modules))
     types = TypeBook(load_catalogue(), registry, plans)
     admission = _admission(settings, engine, build_platform(settings))
     return SubmitDeps(engine, types, SendThread(link), new_id, admission)
+
+
+def _slots(settings: Settings) -> Slots:
+    return SeenSlots() if settings.worker_stretches else NoSlots()
 
 
 def _admission(settings: Settings, engine: Engine, system: Database) -> Admission:

@@ -15,20 +15,24 @@ from celery.signals import worker_process_shutdown
 from celery.worker.request import Request
 
 from app.bootstrap import WorkerParts
+from app.db import hot, lots
 from app.db.hot import Claim
-from app.domain.leases import Child, Lease, StepMessage
+from app.domain.errors import Unavailable
+from app.domain.leases import Child, Lease, Lot, StepMessage
 from app.messaging.step_events import StepEvents
 from app.services.execute import StepResult, execute_step
-from app.services.ports import Executor
+from app.services.ports import Engine, Executor
 from tasks.children import born
 from tasks.deadlines import limits_of
 from tasks.middleware import surrounded
 from tasks.stretch import Stretch, monotonic
+from workflows.canvas import message_of, signature_of
 
 OK = "ok"
 """The one result of a step task: a chord counts results by equality, so none may differ from run to run."""
 TOLD = "ok, told step by step"
-"""The result of a task that carried a stretch: no chord counts it, and its events are sent already."""
+"""The result of a task whose events are sent already: a chord counts it where every header returns it, and so
+does each header that has a lot, however many steps it carried."""
 
 
 class StepFailed(Exception):
@@ -82,7 +86,8 @@ class StepTask(Task):
 
         Returns `OK` for a step that succeeded or was skipped, raises StepFailed for one that failed for
         good, and Ignore for everything else: a lost claim, a retry, a cancellation end this canvas. A stretch
-        of several tells Flower itself how each ended; it returns `TOLD` or raises Ignore.
+        of several, or a message of a lot, tells Flower itself how each ended: it returns `TOLD` or raises
+        Ignore.
         """
         parts: WorkerParts = self.app.container.worker
         lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))
@@ -90,14 +95,18 @@ class StepTask(Task):
             self._executor = replace(parts.executor, limits=limits_of(lease.child, parts.kill_after_s))
         stretch = Stretch(self.request, message, enabled=parts.stretches, clock=monotonic)
         result = self._step(self._executor, lease, stretch, None)
-        if result.following is None:
+        if result.following is None and message.lot is None:
             return told_celery(result)
-        events = self._step_events(lease.worker)
+        events, all_ok = self._step_events(lease.worker), result.ok
         while result.following is not None:
             stretch.go(events, result)
             result = self._step(self._executor, lease, stretch, result.claim)
+            all_ok = all_ok and result.ok
         stretch.tell(events, result)
-        if not result.ok:
+        lot = stretch.left
+        if lot is not None and pass_on(self._executor.engine, lot, self.request):
+            raise Ignore("another message goes on in its place")
+        if not all_ok:
             raise Ignore("its steps have told their ends")
         return TOLD
 
@@ -116,6 +125,25 @@ class StepTask(Task):
 def own_lease(boot: UUID, pid: int, worker: str) -> Lease:
     """Return the lease of this process, which its parent names by the same pid and birth."""
     return Lease(boot, Child(pid, born(pid) or 0), worker)
+
+
+def pass_on(engine: Engine, lot: Lot, request: Any) -> bool:
+    """Send the next step of the lot in place of this request, with what Celery counts or sends after it.
+
+    Returns False when nothing is left. What cannot be sent is unsent again, so that the dispatcher sends it.
+    """
+    onward = lots.pass_on(engine.database, lot)
+    if onward is None:
+        return False
+    step, queue = onward.message, request.delivery_info["routing_key"]
+    bound = message_of((step.tenant_id, step.run_id), step.key, step.epoch, step.lot, queue, onward.operation)
+    kept = {"chord": request.chord, "group_id": request.group, "group_index": request.group_index}
+    place = {name: value for name, value in (*kept.items(), ("chain", request.chain)) if value is not None}
+    try:
+        engine.sender.send([signature_of(bound, **place)])
+    except Unavailable:
+        hot.unmark_sent(engine.database, step.tenant_id, step.run_id, {step.key: step.epoch})
+    return True
 
 
 def told_celery(result: StepResult) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from typing import Final
 
 from app.domain.leases import HeldClaim
-from app.services.execute import PATIENCE_S
+from app.services.patience import PATIENCE_S
 from tasks.deadlines import RunningStep
 
 ORPHANED_AFTER_S: Final = PATIENCE_S + 15.0

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.domain.leases import StepMessage
+from app.db.hot import Claim
+from app.domain.leases import Lot, StepMessage
 from app.messaging.celery_app import STEP_TASK
 from app.messaging.step_events import StepEvents
 from app.services.execute import StepResult
@@ -81,27 +82,47 @@ class Stretch:
         self._clock = clock
         self._began = self._since = clock()
         self._next: Task | None = None
+        self._lot = None if message.lot is None else Lot(message.tenant_id, message.run_id, message.lot)
+        self._left = False
         self.length = 1
         self.task = Task(message, str(request.id), "", "")
 
-    def ahead(self) -> StepMessage | None:
-        """Return the step that may follow here and now; asked at a boundary, before the next is claimed."""
-        self._next = None
+    @property
+    def left(self) -> Lot | None:
+        """The lot of which a further message has to take what is left, None when nothing may be left."""
+        return self._lot if self._left else None
+
+    def ahead(self, ok: bool) -> StepMessage | Lot | None:
+        """Return what may follow here and now; asked at a boundary, before the next is claimed.
+
+        A line of a lot goes on to its end first; where it ends, the process takes another step of the lot.
+        """
+        self._next, self._left = None, False
         chain = self._request.chain
-        if not self._enabled or not chain or self.length >= STEPS_AT_MOST or self._closing:
-            return None
-        if self._clock() - self._began >= SECONDS_AT_MOST:
-            return None
-        self._next = plain_step(chain[-1], self.task.message, self._queue)
-        return None if self._next is None else self._next.message
+        if ok and chain and (self._lot is None or _of_lot(chain[-1], self._lot)):
+            if self._ends():
+                return None
+            self._next = plain_step(chain[-1], self.task.message, self._queue)
+            return None if self._next is None else self._next.message
+        self._left = self._lot is not None and self._ends()
+        return None if self._left else self._lot
+
+    def _ends(self) -> bool:
+        if not self._enabled or self.length >= STEPS_AT_MOST or self._closing:
+            return True
+        return self._clock() - self._began >= SECONDS_AT_MOST
 
     def go(self, events: StepEvents, result: StepResult) -> None:
-        """Step over the boundary: what ended is told, what follows is taken from the chain."""
+        """Step over the boundary: what ended is told, what follows comes from the chain or from the lot."""
         self.tell(events, result)
-        if self._next is None:
+        if result.following is None:
             raise RuntimeError("nothing is ahead")
-        self._request.chain = self._request.chain[:-1]
-        self.task, self._since = self._next, self._clock()
+        if self._next is not None:
+            self._request.chain = self._request.chain[:-1]
+            self.task = self._next
+        else:
+            self.task = _taken(result.following, result.claim)
+        self._since = self._clock()
         self.length += 1
         ids = {"root_id": self._request.root_id, "parent_id": self._request.id}
         events.tell(
@@ -130,6 +151,17 @@ class Stretch:
             )
         elif result.outcome == "retry":
             events.tell("task-retried", self.task.task_id, exception=repr(result.error), traceback="")
+
+
+def _taken(message: StepMessage, claim: Claim | None) -> Task:
+    args = repr([str(message.tenant_id), str(message.run_id), message.key, message.epoch])
+    task_id = f"{message.run_id}:{message.key}:{message.epoch}"
+    return Task(message, task_id, claim.operation if claim is not None else "", args)
+
+
+def _of_lot(signature: Mapping[str, Any], lot: Lot) -> bool:
+    args = signature.get("args") or ()
+    return signature.get("task") == STEP_TASK and StepMessage.of(args).lot == lot.id
 
 
 def monotonic() -> float:

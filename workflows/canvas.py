@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from celery.canvas import Signature, _chain, chord, group
@@ -19,7 +20,7 @@ class StepMessage:
     """What one step's message says: ids only; `shadow` is the name Flower shows."""
 
     task_id: str
-    args: tuple[str, str, str, int]
+    args: tuple[str | int, ...]
     queue: str
     shadow: str
 
@@ -27,21 +28,33 @@ class StepMessage:
 Bind = Callable[[str], StepMessage]
 
 
-def bind_messages(plan: Plan, tenant_id: UUID, run_id: UUID, epochs: Mapping[str, int]) -> Bind:
-    """Return the way from a step key to its message in the dispatch epochs that `mark_sent` gave."""
-    tenant, run = str(tenant_id), str(run_id)
+NO_LOTS: Mapping[str, UUID] = {}
+
+
+def bind_messages(
+    plan: Plan, tenant_id: UUID, run_id: UUID, epochs: Mapping[str, int], lots: Mapping[str, UUID] = NO_LOTS
+) -> Bind:
+    """Return the way from a step key to its message in the dispatch epochs and lots that `mark_sent` gave."""
 
     def bind(key: str) -> StepMessage:
         step = plan.step(key.partition(".")[0])
-        epoch = epochs[key]
-        return StepMessage(
-            task_id=f"{run}:{key}:{epoch}",
-            args=(tenant, run, key, epoch),
-            queue=step.queue,
-            shadow=step.operation,
-        )
+        return message_of((tenant_id, run_id), key, epochs[key], lots.get(key), step.queue, step.operation)
 
     return bind
+
+
+def message_of(
+    run: tuple[UUID, UUID], key: str, epoch: int, lot: UUID | None, queue: str, shadow: str
+) -> StepMessage:
+    """Return the message of a step; `run` are tenant and run."""
+    tenant_id, run_id = map(str, run)
+    more = () if lot is None else (str(lot),)
+    return StepMessage(
+        task_id=f"{run_id}:{key}:{epoch}",
+        args=(tenant_id, run_id, key, epoch, *more),
+        queue=queue,
+        shadow=shadow,
+    )
 
 
 def canvas_of(segment: Segment, bind: Bind) -> Signature:
@@ -61,6 +74,11 @@ def canvas_of(segment: Segment, bind: Bind) -> Signature:
             )
             tail = [chord(header, body=_sequence(tail))]
     return _sequence(tail)
+
+
+def signature_of(message: StepMessage, **options: Any) -> Signature:
+    """Return the signature of one step, with what else Celery is to know of it."""
+    return _signature(message).set(**options)
 
 
 def _sequence(signatures: list[Signature]) -> Signature:

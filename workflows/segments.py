@@ -11,6 +11,9 @@ from workflows.graph import Graph
 
 MAX_HEADER = 500
 MAX_STRETCH = 64
+MAX_CARRIED = 4
+"""A fork with more branches is no part of a longer canvas: they are dealt out when they are ready, to as many
+messages as there are worker processes then."""
 # A message carries what follows it, and each header task of a chord carries the chord's body: this
 # bounds the signatures of one canvas, chords after chords multiply them.
 MAX_SIGNATURES = 2_000
@@ -247,7 +250,7 @@ class _Planner:
     def _fork(self, at: str) -> tuple[Fork, str | None]:
         """Return the branches after `at` and the plain step that joins exactly them, if there is one."""
         starts = self._graph.reduced_successors[at]
-        if not 1 < len(starts) <= MAX_HEADER:
+        if not 1 < len(starts) <= MAX_CARRIED:
             return Fork(()), None
         if any(start in self._barred or self._graph.reduced_needs[start] != (at,) for start in starts):
             return Fork(()), None

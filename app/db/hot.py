@@ -31,11 +31,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """`finished` or `lost`; `needs_advance` when a step became ready that no message carries."""
+    """`finished` or `lost`; `needs_advance` when a step became ready that no message carries.
+
+    Not `kept`: the output was no document that the database can keep, which failed the step.
+    """
 
     verdict: str
     run_state: str | None
     needs_advance: bool
+    kept: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,25 @@ class Held:
     tries: int
     attempt: int
     definition: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """The dispatch epoch of each step that may go, and the lot from which its message may take others."""
+
+    epochs: Mapping[str, int]
+    lots: Mapping[str, UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The lot of a step that is sent, and whether it goes without a message of its own."""
+
+    lot: UUID
+    loose: bool
+
+
+NOT_DEALT: Mapping[str, Place] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +145,7 @@ def finish_step(
 
     An output that the database cannot keep fails the step: a step that cannot be settled would hang.
     """
-    stored, fault = _stored(output)
+    stored, fault = stored_output(output)
     if fault is not None:
         outcome, error = "failed", fault
     row = database.call(
@@ -139,7 +162,7 @@ def finish_step(
             None if retry_in_s is None else timedelta(seconds=retry_in_s),
         ),
     )[0]
-    return Finish(*row)
+    return Finish(row[0], row[1], row[2], fault is None)
 
 
 def finish_and_claim(
@@ -157,9 +180,9 @@ def finish_and_claim(
 
     The claim is None when the first was not settled, or its output could not be kept. Raises Unavailable.
     """
-    stored, fault = _stored(output)
+    stored, fault = stored_output(output)
     if fault is not None:
-        return finish_step(database, message, tries, "failed", input=input, error=fault), None
+        return finish_step(database, message, tries, outcome, input=input, output=output), None
     row = database.call(
         "SELECT * FROM finish_and_claim(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s)",
         (
@@ -181,7 +204,7 @@ def finish_and_claim(
     return Finish(*row[:3]), _claim(row[3:]) if row[0] == "finished" else None
 
 
-def _stored(output: Any) -> tuple[str | None, dict[str, str] | None]:
+def stored_output(output: Any) -> tuple[str | None, dict[str, str] | None]:
     """Return the output as the database keeps it, or the error of a step whose output is no document."""
     try:
         return None if output is None else dump(output), None
@@ -302,12 +325,17 @@ def mark_sent(
     keys: Sequence[str],
     carriers: Sequence[int],
     broker_epoch: str,
-) -> dict[str, int]:
-    """Mark steps as sent, before they are; only the keys returned may go, each under its dispatch epoch."""
+    dealt: Mapping[str, Place] = NOT_DEALT,
+) -> Sent:
+    """Mark steps as sent, before they are; only the keys returned may go, each under its dispatch epoch.
+
+    `dealt` tells which of them share a lot, and which of those go without a message.
+    """
+    places = [dealt.get(key) for key in keys]
     rows = connection.execute(
         text(
-            "SELECT key, dispatch_epoch FROM mark_sent(:tenant, :run, CAST(:keys AS text[]),"
-            " CAST(:carriers AS integer[]), :epoch)"
+            "SELECT key, dispatch_epoch, lot FROM mark_sent(:tenant, :run, CAST(:keys AS text[]),"
+            " CAST(:carriers AS integer[]), :epoch, CAST(:lots AS uuid[]), CAST(:loose AS boolean[]))"
         ),
         {
             "tenant": tenant_id,
@@ -315,6 +343,8 @@ def mark_sent(
             "keys": list(keys),
             "carriers": list(carriers),
             "epoch": broker_epoch,
+            "lots": [place and place.lot for place in places],
+            "loose": [place is not None and place.loose for place in places],
         },
-    )
-    return {row[0]: row[1] for row in rows}
+    ).all()
+    return Sent({key: epoch for key, epoch, _ in rows}, {key: lot for key, _, lot in rows if lot is not None})

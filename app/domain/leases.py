@@ -6,25 +6,37 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-MESSAGE_PARTS = 4
+MESSAGE_PARTS = (4, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class StepMessage:
-    """All that a task message says: which step of which run, in which dispatch."""
+    """All that a message says: which step of which run, in which dispatch, of which lot it may take more."""
 
     tenant_id: UUID
     run_id: UUID
     key: str
     epoch: int
+    lot: UUID | None = None
 
     @classmethod
     def of(cls, args: Sequence[object]) -> StepMessage:
         """Read the arguments of a task; raises ValueError when they are not ours."""
-        if len(args) != MESSAGE_PARTS:
-            raise ValueError(f"a step message has {MESSAGE_PARTS} arguments, not {len(args)}")
-        tenant, run, key, epoch = args
-        return cls(UUID(str(tenant)), UUID(str(run)), str(key), int(str(epoch)))
+        if len(args) not in MESSAGE_PARTS:
+            raise ValueError(f"a step message has 4 or 5 arguments, not {len(args)}")
+        tenant, run, key, epoch, *lot = args
+        return cls(
+            UUID(str(tenant)), UUID(str(run)), str(key), int(str(epoch)), UUID(str(lot[0])) if lot else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Lot:
+    """Steps of a run that were dealt out to fewer messages than steps."""
+
+    tenant_id: UUID
+    run_id: UUID
+    id: UUID
 
 
 @dataclass(frozen=True, slots=True)

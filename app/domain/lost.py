@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -14,7 +15,9 @@ UNCLAIMED_S = 10.0
 class Candidate:
     """A step that was sent, is ready, and was not claimed for some seconds.
 
-    `overtaken`: a step of the same queue that was sent well after it has been claimed.
+    `overtaken`: a step of the same queue that was sent well after it has been claimed. `loose`: it has no
+    message of its own; `tended`: somebody of its lot will take it along; `idle`: so many worker processes of
+    its queue execute nothing.
     """
 
     tenant_id: UUID
@@ -24,6 +27,9 @@ class Candidate:
     queue: str
     broker_epoch: str | None
     overtaken: bool
+    loose: bool = False
+    tended: bool = True
+    idle: int = 0
 
     @property
     def message_id(self) -> str:
@@ -48,6 +54,30 @@ class BrokerView:
     delivered: Mapping[str, float] = field(default_factory=dict)
 
 
+def missing(candidates: Iterable[Candidate], view: BrokerView) -> list[Candidate]:
+    """Return those that are to be sent anew, as far as this look can tell.
+
+    Loose steps are that too while worker processes of their queue have neither a step nor a message to take:
+    as many as would find work.
+    """
+    found: list[Candidate] = []
+    spread: Counter[str] = Counter()
+    for candidate in candidates:
+        queue = view.queues.get(candidate.queue)
+        if is_missing(candidate, view):
+            found.append(candidate)
+        elif (
+            candidate.loose
+            and queue is not None
+            and queue.whole
+            and not queue.ids
+            and spread[candidate.queue] < candidate.idle
+        ):
+            spread[candidate.queue] += 1
+            found.append(candidate)
+    return found
+
+
 def is_missing(candidate: Candidate, view: BrokerView) -> bool:
     """Tell whether the broker does not hold the candidate's message, as far as this look can tell.
 
@@ -55,6 +85,8 @@ def is_missing(candidate: Candidate, view: BrokerView) -> bool:
     """
     if candidate.broker_epoch != view.epoch:
         return True
+    if candidate.loose:
+        return not candidate.tended
     since = view.delivered.get(candidate.message_id)
     if since is not None:
         return since > UNCLAIMED_S

@@ -10,12 +10,14 @@ from uuid import UUID
 
 from app.db import hot, undo, waits
 from app.db.engine import Connection
+from app.db.ids import new_id
 from app.domain.errors import OperationFailed
 from app.services.children import begin_child, send_again, tell_parent
 from app.services.ports import Engine
-from app.services.send import send_segments
+from app.services.send import Parcel, send_parcels
 from workflows.decisions import evaluate_foreach
 from workflows.definition import UNDO
+from workflows.lots import deal, with_messages
 from workflows.plan import Plan
 from workflows.segments import MAX_STRETCH, ReadyStep, Segment, Stretch, narrow, restrict, segments_for
 from workflows.waits import evaluate_wait
@@ -29,15 +31,6 @@ CHILDREN_AT_ONCE = 50
 """How many sub-workflows one transaction begins: it holds their parent's lock."""
 RUNS_AT_ONCE = 5_000
 """How many runs, parents with their children, one call may bring forward; the others are recovery's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """Segments whose steps are marked as sent by a transaction that is about to commit."""
-
-    plan: Plan
-    segments: Sequence[Segment]
-    epochs: Mapping[str, int]
 
 
 @dataclass(slots=True)
@@ -82,9 +75,7 @@ def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID
         may_have_ended = bool(decided.steps)
         if may_have_ended:
             continue
-        if marked is None or not send_segments(
-            engine, marked.plan, tenant_id, run_id, marked.segments, marked.epochs
-        ):
+        if marked is None or not send_parcels(engine, [marked]):
             return
     else:
         log.warning("advance_unfinished", extra={"run_id": str(run_id), "rounds": ROUNDS})
@@ -124,8 +115,11 @@ def _decide(
 
 def _mark(
     engine: Engine, connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready
-) -> Marked | None:
-    """Mark the steps of the next segments as sent; None while the broker is away or nothing was marked."""
+) -> Parcel | None:
+    """Mark the steps of the next segments as sent; None while the broker is away or nothing was marked.
+
+    Siblings beyond the worker processes of their queue go without messages: others take them along.
+    """
     broker_epoch = engine.sender.epoch()
     if broker_epoch is None:
         return None
@@ -141,7 +135,22 @@ def _mark(
             segments = narrow(segments)
     keys = [key for segment in segments for key in segment.keys]
     carriers = [segment.carrier for segment in segments for _ in segment.keys]
-    epochs = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch)
-    if not epochs:
+    dealt = _dealt(engine, connection, plan, segments)
+    sent = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch, dealt)
+    if not sent.epochs:
         return None
-    return Marked(plan, restrict(segments, frozenset(epochs)), epochs)
+    loose = frozenset(key for key, place in dealt.items() if place.loose)
+    segments = with_messages(restrict(segments, frozenset(sent.epochs)), loose)
+    return Parcel(plan, tenant_id, run_id, segments, sent.epochs, sent.lots)
+
+
+def _dealt(
+    engine: Engine, connection: Connection, plan: Plan, segments: Sequence[Segment]
+) -> Mapping[str, hot.Place]:
+    """Return the places of the steps that share lots."""
+
+    def queue_of(key: str) -> str:
+        return plan.step(key.partition(".")[0]).queue
+
+    hands = deal(segments, queue_of, lambda queue: engine.slots.of(connection, queue))
+    return {key: hot.Place(lot, loose) for hand in hands for lot in (new_id(),) for key, loose in hand.keys}

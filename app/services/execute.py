@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
-from app.db import hot
+from app.db import hot, lots
 from app.db.hot import Claim
-from app.domain.errors import OperationFailed, QuantumError, Unavailable
-from app.domain.leases import Lease, StepMessage
+from app.domain.errors import OperationFailed, QuantumError
+from app.domain.leases import Lease, Lot, StepMessage
 from app.domain.modules import OperationContext, OperationSpec
 from app.domain.retry import RetryPolicy
 from app.domain.retry import decide as decide_retry
@@ -19,6 +19,7 @@ from app.observability.context import step_context
 from app.observability.masking import secrets_in_use
 from app.services.advance import advance
 from app.services.artifacts import StepArtifacts
+from app.services.patience import patiently, throttled
 from app.services.ports import Executor
 from app.services.reporting import Reports, reporting
 from app.services.resolve_secrets import NO_SECRETS, ResolvedSecrets, resolve_secrets
@@ -28,13 +29,6 @@ from workflows.specs import validate_spec
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-PATIENCE_S = 60.0
-"""How long a worker holds on to a step while PostgreSQL is away."""
-FIRST_PAUSE_S = 0.1
-LONGEST_PAUSE_S = 2.0
-CANCEL_LOOK_S = 1.0
 ENDED_WELL = ("succeeded", "skipped")
 CLAIMS = 3
 """How often one message may lose its claim while it works, and win it again."""
@@ -61,9 +55,9 @@ class StepResult:
     operation: str = ""
     run_state: str | None = None
     following: StepMessage | None = None
-    """The step that may go on right here, None when the canvas goes on by a message, or ends."""
+    """The step that goes on right here, None when the canvas goes on by a message, or ends."""
     claim: Claim | None = None
-    """The claim of the following step, where the same commit asked for it."""
+    """The claim of the following step, where it was asked for already."""
 
     @property
     def failed(self) -> bool:
@@ -71,11 +65,12 @@ class StepResult:
         return self.outcome == "failed"
 
 
-Ahead = Callable[[], StepMessage | None]
-"""Asked at the end of a step that ended well: which step of its run follows in this process."""
+Ahead = Callable[[bool], StepMessage | Lot | None]
+"""Asked at the end of a step, with whether it ended well: which step of its run follows in this process,
+or of which lot any may follow; None where this process goes no further."""
 
 
-def nothing_ahead() -> None:
+def nothing_ahead(_ok: bool) -> None:
     """The step stands alone: what follows it travels by message."""
 
 
@@ -93,9 +88,9 @@ def execute_step(
     """
     database = executor.engine.database
     result = StepResult(False, "lost")
-    following: StepMessage | None = None
+    following: StepMessage | Lot | None = None
     for turn in range(CLAIMS):
-        held = claim or _patiently(executor, lambda: hot.claim_step(database, message, lease))
+        held = claim or patiently(executor, lambda: hot.claim_step(database, message, lease))
         claim = None
         if held.verdict != "claimed":
             if turn and held.verdict == "done":
@@ -103,15 +98,30 @@ def execute_step(
                 _advance_or_leave(executor, message.tenant_id, message.run_id)
             done = held.verdict == "done"
             # What the unheard commit claimed is this process's, whatever it would decide at a boundary now.
-            return StepResult(done, held.verdict, following=(following or ahead()) if done else None)
+            unheard = following if done or isinstance(following, Lot) else None
+            return _beyond(executor, lease, held.verdict, unheard or (ahead(True) if done else None))
         outcome = _perform(executor, message, held)
-        following = ahead() if outcome.name in ENDED_WELL else None
+        following = ahead(outcome.name in ENDED_WELL)
         result = _settle(executor, message, lease, held, outcome, following)
         if result.outcome != "lost":
             break
         # Another worker owns the step, or the first answer was committed before its connection broke:
         # the next claim tells which.
     return result
+
+
+def _beyond(
+    executor: Executor, lease: Lease, verdict: str, following: StepMessage | Lot | None
+) -> StepResult:
+    """Go on after a step that needs nothing more here, since it has ended or is somebody else's."""
+    done = verdict == "done"
+    if not isinstance(following, Lot):
+        return StepResult(done, verdict, following=following)
+    lot = following
+    taken = patiently(executor, lambda: lots.take_step(executor.engine.database, lot, lease))
+    if taken is None:
+        return StepResult(done, verdict)
+    return StepResult(done, verdict, following=taken.message, claim=taken.claim)
 
 
 def _perform(executor: Executor, message: StepMessage, claim: Claim) -> Outcome:
@@ -155,14 +165,14 @@ class _Attempt:
     def run(self) -> Outcome:
         claim, executor = self.claim, self.executor
         tenant_id = self.message.tenant_id
-        context = _patiently(executor, lambda: executor.engine.artifacts.opened(tenant_id, claim.context))
+        context = patiently(executor, lambda: executor.engine.artifacts.opened(tenant_id, claim.context))
         if not evaluate_when(claim.definition, context):
             return Outcome("skipped")
         operation = executor.registry.operation(claim.operation)
         given = evaluate_with(claim.definition, context)
         self.stored = self._aside("the input", given.stored)
         names = sorted(given.secrets)
-        self.secrets = _patiently(executor, lambda: resolve_secrets(executor.secrets, tenant_id, names))
+        self.secrets = patiently(executor, lambda: resolve_secrets(executor.secrets, tenant_id, names))
         values = given.resolve(self.secrets.values)
         faults = validate_spec(operation.input_schema, values)
         if faults:
@@ -170,8 +180,8 @@ class _Attempt:
             raise OperationFailed(
                 "invalid_input", f"{first.pointer or '/'}: {first.message}", retryable=False
             )
-        reuse = _patiently(executor, lambda: self._reuse(operation, given))
-        found = None if reuse is None else _patiently(executor, reuse.find)
+        reuse = patiently(executor, lambda: self._reuse(operation, given))
+        found = None if reuse is None else patiently(executor, reuse.find)
         if found is not None:
             return Outcome("succeeded", self.stored, found.output)
         told = reporting(executor, self.message, claim.tries, self.secrets, self._artifacts())
@@ -179,7 +189,7 @@ class _Attempt:
             output = operation.function(self._context(reports), **values)
         kept = self._aside("the output", self.secrets.mask(output))
         if reuse is not None:
-            _patiently(executor, reuse.offer)
+            patiently(executor, reuse.offer)
         return Outcome("succeeded", self.stored, kept)
 
     def _reuse(self, operation: OperationSpec, given: StepInput) -> Reuse | None:
@@ -187,7 +197,7 @@ class _Attempt:
         return reuse_of(executor.engine.database, executor.flags, self.message, self.claim, operation, given)
 
     def _aside(self, what: str, value: Any) -> Any:
-        return _patiently(self.executor, lambda: self._artifacts().aside(what, value))
+        return patiently(self.executor, lambda: self._artifacts().aside(what, value))
 
     def _artifacts(self) -> StepArtifacts:
         engine, secrets = self.executor.engine, tuple(self.secrets.values.values())
@@ -195,7 +205,7 @@ class _Attempt:
 
     def interrupted(self) -> Outcome:
         """Tell a cancellation, a spent time limit, and a stray signal apart."""
-        if _patiently(self.executor, self._cancelling):
+        if patiently(self.executor, self._cancelling):
             return self._failed("cancelled", "cancelled", "the run was cancelled")
         limit = self._limit()
         if self.executor.clock() - self.started < limit - 1:
@@ -206,7 +216,7 @@ class _Attempt:
     def fault(self, fault: Exception) -> Outcome:
         """Return what follows a failed attempt under the step's retry policy."""
         code = fault.code if isinstance(fault, QuantumError) else "operation_raised"
-        if code == "cancelled" and _patiently(self.executor, self._cancelling):
+        if code == "cancelled" and patiently(self.executor, self._cancelling):
             return self._failed("cancelled", "cancelled", "the run was cancelled")
         known = isinstance(fault, QuantumError)
         message = str(fault) if known else f"{type(fault).__name__}: {fault}"
@@ -243,7 +253,7 @@ class _Attempt:
             attempt=claim.attempt,
             idempotency_key=f"{message.run_id}:{message.key}:{claim.round}",
             timeout_s=self._limit(),
-            cancelled=_throttled(self._cancelling, executor.clock),
+            cancelled=throttled(self._cancelling, executor.clock),
             resources=executor.resources,
             log=reports.log,
             heartbeat=reports.heartbeat,
@@ -262,18 +272,29 @@ def _settle(
     lease: Lease,
     claim: Claim,
     outcome: Outcome,
-    following: StepMessage | None,
+    following: StepMessage | Lot | None,
 ) -> StepResult:
     """Write the outcome, claim what follows, send what it released; a lost claim changes nothing."""
     ok = outcome.name in ENDED_WELL
-    finish, onward = _finish(executor, message, lease, claim, outcome, following)
+    settled = _finish(executor, message, lease, claim, outcome, following)
+    finish = settled.finish
     if finish.verdict != "finished":
         return StepResult(False, "lost")
     if finish.needs_advance:
         _advance_or_leave(executor, message.tenant_id, message.run_id)
-    if following is not None and onward is None:
-        return StepResult(False, "failed", {"code": "output_invalid"}, claim.operation, finish.run_state)
-    return StepResult(ok, outcome.name, outcome.error, claim.operation, finish.run_state, following, onward)
+    if not finish.kept:
+        ok, outcome = False, Outcome("failed", error={"code": "output_invalid"})
+    told = (claim.operation, finish.run_state, settled.following, settled.claim)
+    return StepResult(ok, outcome.name, outcome.error, *told)
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """The finish of a step; what follows here, with its claim."""
+
+    finish: hot.Finish
+    following: StepMessage | None = None
+    claim: Claim | None = None
 
 
 def _finish(
@@ -282,18 +303,37 @@ def _finish(
     lease: Lease,
     claim: Claim,
     outcome: Outcome,
-    following: StepMessage | None,
-) -> tuple[hot.Finish, Claim | None]:
+    following: StepMessage | Lot | None,
+) -> _Settled:
     database, tries, name = executor.engine.database, claim.tries, outcome.name
     input, output = outcome.input, outcome.output
+    if isinstance(following, Lot):
+        lot = following
+        finish, taken = patiently(
+            executor,
+            lambda: lots.finish_and_take(
+                database,
+                message,
+                tries,
+                name,
+                lot,
+                lease,
+                input=input,
+                output=output,
+                error=outcome.error,
+                retry_in_s=outcome.retry_in_s,
+            ),
+        )
+        return _Settled(finish) if taken is None else _Settled(finish, taken.message, taken.claim)
     if following is not None:
-        return _patiently(
+        finish, onward = patiently(
             executor,
             lambda: hot.finish_and_claim(
                 database, message, tries, name, following, lease, input=input, output=output
             ),
         )
-    finish = _patiently(
+        return _Settled(finish, following if finish.kept else None, onward)
+    finish = patiently(
         executor,
         lambda: hot.finish_step(
             database,
@@ -306,7 +346,7 @@ def _finish(
             retry_in_s=outcome.retry_in_s,
         ),
     )
-    return finish, None
+    return _Settled(finish)
 
 
 def _advance_or_leave(executor: Executor, tenant_id: UUID, run_id: UUID) -> None:
@@ -315,40 +355,3 @@ def _advance_or_leave(executor: Executor, tenant_id: UUID, run_id: UUID) -> None
     except Exception:
         # The step is committed; what it released is unsent, so the dispatcher sends it within seconds.
         log.exception("advance_left_to_dispatcher")
-
-
-def _patiently(executor: Executor, call: Callable[[], T]) -> T:
-    """Call until the database answers; raises Unavailable after `PATIENCE_S` seconds without an answer.
-
-    A signal that strikes here came too late to stop the operation: the statement is repeated, since only its
-    answer may be lost. Claim and finish tell their own repetition by the lease and by the count of tries.
-    """
-    pause = FIRST_PAUSE_S
-    deadline = executor.clock() + PATIENCE_S
-    while True:
-        try:
-            return call()
-        except executor.interruption:
-            continue
-        except Unavailable:
-            if executor.clock() + pause > deadline:
-                raise
-            executor.wait(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_S)
-
-
-def _throttled(look: Callable[[], bool], clock: Callable[[], float]) -> Callable[[], bool]:
-    """Return `look` asked at most once in `CANCEL_LOOK_S` seconds; once true it stays true."""
-    asked, answer = clock(), False
-
-    def cancelled() -> bool:
-        nonlocal asked, answer
-        if not answer and clock() - asked >= CANCEL_LOOK_S:
-            asked = clock()
-            try:
-                answer = look()
-            except Unavailable:
-                log.info("cancellation_unknown")  # a database that is away must not fail the operation
-        return answer
-
-    return cancelled

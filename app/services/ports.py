@@ -15,6 +15,7 @@ from app.services.courier import Courier
 from app.services.flags import Defaults, Switches
 from app.services.plans import PlanCache
 from app.services.resolve_secrets import SecretReader
+from app.services.slots import NoSlots, Slots
 
 
 class Sender(Protocol):
@@ -36,12 +37,13 @@ class BrokerLook(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What `advance` needs: the tenant's rows, the plans, a way to send, what was put aside."""
+    """What `advance` needs: the tenant's rows, the plans, a way to send, what was put aside, who works."""
 
     database: Database
     plans: PlanCache
     sender: Sender
     artifacts: Artifacts
+    slots: Slots = field(default_factory=NoSlots)
 
 
 class StepLimits(Protocol):

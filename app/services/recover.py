@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from app.db import recovery
 from app.domain.errors import Unavailable
-from app.domain.lost import Candidate, is_missing
+from app.domain.lost import Candidate, missing
 from app.services.dispatch import Dispatch, advance_each
 from app.services.family import follow_parents
 from app.services.ports import BrokerLook
@@ -53,4 +53,4 @@ class LostMessages:
             view = self._broker.look(queues)
         except Unavailable:
             return []  # a broker that is away has lost nothing yet
-        return [candidate for candidate in candidates if is_missing(candidate, view)]
+        return missing(candidates, view)

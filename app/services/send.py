@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -20,30 +20,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Parcel:
-    """Segments of one run whose steps are marked as sent under these epochs."""
+    """Segments of one run whose steps are marked as sent under these epochs, some as members of lots."""
 
     plan: Plan
     tenant_id: UUID
     run_id: UUID
     segments: Sequence[Segment]
     epochs: Mapping[str, int]
+    lots: Mapping[str, UUID] = field(default_factory=dict)
 
     def canvases(self) -> Iterator[Any]:
         """Yield one canvas for each segment."""
-        bind = bind_messages(self.plan, self.tenant_id, self.run_id, self.epochs)
+        bind = bind_messages(self.plan, self.tenant_id, self.run_id, self.epochs, self.lots)
         return (canvas_of(segment, bind) for segment in self.segments)
-
-
-def send_segments(
-    engine: Engine,
-    plan: Plan,
-    tenant_id: UUID,
-    run_id: UUID,
-    segments: Sequence[Segment],
-    epochs: Mapping[str, int],
-) -> bool:
-    """Send one canvas for each segment, after the commit that marked their steps; tell whether all went."""
-    return send_parcels(engine, [Parcel(plan, tenant_id, run_id, segments, epochs)])
 
 
 def send_parcels(engine: Engine, parcels: Sequence[Parcel]) -> bool:

@@ -107,9 +107,11 @@ BEGIN
 END $$;
 
 -- Sending is claimed before it happens: each key that is still unsent gets a new dispatch epoch, which makes older
--- messages of it worthless. Only the keys returned may be sent.
-CREATE FUNCTION mark_sent(p_tenant uuid, p_run uuid, p_keys text[], p_carriers integer[], p_broker_epoch text)
-RETURNS TABLE (key text, dispatch_epoch integer) LANGUAGE plpgsql AS $$
+-- messages of it worthless. Only the keys returned may be sent. p_lots, p_loose say how they are dealt out; a step that is
+-- sent by itself again stays a member of its lot, so its message takes others along.
+CREATE FUNCTION mark_sent(p_tenant uuid, p_run uuid, p_keys text[], p_carriers integer[], p_broker_epoch text,
+                          p_lots uuid[] DEFAULT NULL, p_loose boolean[] DEFAULT NULL)
+RETURNS TABLE (key text, dispatch_epoch integer, lot uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE link record;
 BEGIN
@@ -120,13 +122,14 @@ BEGIN
     RETURN;
   END IF;
   -- One by one, by primary key: a plan that takes the run's other steps for few would read them all for one item.
-  FOR link IN SELECT c.key, c.carrier FROM unnest(p_keys, p_carriers) AS c (key, carrier) LOOP
+  FOR link IN SELECT c.key, c.carrier, c.lot, coalesce(c.loose, false) AS loose
+              FROM unnest(p_keys, p_carriers, p_lots, p_loose) AS c (key, carrier, lot, loose) LOOP
     RETURN QUERY
       UPDATE run_steps s SET sent_at = clock_timestamp(), dispatch_epoch = s.dispatch_epoch + 1,
-             carrier = link.carrier, broker_epoch = p_broker_epoch
+             carrier = link.carrier, broker_epoch = p_broker_epoch, lot = coalesce(link.lot, s.lot), loose = link.loose
       WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.key = link.key AND s.state IN ('pending', 'ready')
         AND s.sent_at IS NULL AND NOT s.is_fan
-      RETURNING s.key, s.dispatch_epoch;
+      RETURNING s.key, s.dispatch_epoch, s.lot;
   END LOOP;
 END $$;
 

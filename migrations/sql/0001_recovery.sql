@@ -125,9 +125,11 @@ END $$;
 -- Steps whose message may be lost: sent, ready for some seconds, not claimed. Being old proves nothing; overtaken
 -- (a step of the same queue, ready well after it, was claimed) is evidence, judged with a look into the broker.
 -- The watermark of each queue is the latest ready_at among claimed steps, sampled here from those that run.
+-- A loose step has no message: it is lost when nobody of its lot is left who would take it along (tended), and it is
+-- given a message of its own where processes of its queue have nothing to do (idle: how many have no step).
 CREATE FUNCTION candidates_lost(p_limit integer)
 RETURNS TABLE (tenant_id uuid, run_id uuid, key text, dispatch_epoch integer, queue text, broker_epoch text,
-               overtaken boolean) LANGUAGE plpgsql AS $$
+               overtaken boolean, loose boolean, tended boolean, idle integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   INSERT INTO queue_watermarks AS w (queue, ready_at)
@@ -136,8 +138,15 @@ BEGIN
   ON CONFLICT (queue) DO UPDATE SET ready_at = greatest(w.ready_at, excluded.ready_at);
   RETURN QUERY
     SELECT s.tenant_id, s.run_id, s.key, s.dispatch_epoch, s.queue, s.broker_epoch,
-           coalesce(w.ready_at > greatest(s.ready_at, s.sent_at) + interval '10 seconds', false)
+           coalesce(w.ready_at > greatest(s.ready_at, s.sent_at) + interval '10 seconds', false), s.loose,
+           NOT s.loose OR EXISTS (SELECT 1 FROM run_steps f
+             WHERE f.tenant_id = s.tenant_id AND f.run_id = s.run_id AND f.lot = s.lot AND f.lot IS NOT NULL
+               AND (f.state || '' = 'running' OR NOT f.loose AND f.state || '' = 'ready' AND f.sent_at IS NOT NULL)),
+           CASE WHEN s.loose THEN coalesce(q.slots - b.busy, q.slots, 0) ELSE 0 END
     FROM run_steps s LEFT JOIN queue_watermarks w ON w.queue = s.queue
+    LEFT JOIN queue_slots() q ON q.queue = s.queue
+    LEFT JOIN (SELECT f.queue, count(*)::integer AS busy FROM run_steps f WHERE f.state || '' = 'running'
+               GROUP BY f.queue) b ON b.queue = s.queue
     WHERE s.state || '' = 'ready' AND s.sent_at IS NOT NULL AND s.ready_at < clock_timestamp() - interval '3 seconds'
       AND s.sent_at < clock_timestamp() - interval '3 seconds'
     ORDER BY s.ready_at LIMIT p_limit;

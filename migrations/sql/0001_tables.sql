@@ -285,6 +285,8 @@ CREATE TABLE run_steps (
   dispatch_epoch integer NOT NULL DEFAULT 0,
   carrier integer,
   broker_epoch text,
+  lot uuid, -- the siblings that were dealt out together, see 0001_lots.sql
+  loose boolean NOT NULL DEFAULT false, -- sent without a message of its own
   attempt integer NOT NULL DEFAULT 0,
   round integer NOT NULL DEFAULT 0,
   tries integer NOT NULL DEFAULT 0,
@@ -324,6 +326,11 @@ CREATE INDEX run_steps_calling ON run_steps (tenant_id, run_id, key)
 -- What a canvas still carries, for the moment it breaks: an item of a wide fan must not search its whole run for it.
 CREATE INDEX run_steps_carried ON run_steps (tenant_id, run_id, carrier)
   WHERE state || '' = 'pending' AND sent_at IS NOT NULL;
+-- What a message of a lot may take along; and who takes it along, now or as soon as its message comes.
+CREATE INDEX run_steps_loose ON run_steps (tenant_id, run_id, lot, seq, item)
+  WHERE loose AND state || '' = 'ready' AND sent_at IS NOT NULL;
+CREATE INDEX run_steps_tending ON run_steps (tenant_id, run_id, lot)
+  WHERE lot IS NOT NULL AND (state || '' = 'running' OR NOT loose AND state || '' = 'ready' AND sent_at IS NOT NULL);
 -- What waits for an operator, the latest first.
 CREATE INDEX run_steps_parked ON run_steps (tenant_id, finished_at, run_id, key)
   WHERE state || '' = 'failed' AND NOT continue_on_failure;

@@ -25,6 +25,7 @@ def upgrade() -> None:
         "0001_functions.sql",
         "0001_intake.sql",
         "0001_stretches.sql",
+        "0001_lots.sql",
         "0001_control.sql",
         "0001_fans.sql",
         "0001_progress.sql",

@@ -172,14 +172,14 @@ class Spine:
         assert claim.verdict == "claimed", (key, claim)
         return self.finish(run, key, claim.tries, outcome, **values)
 
-    def send(self, run: UUID) -> dict[str, int]:
+    def send(self, run: UUID) -> Mapping[str, int]:
         """Mark all that is ready as sent, each step with a carrier of its own; fans are left out."""
         with self.app.tenant(self.tenant) as connection:
             ready = hot.ready_steps(connection, self.tenant, run, 1000)
             keys = [step.key for step in ready.steps if step.definition is None] if ready else []
             return hot.mark_sent(
                 connection, self.tenant, run, keys, list(range(100, 100 + len(keys))), BROKER
-            )
+            ).epochs
 
     def expand(self, run: UUID, base: str, items: Sequence[Any]) -> bool:
         with self.app.tenant(self.tenant) as connection:

@@ -224,8 +224,8 @@ def test_what_steps_wait_for(flow: Flow) -> None:
     run = flow.submit()
     tenant = UUID(flow.admin.tenant_id)
     with flow.platform.parts.database.tenant(tenant) as connection:
-        epochs = hot.mark_sent(connection, tenant, UUID(run), ["a"], [0], BROKER)
-    epoch = epochs.get("a", 1)
+        sent = hot.mark_sent(connection, tenant, UUID(run), ["a"], [0], BROKER)
+    epoch = sent.epochs.get("a", 1)
     assert flow.step(run, "a")["code"] == "no_worker"
     flow.listen()
     assert flow.step(run, "a")["code"] == "slot"

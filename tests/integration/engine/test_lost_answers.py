@@ -55,7 +55,7 @@ class Process:
         executor = build_celery(rig.settings).container.worker.executor
         self.executor = replace(executor, wait=self.wait)
         self.stretch = Stretch(
-            self.request, self.message(first["args"][2]), enabled=True, closing=False, clock=lambda: self.now
+            self.request, StepMessage.of(first["args"]), enabled=True, closing=False, clock=lambda: self.now
         )
 
     def wait(self, seconds: float) -> None:
@@ -96,3 +96,20 @@ def test_a_step_whose_claim_or_end_was_committed_unheard_runs_once(rig: Rig, wir
     assert cut.struck.is_set()
     assert (result.ok, rig.step(run, "a")["tries"], rig.state(run)) == (True, 1, "succeeded")
     rig.checks(run)
+
+
+@pytest.mark.parametrize("uses", ["note", "fail_first"])
+def test_who_took_another_of_its_lot_unheard_goes_on_with_it(rig: Rig, wire: Wire, uses: str) -> None:
+    rig.rows("SELECT * FROM beat(%s, 'h', 1, 'v', ARRAY['default'], '[{}]')", new_id())
+    given = {"attempts": 1, "retryable": False} if uses == "fail_first" else {}
+    run = rig.submit([{"id": "each", "uses": f"testkit.{uses}", "foreach": "range(4)", "with": given}])
+    process = Process(rig, run)
+    cut = wire.cut("finish_and_take(")
+    first = process.go()
+    assert cut.struck.is_set()
+    assert rig.step(run, "each.0")["state"] == ("succeeded" if uses == "note" else "failed")
+    assert rig.step(run, "each.1")["state"] == "running"
+    assert first.following is not None
+    assert first.following.key == "each.1", "nobody else may take what this process holds"
+    second = process.go(first)
+    assert (second.operation, rig.step(run, "each.1")["tries"]) == (f"testkit.{uses}", 1)

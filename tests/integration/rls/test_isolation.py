@@ -73,7 +73,11 @@ GLOBAL = (
     "pools",
     "alembic_version",
 )
-DEFINERS = {"resolve_tenant(p_slug text)", "foreign_pools(p_tenant uuid, p_pools text[])"}
+DEFINERS = {
+    "resolve_tenant(p_slug text)",
+    "foreign_pools(p_tenant uuid, p_pools text[])",
+    "queue_slots()",
+}
 APP_MAY_SEE_GLOBAL = {"feature_flags", "roles", "sign_in_failures"}
 BIRTH = {
     "intents": '{"phase": "pending"}',

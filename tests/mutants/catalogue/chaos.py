@@ -14,8 +14,8 @@ MUTANTS = [
     Mutant(
         "a step claimed by an unheard commit is left behind",
         "app/services/execute.py",
-        "following=(following or ahead()) if done else None)",
-        "following=ahead() if done else None)",
+        "unheard or (ahead(True) if done else None))",
+        "ahead(True) if done else None)",
         f"{LOST}::test_who_claimed_the_next_step_unheard_goes_on_with_it_however_long_that_took",
     ),
     Mutant(

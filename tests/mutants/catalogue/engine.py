@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "two advances mark in transactions of their own",
         "app/services/advance.py",
-        "    epochs = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch)\n",
-        "    epochs = dict.fromkeys(keys, 1)\n",
+        "    sent = hot.mark_sent(connection, tenant_id, run_id, keys, carriers, broker_epoch, dealt)\n",
+        "    sent = hot.Sent(dict.fromkeys(keys, 1), {})\n",
         f"{RACES}::test_two_advances_of_one_run_send_each_step_once",
     ),
     Mutant(

@@ -58,7 +58,7 @@ MUTANTS = [
     Mutant(
         "a step is never told that it was cancelled",
         "app/services/execute.py",
-        "cancelled=_throttled(self._cancelling, executor.clock)",
+        "cancelled=throttled(self._cancelling, executor.clock)",
         "cancelled=lambda: False",
         "tests/integration/engine/test_cancelled.py::test_an_operation_that_asks_is_told_within_two_seconds",
     ),
@@ -142,7 +142,7 @@ MUTANTS = [
     Mutant(
         "expressions see the reference in place of the value",
         "app/services/execute.py",
-        "_patiently(executor, lambda: executor.engine.artifacts.opened(tenant_id, claim.context))",
+        "patiently(executor, lambda: executor.engine.artifacts.opened(tenant_id, claim.context))",
         "claim.context",
         f"{TEST_STEPS}::test_later_steps_get_the_value",
     ),

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.lost import BrokerView, Candidate, QueueView, is_missing
+from app.domain.lost import BrokerView, Candidate, QueueView, is_missing, missing
 
 RUN = UUID(int=7)
 ID = f"{RUN}:a:3"
@@ -52,3 +52,26 @@ def test_is_missing(found: Candidate, queue: QueueView, delivered: dict[str, flo
 
 def test_a_queue_nobody_looked_at_tells_nothing() -> None:
     assert not is_missing(candidate(overtaken=True), BrokerView("life"))
+
+
+def loose(key: str, *, tended: bool = True, idle: int = 0, epoch: str = "life") -> Candidate:
+    return Candidate(UUID(int=1), RUN, key, 3, "default", epoch, False, True, tended, idle)
+
+
+def found(*candidates: Candidate, queue: QueueView = WHOLE) -> list[str]:
+    return [one.key for one in missing(candidates, BrokerView("life", {"default": queue}))]
+
+
+def test_a_loose_step_is_missing_when_nobody_will_take_it_along() -> None:
+    assert found(loose("a"), loose("b", tended=False), queue=HELD) == ["b"]
+
+
+def test_a_loose_step_is_missing_when_the_broker_has_forgotten() -> None:
+    assert found(loose("a", epoch="earlier life"), queue=HELD) == ["a"]
+
+
+def test_as_many_loose_steps_get_messages_as_processes_have_nothing_to_do() -> None:
+    waiting = [loose(key, idle=2) for key in "abc"]
+    assert found(*waiting) == ["a", "b"]
+    assert found(*waiting, queue=HELD) == [], "who is free takes what waits in the queue"
+    assert found(*waiting, queue=PART) == []

@@ -58,12 +58,13 @@ class Walk:
         )
 
     def next(self) -> str | None:
-        found = self.stretch.ahead()
-        return None if found is None else found.key
+        found = self.stretch.ahead(True)
+        return found.key if isinstance(found, StepMessage) else None
 
     def go(self, outcome: str = "succeeded") -> None:
-        assert self.next() is not None
-        self.stretch.go(self.events, StepResult(True, outcome))
+        found = self.stretch.ahead(True)
+        assert isinstance(found, StepMessage)
+        self.stretch.go(self.events, StepResult(True, outcome, following=found))
 
 
 def test_it_follows_the_chain_and_leaves_what_is_left_to_celery() -> None:

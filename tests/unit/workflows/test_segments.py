@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from random import Random
 
 from hypothesis import given, settings
@@ -10,7 +11,17 @@ from hypothesis import strategies as st
 from tests.unit.workflows.shapes import plan
 from tests.unit.workflows.simulation import Simulation
 from workflows.plan import Plan
-from workflows.segments import MAX_STRETCH, Fork, ReadyStep, Segment, Stretch, narrow, restrict, segments_for
+from workflows.segments import (
+    MAX_CARRIED,
+    MAX_STRETCH,
+    Fork,
+    ReadyStep,
+    Segment,
+    Stretch,
+    narrow,
+    restrict,
+    segments_for,
+)
 
 
 @st.composite
@@ -80,12 +91,21 @@ def test_roots_that_one_join_gathers_are_a_chord() -> None:
 
 def test_forks_follow_forks_while_the_canvas_stays_small() -> None:
     needs: dict[str, list[str]] = {"a": []}
-    needs |= {f"b{n}": ["a"] for n in range(10)} | {"j": [f"b{n}" for n in range(10)]}
-    needs |= {f"c{n}": ["j"] for n in range(10)} | {"k": [f"c{n}" for n in range(10)]}
-    needs |= {f"d{n}": ["k"] for n in range(10)} | {"l": [f"d{n}" for n in range(10)]}
+    joins = ["a", *"jklmno"]
+    for before, join in pairwise(joins):
+        header = [f"{join}{n}" for n in range(4)]
+        needs |= {key: [before] for key in header} | {join: header}
     (segment,) = plan(needs).first_segments
-    assert [type(stage) for stage in segment.stages] == [Stretch, Fork, Stretch, Fork, Stretch]
-    assert segment.keys[-1] == "k"
+    assert [type(stage) for stage in segment.stages] == [Stretch, *[Fork, Stretch] * 4]
+    assert segment.keys[-1] == "m"
+
+
+def test_a_wide_fork_is_left_to_be_dealt_out_when_it_is_ready() -> None:
+    header = [f"b{n}" for n in range(MAX_CARRIED + 1)]
+    wide = plan({"a": [], **{key: ["a"] for key in header}, "j": header, "k": ["j"]})
+    assert _stages(wide) == [(Stretch(("a",)),)]
+    (chord,) = segments_for(wide, [ReadyStep(key, key) for key in header])
+    assert chord.stages == (Fork(tuple((key,) for key in header)), Stretch(("j", "k")))
 
 
 def test_what_is_not_exclusive_travels_alone() -> None:
