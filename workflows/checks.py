@@ -40,7 +40,7 @@ def check_definition(definition: Definition, registry: ModuleRegistry, library: 
         elif step.uses != WAIT:
             faults += _operation(step, f"/steps/{index}", registry)
         faults += _compensation(step, f"/steps/{index}/compensate", graph, registry)
-    if definition.compensates and not any(step.compensate for step in definition.steps):
+    if definition.compensates and not any(_is_undone(step, library) for step in definition.steps):
         faults.append(Fault("/on_failure", "nothing_to_compensate", "no step says how it is compensated"))
     faults += wait_faults(definition)
     faults += _output(definition)
@@ -126,6 +126,12 @@ def _expressions(step: StepDefinition, at: str, graph: Graph | None) -> Iterator
             continue
         for expression in template.expressions:
             yield from _references(step, expression, where, graph)
+
+
+def _is_undone(step: StepDefinition, library: Library) -> bool:
+    """Tell whether the step, or a step of the workflow that it runs, says how it is compensated."""
+    child = child_of(step, library) if step.workflow is not None else None
+    return step.compensate is not None or (child is not None and bool(child.plan.undo))
 
 
 def _compensation(

@@ -10,7 +10,7 @@ from typing import Any
 
 from app.domain.modules import ModuleRegistry
 from workflows.cel import Expression, compile_expression
-from workflows.definition import WAIT, WORKFLOW, Definition, StepDefinition
+from workflows.definition import UNDO, WAIT, WORKFLOW, Definition, StepDefinition
 from workflows.graph import Graph, build_graph
 from workflows.nesting import NO_LIBRARY, ChildWorkflow, Library, known_child
 from workflows.segments import Segment, segments_of_roots
@@ -72,8 +72,8 @@ class Plan:
 
     `graph` holds the edges that a canvas may travel: those of success. `fans` are the steps that no message
     carries (foreach, waits, workflows), `conditional` those which need another outcome than success. `undo`
-    compensates steps. `children` are the plans of the workflows that its steps run, unknown to a plan that
-    was stored. `limits` are the time limits of its runs, in seconds.
+    compensates steps. `children` are the plans of the workflows that its steps run, unknown to a stored plan.
+    `limits` are the time limits of its runs, in seconds.
     """
 
     hash: str
@@ -157,11 +157,7 @@ def compile_plan(definition: Definition, registry: ModuleRegistry, library: Libr
     head = {"name": definition.name, "version": definition.version}
     if definition.limits:
         head["limits"] = dict(definition.limits)
-    undo = tuple(
-        _undo_step(step, step.compensate, definition.compensates, registry)
-        for step in definition.steps
-        if step.compensate
-    )
+    undo = tuple(_undo_steps(definition, registry, children))
     draft = _plan("", head, steps, undo, travel)
     carriers = {key: segment.carrier for segment in draft.first_segments for key in segment.keys}
     steps = tuple(replace(step, first_carrier=carriers.get(step.base)) for step in steps)
@@ -243,6 +239,34 @@ def _plan_step(
         soft_timeout=soft_timeout,
         definition=_wait_definition(step) if waits else _definition(step, soft_timeout, child),
         first_carrier=None,
+    )
+
+
+def _undo_steps(
+    definition: Definition, registry: ModuleRegistry, children: Mapping[str, ChildWorkflow]
+) -> Iterator[PlanStep]:
+    """Yield what compensates each step: what it says; else, of a sub-workflow, what that one's steps say."""
+    for step in definition.steps:
+        child = children.get(step.id)
+        if step.compensate:
+            yield _undo_step(step, step.compensate, definition.compensates, registry)
+        elif child is not None and child.plan.undo:
+            yield _undo_run(step, child, definition.compensates)
+
+
+def _undo_run(step: StepDefinition, child: ChildWorkflow, on_failure: bool) -> PlanStep:
+    return PlanStep(
+        base=UNDO + step.id,
+        seq=0,
+        needs=(),
+        successors=(),
+        is_fan=False,
+        operation=WORKFLOW,
+        queue="",
+        soft_timeout=0,
+        definition={"workflow": child.plan.name, "undo": True, "on_failure": on_failure},
+        first_carrier=None,
+        undoes=step.id,
     )
 
 

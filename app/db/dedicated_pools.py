@@ -38,6 +38,7 @@ _OF_RUN: Final = text("""
       UNION
       SELECT s.definition -> 'workflow' ->> 'plan_hash' FROM family f
       JOIN plan_steps s ON s.tenant_id = :tenant AND s.plan_hash = f.hash AND s.operation = 'workflow'
+       AND s.undoes IS NULL
     )
     SELECT DISTINCT s.queue FROM family f
     JOIN plan_steps s ON s.tenant_id = :tenant AND s.plan_hash = f.hash WHERE s.queue <> ''

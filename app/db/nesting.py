@@ -18,6 +18,7 @@ _START: Final = text(
     "SELECT verdict, child, needs_advance"
     " FROM start_child(:tenant, :run, :key, CAST(:spec AS jsonb), :deepest)"
 )
+_UNDO: Final = text("SELECT verdict, child, needs_advance FROM start_undo(:tenant, :run, :key)")
 _ENDED: Final = text(
     "SELECT c.state, c.plan_hash, s.attempt, COALESCE(d.definition -> 'retry', '{}')"
     " FROM runs c"
@@ -52,7 +53,7 @@ _DUE: Final = """
       AND c.state || '' NOT IN ('succeeded', 'failed', 'cancelled', 'superseded')
     UNION ALL
     SELECT c.tenant_id, c.id, CASE WHEN s.tries = c.parent_try THEN 'tell'
-                                   WHEN c.state = 'failed' THEN 'retry' END
+                                   WHEN c.state = 'failed' AND s.undoes IS NULL THEN 'retry' END
     FROM run_steps s
     CROSS JOIN LATERAL (
       SELECT * FROM runs l
@@ -62,6 +63,13 @@ _DUE: Final = """
     WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan AND s.not_before IS NULL
       {of_run}
       AND c.state IN ('succeeded', 'failed', 'cancelled', 'superseded')
+    UNION ALL
+    SELECT c.tenant_id, c.id, CASE WHEN (c.parent_step, c.parent_try) <> (s.key, s.tries) THEN 'undo' END
+    FROM run_steps s
+    JOIN runs p ON p.tenant_id = s.tenant_id AND p.id = s.run_id AND p.state = 'compensating'
+    JOIN runs c ON c.tenant_id = s.tenant_id AND c.id = child_to_undo(p, s.undoes)
+    WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan
+      AND s.undoes IS NOT NULL {of_run}
   ) due WHERE what IS NOT NULL LIMIT {limit}
 """
 ALL_DUE: Final = _DUE.format(of_parent="", of_run="", limit="%s")
@@ -97,7 +105,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """A child that is not as its parent is; `what` to do: cancel, pause, resume, retry, tell the parent."""
+    """A child that is not as its parent is; `what` to do: cancel, pause, resume, retry, undo, tell."""
 
     run: RunRef
     what: str
@@ -122,9 +130,17 @@ def start_child(
     return Begun(*connection.execute(_START, values).one())
 
 
-def retry_child(connection: Connection, tenant_id: UUID, child_id: UUID) -> bool:
-    """Send the failed child of a step that waits again into its next round; tell whether that was due."""
-    query = text("SELECT retry_child(:tenant, :child)")
+def start_undo(connection: Connection, tenant_id: UUID, run_id: UUID, key: str) -> Begun:
+    """Let an undoing step wait while its sub-workflow's run is compensated; `again` names that run."""
+    return Begun(*connection.execute(_UNDO, {"tenant": tenant_id, "run": run_id, "key": key}).one())
+
+
+def send_on(connection: Connection, tenant_id: UUID, child_id: UUID) -> bool:
+    """Send the failed child of a step that waits again into its next round, or compensate an ended one.
+
+    Tells whether either was due.
+    """
+    query = text("SELECT retry_child(:tenant, :child) OR undo_child(:tenant, :child)")
     return bool(connection.execute(query, {"tenant": tenant_id, "child": child_id}).scalar())
 
 

@@ -49,7 +49,7 @@ _STEP_COLUMNS: Final = """
            s.undoes, s.continue_on_failure, s.not_before, s.error, s.started_at, s.finished_at,
            CASE WHEN s.operation = 'workflow' AND NOT s.is_fan THEN (
              SELECT c.id FROM runs c WHERE c.tenant_id = s.tenant_id AND c.parent_run_id = s.run_id
-               AND c.parent_step = s.key ORDER BY c.parent_try DESC LIMIT 1) END AS child_run_id,
+               AND c.parent_step IN (s.key, 'undo-' || s.key) ORDER BY c.id DESC LIMIT 1) END AS child_run_id,
            CASE WHEN s.state NOT IN ('succeeded', 'skipped') THEN (
              SELECT jsonb_build_object('fraction', g.fraction, 'message', g.message, 'at', g.at)
              FROM step_progress g WHERE g.tenant_id = s.tenant_id AND g.run_id = s.run_id AND g.key = s.key

@@ -27,9 +27,10 @@ RUN_TRANSITIONS: Transitions = {
     # a deadline stops a run as a cancellation does, and fails it
     "cancelling": ("compensating", "failed", "cancelled"),
     "compensating": ("failed", "cancelled"),
-    "succeeded": (),
-    "failed": ("running", "compensating"),  # only an operator's retry or skip
-    "cancelled": (),
+    # out of an end leads a compensation of the parent, which undoes its sub-workflows
+    "succeeded": ("compensating",),
+    "failed": ("running", "compensating"),  # or an operator's retry or skip
+    "cancelled": ("compensating",),
     "superseded": (),
 }
 RUN_INITIAL: tuple[str, ...] = ("awaiting_approval", "queued")

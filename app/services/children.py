@@ -24,7 +24,9 @@ CHANCES = 1009
 def begin_child(
     connection: Connection, tenant_id: UUID, run_id: UUID, key: str, definition: Any, context: Any
 ) -> nesting.Begun:
-    """Let a ready step become a run in the caller's transaction; raises DecisionFailed."""
+    """Let a ready step become a run, or undo the one it was; raises DecisionFailed."""
+    if definition.get("undo"):
+        return nesting.start_undo(connection, tenant_id, run_id, key)
     spec = evaluate_child(definition, context)
     begun = nesting.start_child(connection, tenant_id, run_id, key, spec, MAX_NESTING)
     if begun.verdict == "too_deep":
@@ -33,9 +35,9 @@ def begin_child(
 
 
 def send_again(engine: Engine, tenant_id: UUID, child_id: UUID) -> None:
-    """Send a failed child into its next round in a commit of its own: two runs are never locked at once."""
+    """Send a child that has ended on in a commit of its own: two runs are never locked at once."""
     with engine.database.tenant(tenant_id) as connection:
-        nesting.retry_child(connection, tenant_id, child_id)
+        nesting.send_on(connection, tenant_id, child_id)
 
 
 def tell_parent(engine: Engine, tenant_id: UUID, run_id: UUID) -> UUID | None:

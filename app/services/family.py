@@ -58,7 +58,7 @@ def bring_in_line(engine: Engine, actor: Mapping[str, Any], due: Iterable[Due]) 
 
 def _steer(engine: Engine, actor: Mapping[str, Any], due: Due) -> None:
     tenant_id, run_id = due.run.tenant_id, due.run.run_id
-    if due.what == "retry":
+    if due.what in ("retry", "undo"):
         send_again(engine, tenant_id, run_id)
         return
     with engine.database.tenant(tenant_id) as connection:

@@ -54,6 +54,59 @@ BEGIN
   WHERE tenant_id = p_tenant AND id = child;
 END $$;
 
+-- An undoing step whose step is a sub-workflow: it waits while that run is compensated. The run comes back, for
+-- `undo_child`; null when there is nothing of it to undo, and the undoing step has ended well.
+CREATE FUNCTION start_undo(p_tenant uuid, p_run uuid, p_key text, OUT verdict text, OUT child uuid,
+                           OUT needs_advance boolean) LANGUAGE plpgsql AS $$
+DECLARE r runs; s run_steps; news record;
+BEGIN
+  verdict := 'lost';
+  needs_advance := false;
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run AND state = 'compensating' FOR NO KEY UPDATE;
+  child := child_to_undo(r, substr(p_key, 6));
+  UPDATE run_steps SET state = CASE WHEN child IS NULL THEN 'succeeded' ELSE 'waiting' END, tries = tries + 1,
+         attempt = attempt + 1, error = NULL, started_at = clock_timestamp(),
+         finished_at = CASE WHEN child IS NULL THEN clock_timestamp() END
+  WHERE tenant_id = p_tenant AND run_id = r.id AND key = p_key AND operation = 'workflow' AND undoes IS NOT NULL
+    AND state = 'ready' RETURNING * INTO s;
+  IF NOT FOUND THEN
+    child := NULL;
+    RETURN;
+  END IF;
+  verdict := 'again';
+  IF child IS NULL THEN
+    verdict := 'skipped';
+    SELECT * INTO news FROM conclude(r, s);
+    needs_advance := news.needs_advance;
+  END IF;
+END $$;
+
+-- The run that an undoing step of its parent waits for is compensated, or its compensation that failed goes on. From
+-- then on it belongs to the undoing step, which hears of its end as every step that is a run does.
+CREATE FUNCTION undo_child(p_tenant uuid, p_child uuid) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE c runs; s run_steps;
+BEGIN
+  PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  SELECT * INTO c FROM runs WHERE tenant_id = p_tenant AND id = p_child
+    AND state IN ('succeeded', 'failed', 'cancelled') FOR NO KEY UPDATE;
+  SELECT * INTO s FROM run_steps WHERE tenant_id = p_tenant AND run_id = c.parent_run_id AND operation = 'workflow'
+    AND state = 'waiting' AND (undoes = c.parent_step OR undoes IS NOT NULL AND key = c.parent_step AND tries > c.parent_try);
+  IF NOT FOUND THEN
+    RETURN false;
+  END IF;
+  UPDATE runs SET parent_step = s.key, parent_try = s.tries WHERE tenant_id = p_tenant AND id = p_child;
+  IF c.compensation = 'failed' THEN
+    PERFORM resume_undo(c, NULL);
+  ELSIF begin_undo(c, 0, c.failed_steps, c.event_seq, CASE WHEN c.state = 'failed' THEN c.error
+      ELSE '{"code": "cancelled", "reason": "undone with its parent"}' END) THEN
+    UPDATE runs SET finished_at = NULL WHERE tenant_id = p_tenant AND id = p_child;
+  ELSE
+    UPDATE runs SET compensation = 'complete' WHERE tenant_id = p_tenant AND id = p_child;
+  END IF;
+  RETURN true;
+END $$;
+
 -- The failed child of a step that waits again after a retry: what failed in it runs again. The step's row
 -- is read without its run's lock; if the step stops waiting meanwhile, the child is due to be cancelled.
 CREATE FUNCTION retry_child(p_tenant uuid, p_child uuid) RETURNS boolean LANGUAGE plpgsql AS $$
@@ -62,7 +115,8 @@ BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
   SELECT * INTO c FROM runs WHERE tenant_id = p_tenant AND id = p_child AND state = 'failed' FOR NO KEY UPDATE;
   SELECT tries INTO wanted FROM run_steps WHERE tenant_id = p_tenant AND run_id = c.parent_run_id
-    AND key = c.parent_step AND state = 'waiting' AND not_before IS NULL AND tries > c.parent_try;
+    AND key = c.parent_step AND state = 'waiting' AND not_before IS NULL AND tries > c.parent_try
+    AND undoes IS NULL;
   IF wanted IS NULL THEN
     RETURN false;
   END IF;
@@ -89,7 +143,9 @@ BEGIN
   IF r.id IS NULL OR c.id IS NULL THEN
     RETURN;
   END IF;
-  final := CASE WHEN c.state = 'cancelled' AND r.state = 'cancelling' THEN 'cancelled'
+  final := CASE WHEN starts_with(c.parent_step, 'undo-')
+                  THEN CASE WHEN c.compensation = 'failed' THEN 'failed' ELSE 'succeeded' END
+                WHEN c.state = 'cancelled' AND r.state = 'cancelling' THEN 'cancelled'
                 WHEN c.state = 'succeeded' AND p_error IS NULL THEN 'succeeded' ELSE 'failed' END;
   again := final = 'failed' AND c.state = 'failed' AND p_error IS NULL AND p_retry_in IS NOT NULL
     AND r.state IN ('queued', 'running', 'pausing', 'paused');

@@ -13,7 +13,8 @@ BEGIN
     'pausing>cancelled', 'paused>running', 'paused>queued', 'paused>cancelling',
     'paused>compensating', 'paused>succeeded', 'paused>failed', 'paused>cancelled',
     'paused>superseded', 'cancelling>compensating', 'cancelling>failed', 'cancelling>cancelled',
-    'compensating>failed', 'compensating>cancelled', 'failed>running', 'failed>compensating') THEN
+    'compensating>failed', 'compensating>cancelled', 'succeeded>compensating', 'failed>running',
+    'failed>compensating', 'cancelled>compensating') THEN
     RETURN NEW;
   END IF;
   RAISE EXCEPTION 'illegal transition of %: % -> %', TG_TABLE_NAME,

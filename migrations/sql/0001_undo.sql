@@ -16,7 +16,8 @@ CREATE FUNCTION parent_wants_undo(r runs) RETURNS boolean LANGUAGE sql STABLE AS
       AND wants_undo(p, CASE WHEN is_overdue(p.error) THEN 'failed' ELSE 'cancelled' END))
 $$;
 
--- Lays down the undoing steps: of each step that succeeded and says how, items of a fan too. False when there is none.
+-- Lays down the undoing steps: of each step that succeeded and says how, items of a fan too; of each sub-workflow that
+-- began, however it ended, when its own steps say how. False when there is none.
 -- A later compensation of the same run takes the rows of the one before, in their next round.
 CREATE FUNCTION begin_undo(r runs, p_closed integer, p_failed integer, p_seq integer, p_error jsonb) RETURNS boolean
 LANGUAGE plpgsql AS $$
@@ -32,7 +33,8 @@ BEGIN
     SELECT s.key, p.base AS undo, p.operation, p.queue, row_number() OVER latest AS n, lead(s.key) OVER latest AS next
     FROM run_steps s
     JOIN plan_steps p ON p.tenant_id = r.tenant_id AND p.plan_hash = r.plan_hash AND p.undoes = s.base
-    WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND s.state = 'succeeded' AND NOT s.is_fan
+    WHERE s.tenant_id = r.tenant_id AND s.run_id = r.id AND NOT s.is_fan AND (s.state = 'succeeded'
+      OR p.operation = 'workflow' AND s.state IN ('failed', 'cancelled') AND child_to_undo(r, s.key) IS NOT NULL)
     WINDOW latest AS (ORDER BY s.finished_at DESC, s.seq DESC, s.item DESC, s.key DESC)
   ) d
   ON CONFLICT (tenant_id, run_id, key) DO UPDATE SET state = excluded.state, needs_left = excluded.needs_left,
@@ -53,6 +55,13 @@ BEGIN
     NULL);
   RETURN true;
 END $$;
+
+-- The latest run of a step that is a sub-workflow, when it has ended and is not undone yet.
+CREATE FUNCTION child_to_undo(r runs, p_key text) RETURNS uuid LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN c.state IN ('succeeded', 'failed', 'cancelled') AND c.compensation IS DISTINCT FROM 'complete' THEN c.id END
+  FROM runs c WHERE c.tenant_id = r.tenant_id AND c.parent_run_id = r.id AND c.parent_step IN (p_key, 'undo-' || p_key)
+  ORDER BY c.id DESC LIMIT 1
+$$;
 
 -- An undoing step may be claimed now: so its step is being compensated, and the fan of an item.
 CREATE FUNCTION mark_undoing(u run_steps) RETURNS void LANGUAGE plpgsql AS $$
@@ -156,12 +165,15 @@ CREATE FUNCTION keys_after_undo(r runs) RETURNS text[] LANGUAGE sql STABLE AS $$
       AND is_unfinished(s) AND s.base NOT IN (SELECT key FROM down))
 $$;
 
--- The undoing steps that one canvas may carry now, in order.
+-- The undoing steps that one canvas may carry now, in order: those before the next sub-workflow.
 CREATE FUNCTION undo_chain(p_tenant uuid, p_run uuid, p_limit integer) RETURNS TABLE (key text, seq integer)
 LANGUAGE sql STABLE AS $$
   SELECT s.key, s.seq FROM run_steps s
   WHERE s.tenant_id = p_tenant AND s.run_id = p_run AND s.undoes IS NOT NULL AND s.state IN ('ready', 'pending')
-    AND s.sent_at IS NULL ORDER BY s.seq LIMIT p_limit
+    AND s.sent_at IS NULL AND NOT EXISTS (
+      SELECT FROM run_steps w WHERE w.tenant_id = p_tenant AND w.run_id = p_run AND w.undoes IS NOT NULL
+        AND w.operation = 'workflow' AND w.state IN ('ready', 'pending') AND w.seq <= s.seq)
+  ORDER BY s.seq LIMIT p_limit
 $$;
 
 -- A timer or the recovery may be who settles a run.

@@ -11,10 +11,12 @@ import pytest
 
 from app.domain.errors import IllegalState
 from app.services.cancel_run import cancel_run
+from app.services.library import WorkflowLibrary
 from app.services.pause_run import pause_run
 from app.services.retry_run import retry_run
 from tests.support.rig import Rig, kill, note, rig_on
 from tests.support.waiting import eventually
+from workflows.catalog import Catalogue
 from workflows.checks import check_definition
 from workflows.parsing import parse_definition, parse_text
 
@@ -134,3 +136,133 @@ def test_a_cancelled_run_is_undone_when_asked(rig: Rig) -> None:
     assert order(rig, run) == ["undo-a"], "what was stopped did not complete"
     assert rig.run(run)["compensation"] == "complete"
     rig.checks(run)
+
+
+def test_the_example_of_a_trip_undoes_its_bookings(rig: Rig) -> None:
+    trip, booking = (
+        parse_text((EXAMPLE.parent / f"{name}.yaml").read_text()) for name in ("trip", "booking")
+    )
+    definitions = tuple(parse_definition(one) for one in (trip, booking))
+    library = WorkflowLibrary(Catalogue(definitions, (), {}), rig.registry)
+    check_definition(definitions[0], rig.registry, library)
+    run = rig.submit_definition(trip, {"legs": ["Rome", "Oslo"], "funds": 1}, children=[booking])
+    rig.ends(run, "failed")
+    rows = rig.rows(
+        "SELECT s.output ->> 'message' AS said FROM run_steps s JOIN runs r ON r.id = s.run_id"
+        " WHERE r.parent_run_id = %s AND s.undoes IS NOT NULL ORDER BY s.finished_at",
+        run,
+    )
+    said = [f"gave back {what} to {place}" for place in ("Oslo", "Rome") for what in ("meal", "seat")]
+    assert [row["said"] for row in rows] == said
+
+
+def family(
+    name: str, *, on_failure: str = "compensate", last: str = "never"
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """A workflow whose steps are another one and a fan of a third one, all of which can be undone."""
+    inner = {
+        "name": f"test.{name}_inner",
+        "version": 1,
+        "steps": [note("x", **undone("x")), note("y", "x", **undone("y"))],
+    }
+    middle = {
+        "name": f"test.{name}_middle",
+        "version": 1,
+        "steps": [note("m", **undone("m")), {"id": "deep", "workflow": f"{inner['name']}@1", "needs": ["m"]}],
+    }
+    outer = {
+        "name": f"test.{name}",
+        "version": 1,
+        "on_failure": on_failure,
+        "steps": [
+            note("first", **undone("first")),
+            {"id": "call", "workflow": f"{middle['name']}@1", "needs": ["first"]},
+            {"id": "each", "workflow": f"{inner['name']}@1", "needs": ["call"], "foreach": "range(2)"},
+            {"id": "bad", "uses": "testkit.fail_without", "with": {"gate": last}, "needs": ["each"]},
+        ],
+    }
+    return outer, [middle, inner]
+
+
+def kin(rig: Rig, run: UUID) -> dict[str, dict[str, Any]]:
+    """The runs below a run by the place of their steps, the compensations' mark left out."""
+    found = rig.rows("SELECT * FROM runs WHERE intent_id = %s AND id <> %s", rig.run(run)["intent_id"], run)
+    return {f"{one['depth']} {one['parent_step'].removeprefix('undo-')}": one for one in found}
+
+
+def all_undone(rig: Rig, run: UUID) -> list[str]:
+    """Return what was undone of a run and of those below it, in order."""
+    ids = [str(run), *(str(one["id"]) for one in kin(rig, run).values())]
+    entries = [entry for entry in rig.ledger.entries() if entry.run in ids and entry.event == "begin"]
+    return [entry.step for entry in entries if entry.step.startswith("undo-")]
+
+
+def test_a_failed_parent_undoes_what_its_children_had_completed_in_reverse(rig: Rig) -> None:
+    outer, others = family("kin")
+    run = rig.submit_definition(outer, children=others)
+    rig.ends(run, "failed")
+    assert rig.run(run)["compensation"] == "complete"
+    assert all_undone(rig, run) == [
+        "undo-y",
+        "undo-x",
+        "undo-y",
+        "undo-x",
+        "undo-y",
+        "undo-x",
+        "undo-m",
+        "undo-first",
+    ]
+    found = kin(rig, run)
+    assert {place: (one["state"], one["compensation"]) for place, one in found.items()} == dict.fromkeys(
+        ("1 call", "1 each.0", "1 each.1", "2 deep"), ("cancelled", "complete")
+    )
+    states = {key: row["state"] for key, row in rig.steps(run).items()}
+    assert [states[key] for key in ("first", "call", "each", "each.0", "bad")] == ["compensated"] * 4 + [
+        "failed"
+    ]
+    assert states["undo-call"] == "succeeded"
+
+
+def test_a_child_that_failed_is_undone_as_far_as_it_came(rig: Rig) -> None:
+    bad = {"id": "bad", "uses": "testkit.fail_without", "with": {"gate": "never"}, "needs": ["a"]}
+    child = {"name": "test.half_child", "version": 1, "steps": [note("a", **undone("a")), bad]}
+    steps = [
+        note("first", **undone("first")),
+        {"id": "call", "workflow": "test.half_child", "needs": ["first"]},
+    ]
+    document = {"name": "test.half", "version": 1, "on_failure": "compensate", "steps": steps}
+    run = rig.submit_definition(document, children=[child])
+    rig.ends(run, "failed")
+    assert all_undone(rig, run) == ["undo-a", "undo-first"]
+    assert (kin(rig, run)["1 call"]["state"], rig.step(run, "call")["state"]) == ("failed", "failed")
+
+
+def test_a_cancel_with_compensation_undoes_children_that_have_ended(rig: Rig) -> None:
+    outer, others = family("stopped", on_failure="stop")
+    outer["steps"][3] = {"id": "bad", "uses": "testkit.hold", "with": {"gate": "never"}, "needs": ["each"]}
+    run = rig.submit_definition(outer, children=others)
+    eventually(lambda: rig.ledger.begun(str(run), "bad"), within=30)
+    cancel_run(rig.base, rig.actor, run, compensate=True)
+    rig.ends(run, "cancelled")
+    assert len(all_undone(rig, run)) == 8
+
+
+def test_the_retry_of_a_compensation_that_failed_in_a_child_goes_on_there(rig: Rig) -> None:
+    stuck = {"compensate": {"uses": "testkit.fail_without", "with": {"gate": "undo mended"}}}
+    child = {
+        "name": "test.stuck_child",
+        "version": 1,
+        "steps": [note("a", **undone("a")), note("b", "a", **stuck)],
+    }
+    bad = {"id": "bad", "uses": "testkit.fail_without", "with": {"gate": "never"}, "needs": ["call"]}
+    steps = [{"id": "call", "workflow": "test.stuck_child"}, bad]
+    document = {"name": "test.stuck", "version": 1, "on_failure": "compensate", "steps": steps}
+    run = rig.submit_definition(document, children=[child])
+    rig.ends(run, "failed")
+    assert (rig.run(run)["compensation"], rig.run(run)["error"]["undo"]) == ("failed", "undo-call")
+    assert kin(rig, run)["1 call"]["compensation"] == "failed"
+    rig.open_gate("undo mended")
+    retry_run(rig.base, rig.actor, run)
+    eventually(lambda: rig.run(run)["compensation"] == "complete", within=30)
+    assert all_undone(rig, run) == ["undo-b", "undo-b", "undo-a"]
+    assert kin(rig, run)["1 call"]["compensation"] == "complete"

@@ -103,7 +103,7 @@ class Spine:
             }
             for seq, (base, needs) in enumerate(graph.items())
         ]
-        rows += [_undo_row(base, graph[base], on_failure) for base in undo]
+        rows += [_undo_row(base, graph[base], on_failure, run=base in (calls or {})) for base in undo]
         with self.app.tenant(tenant or self.tenant) as connection:
             plans.register(connection, tenant or self.tenant, plan_hash, {"steps": rows}, rows)
         return plan_hash
@@ -268,18 +268,18 @@ def _facts(needs: Sequence[str], lenient: bool) -> dict[str, Any]:
     }
 
 
-def _undo_row(base: str, needs: Sequence[str], on_failure: bool) -> dict[str, Any]:
-    """Return the plan's row that compensates a step."""
+def _undo_row(base: str, needs: Sequence[str], on_failure: bool, *, run: bool) -> dict[str, Any]:
+    """Return the plan's row that compensates a step, or the run that the step was."""
     return {
         "base": f"undo-{base}",
         "seq": 0,
         "needs": [],
         "successors": [],
         "is_fan": False,
-        "operation": "core.echo",
+        "operation": "workflow" if run else "core.echo",
         "queue": "default",
         "soft_timeout": 300,
-        "definition": {**_facts(needs, False), "on_failure": on_failure},
+        "definition": {**_facts(needs, False), "on_failure": on_failure, **({"undo": True} if run else {})},
         "first_carrier": None,
         "undoes": base,
     }

@@ -40,7 +40,7 @@ def steer(spine: Spine, run: UUID, what: str, *more: Any) -> str:
 
 def send_again(spine: Spine, child: UUID) -> bool:
     with spine.app.tenant(spine.tenant) as connection:
-        return nesting.retry_child(connection, spine.tenant, child)
+        return nesting.send_on(connection, spine.tenant, child)
 
 
 def test_the_child_is_a_run_of_its_own_with_its_own_spec(spine: Spine) -> None:
@@ -191,6 +191,50 @@ def test_a_child_has_the_timeout_of_its_step_as_its_deadline(spine: Spine) -> No
     assert begun.child is not None
     row = spine.run(begun.child)
     assert (row["deadline_s"], row["deadline_at"] is not None) == (90, True)
+
+
+def undoing(spine: Spine) -> tuple[UUID, UUID]:
+    """A run that failed after its child had ended, and waits for the child to be undone."""
+    child = spine.plan({"x": [], "y": ["x"]}, undo=["x"], on_failure=False)
+    run = spine.declare(spine.plan({"call": [], "z": ["call"]}, calls={"call": child}, undo=["call"]))
+    begun = spine.call_child(run, "call", {"n": 1})
+    assert begun.child is not None
+    end(spine, begun.child)
+    spine.tell(begun.child)
+    spine.send(run)
+    assert spine.perform(run, "z", "failed", error={"code": "broken"}).run_state == "compensating"
+    with spine.app.tenant(spine.tenant) as connection:
+        again = nesting.start_undo(connection, spine.tenant, run, "undo-call")
+        assert nesting.start_undo(connection, spine.tenant, run, "undo-call").verdict == "lost"
+    assert again == nesting.Begun("again", begun.child, False)
+    return run, begun.child
+
+
+def test_a_child_that_has_ended_is_undone_with_its_parent_whoever_dies_between(spine: Spine) -> None:
+    run, child = undoing(spine)
+    assert due(spine, run) == ["undo"], "what a crash leaves undone"
+    assert send_again(spine, child) is True
+    assert send_again(spine, child) is False, "once"
+    assert due(spine, run) == []
+    assert (spine.run(child)["state"], spine.step(child, "x")["state"]) == ("compensating", "compensating")
+    spine.send(child)
+    assert spine.perform(child, "undo-x").run_state == "cancelled"
+    assert due(spine, run) == ["tell"]
+    assert spine.tell(child).parent == run
+    assert (spine.run(run)["state"], spine.run(run)["compensation"]) == ("failed", "complete")
+    assert spine.step(run, "call")["state"] == "compensated"
+    assert spine.run(child)["finished_at"] is not None
+
+
+def test_a_run_undone_with_its_child_begins_another_child_when_it_is_retried(spine: Spine) -> None:
+    run, child = undoing(spine)
+    send_again(spine, child)
+    spine.send(child)
+    spine.perform(child, "undo-x")
+    spine.tell(child)
+    assert steer(spine, run, "retry") == "ok"
+    again = spine.call_child(run, "call", {"n": 1})
+    assert again.verdict == "begun" and again.child != child
 
 
 def test_another_spec_makes_another_child(spine: Spine) -> None:

@@ -13,6 +13,27 @@ NESTING_TESTS = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
+        "recovery forgets to undo a sub-workflow",
+        "app/db/nesting.py",
+        "<> (s.key, s.tries) THEN 'undo' END",
+        "<> (s.key, s.tries) THEN NULL END",
+        f"{NESTING_TESTS}::test_a_child_that_has_ended_is_undone_with_its_parent_whoever_dies_between",
+    ),
+    Mutant(
+        "a child is undone twice",
+        "migrations/sql/0001_nesting.sql",
+        "AND key = c.parent_step AND tries > c.parent_try);",
+        "AND key = c.parent_step);",
+        f"{NESTING_TESTS}::test_a_child_that_has_ended_is_undone_with_its_parent_whoever_dies_between",
+    ),
+    Mutant(
+        "a sub-workflow is not undone with its parent",
+        "workflows/plan.py",
+        "        elif child is not None and child.plan.undo:\n",
+        "        elif child is not None and not child.plan.undo:\n",
+        "tests/unit/workflows/test_nesting.py::test_a_parent_undoes_a_child_that_can_be_undone",
+    ),
+    Mutant(
         "a child goes on before its step's pause is over",
         "app/db/nesting.py",
         "AND NOT s.is_fan AND s.not_before IS NULL",

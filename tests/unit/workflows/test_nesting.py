@@ -61,6 +61,23 @@ def test_the_plan_of_the_parent_names_the_plan_of_the_child() -> None:
     assert compiled(flow("b", "a@1", output={"z": ["${steps.s0.output.x}"]}), changed).hash != parent.hash
 
 
+def test_a_parent_undoes_a_child_that_can_be_undone() -> None:
+    undo = {"compensate": {"uses": "toy.do"}}
+    child = {"name": "a", "version": 1, "steps": [{"id": "do", "uses": "toy.do", **undo}]}
+    grandparent, parent = flow("c", "b@1", on_failure="compensate"), flow("b", "a@1")
+    plan = compiled(grandparent, parent, child)
+    (row,) = plan.undo
+    assert (row.base, row.undoes, row.operation, row.queue) == ("undo-s0", "s0", "workflow", "")
+    assert row.definition == {"workflow": "b", "undo": True, "on_failure": True}
+    own = {**parent, "steps": [{**parent["steps"][0], **undo}]}
+    assert [step.operation for step in compiled(own, child).undo] == ["toy.do"], (
+        "what the step says goes first"
+    )
+    with pytest.raises(InvalidInput, match="no step says"):
+        compiled(flow("b", "a@1", on_failure="compensate"), flow("a"))
+    assert compiled(flow("b", "a@1"), flow("a")).undo == ()
+
+
 def test_a_workflow_that_is_not_there_is_refused() -> None:
     with pytest.raises(UnknownWorkflow, match="gone@2"):
         compile_plan(parse_definition(flow("b", "gone@2")), REGISTRY)
