@@ -247,10 +247,9 @@ def _undo_steps(
 ) -> Iterator[PlanStep]:
     """Yield what compensates each step: what it says; else, of a sub-workflow, what that one's steps say."""
     for step in definition.steps:
-        child = children.get(step.id)
         if step.compensate:
             yield _undo_step(step, step.compensate, definition.compensates, registry)
-        elif child is not None and child.plan.undo:
+        elif (child := children.get(step.id)) is not None and child.plan.undo:
             yield _undo_run(step, child, definition.compensates)
 
 

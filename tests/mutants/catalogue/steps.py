@@ -29,8 +29,8 @@ MUTANTS = [
     Mutant(
         "a sub-workflow is not undone with its parent",
         "workflows/plan.py",
-        "        elif child is not None and child.plan.undo:\n",
-        "        elif child is not None and not child.plan.undo:\n",
+        "is not None and child.plan.undo:\n",
+        "is not None and not child.plan.undo:\n",
         "tests/unit/workflows/test_nesting.py::test_a_parent_undoes_a_child_that_can_be_undone",
     ),
     Mutant(
