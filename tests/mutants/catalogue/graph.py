@@ -69,7 +69,6 @@ MUTANTS = [
         NESTING,
         "    AND state = 'waiting' AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;",
         "    AND tries = c.parent_try RETURNING * INTO s;",
-        "    AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;",
         f"{TEST_NESTING}::test_the_childs_end_ends_the_step_once",
     ),
     Mutant(
@@ -77,7 +76,6 @@ MUTANTS = [
         NESTING,
         "    AND state = 'waiting' AND not_before IS NULL AND tries = c.parent_try RETURNING * INTO s;",
         "    AND state = 'waiting' AND not_before IS NULL RETURNING * INTO s;",
-        "    AND state = 'waiting' RETURNING * INTO s;",
         f"{TEST_NESTING}::test_a_late_word_of_an_earlier_round_changes_nothing",
     ),
     Mutant(
@@ -99,8 +97,6 @@ MUTANTS = [
         "migrations/sql/0001_limits.sql",
         "    OR state = 'waiting' AND (is_fan OR operation <> 'workflow' OR not_before IS NOT NULL));",
         "    OR state = 'waiting');",
-        "AND (is_fan OR operation <> 'workflow' OR not_before IS NOT NULL));",
-        ");",
         f"{TEST_NESTING}::test_a_cancelled_parent_waits_for_its_children",
     ),
     Mutant(
