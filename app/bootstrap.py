@@ -26,6 +26,7 @@ from app.db.ids import new_id
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
 from app.db.usage import UsageModels
+from app.db.wakeups import Wakeups, tell
 from app.db.webhook_work import PostgresWebhooks
 from app.domain.modules import ModuleRegistry, Resources
 from app.domain.webhooks import DEFAULT_RULES, DeliveryRules
@@ -47,6 +48,7 @@ from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.artifacts import Artifacts
 from app.services.deliver_webhooks import Deliverer
 from app.services.dispatch import Dispatch
+from app.services.event_bell import EventBell, RingingSender
 from app.services.flags import Flags, RuleBook
 from app.services.heartbeat import Worker, forget_workers
 from app.services.live_feed import FeedRules, LiveFeed
@@ -64,7 +66,7 @@ from app.services.run_bulk import AtOnce
 from app.services.seal_audit import seal_audit
 from app.services.slots import NoSlots, SeenSlots, Slots
 from app.services.standing import Standings
-from app.services.submit import SubmitDeps
+from app.services.submit import SendLater, SubmitDeps
 from app.services.type_book import TypeBook
 from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
@@ -204,7 +206,10 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     registry = ModuleRegistry(load_modules(settings.extra_modules))
     types = TypeBook(load_catalogue(), registry, plans)
     admission = _admission(settings, engine, build_platform(settings))
-    return SubmitDeps(engine, types, SendThread(link), new_id, admission)
+    sender: SendLater = SendThread(link)
+    if settings.sinks.wakeups:
+        sender = RingingSender(sender, EventBell(partial(tell, database)))
+    return SubmitDeps(engine, types, sender, new_id, admission)
 
 
 def _slots(settings: Settings) -> Slots:
@@ -306,6 +311,11 @@ def build_relays(settings: Settings, names: Sequence[str] = ()) -> tuple[Relay, 
         Relay(outbox, build_sink(settings, name), owner, rules, time.monotonic, lambda: datetime.now(UTC))
         for name in names or settings.sinks.names
     )
+
+
+def build_wakeups(settings: Settings) -> Wakeups:
+    """Return what wakes the waits of this process, unless the settings leave them to polling."""
+    return Wakeups(settings.database_direct_url if settings.sinks.wakeups else "")
 
 
 def build_sink(settings: Settings, name: str) -> Sink:

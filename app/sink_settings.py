@@ -25,6 +25,8 @@ class SinkSettings:
     """The connection string of the Event Hubs namespace, or of the hub itself."""
     hub_name: str = "quantum-events"
     """Which hub, unless the connection string names one as EntityPath."""
+    wakeups: bool = True
+    """Whether new events wake who waits for them, so that polling is only the safety net."""
 
 
 def read_sinks(reader: Variables, broker_url: str) -> SinkSettings:
@@ -50,6 +52,7 @@ def read_sinks(reader: Variables, broker_url: str) -> SinkSettings:
         amqp_url=amqp_url,
         exchange=reader.text("EVENT_EXCHANGE", "quantum.events"),
         hub=hub,
+        wakeups=reader.flag("EVENT_WAKEUPS", "1"),
         hub_name=parts.get("entitypath") or reader.text("EVENT_HUB_NAME", "quantum-events"),
     )
 

@@ -7,7 +7,7 @@ import threading
 
 import click
 
-from app.bootstrap import build_relays
+from app.bootstrap import build_relays, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
 from app.settings import inherited_environment, load_settings
@@ -27,13 +27,14 @@ def relay(names: tuple[str, ...]) -> None:
     strange = sorted(set(names) - set(settings.sinks.names))
     if strange:
         raise click.UsageError(f"not among EVENT_SINKS: {', '.join(strange)}")
-    stop = threading.Event()
+    wakeups = build_wakeups(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    loops = [
-        threading.Thread(target=one.run, args=(stop.wait,), name=f"relay-{one.sink.name}")
-        for one in build_relays(settings, names)
-    ]
+        signal.signal(number, lambda *_: wakeups.stop())
+    wakeups.start()
+    loops = []
+    for one in build_relays(settings, names):
+        waits = (wakeups.stopped, wakeups.waiter())
+        loops.append(threading.Thread(target=one.run, args=waits, name=f"relay-{one.sink.name}"))
     for loop in loops:
         loop.start()
     for loop in loops:

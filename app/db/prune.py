@@ -8,15 +8,19 @@ from sqlalchemy import text
 
 from app.db.engine import Database
 
-# An event goes when every sink has passed it. The look starts at the oldest positions and is bounded,
+# An event goes when every sink has passed it, unless it is a dead letter, to be replayed. The look
+# starts at the oldest positions and is bounded,
 # so that a pass with nothing to delete does not read the whole outbox.
 _EVENTS = """
   DELETE FROM events WHERE (tenant_id, subject, seq) IN (
     SELECT e.tenant_id, e.subject, e.seq
     FROM (SELECT shard, min(position) AS passed FROM relay_cursors GROUP BY shard) AS s
     CROSS JOIN LATERAL (
-      SELECT tenant_id, subject, seq, created_at FROM events
-      WHERE shard = s.shard AND position <= s.passed ORDER BY position LIMIT :limit
+      SELECT tenant_id, subject, seq, created_at FROM events x
+      WHERE shard = s.shard AND position <= s.passed AND NOT EXISTS (
+        SELECT FROM dead_events d
+        WHERE d.tenant_id = x.tenant_id AND d.subject = x.subject AND d.seq = x.seq)
+      ORDER BY position LIMIT :limit
     ) AS e
     WHERE e.created_at < clock_timestamp() - CAST(:keep AS interval))
 """

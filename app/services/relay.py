@@ -127,11 +127,15 @@ class Relay:
     _ahead: dict[Shard, set[UUID]] = field(default_factory=dict)
     """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another lane."""
 
-    def run(self, stopped: Callable[[float], bool]) -> None:
-        """Deliver until `stopped(seconds)`, which waits at most so long, returns true."""
+    def run(self, stopped: Callable[[float], bool], idle: Callable[[float], bool] | None = None) -> None:
+        """Deliver until `stopped(seconds)`, which waits at most so long, returns true.
+
+        `idle` waits in its stead while there is nothing to do: it may return sooner when there is.
+        """
         pause = 0.0
         failures = 0
-        while not stopped(pause):
+        wait = stopped
+        while not wait(pause):
             try:
                 moved, refused = self.turn()
             except Unavailable as error:
@@ -143,6 +147,7 @@ class Relay:
                 RELAY_FAILURES.labels(self.sink.name).inc()
                 log.exception("relay_broke", sink=self.sink.name)
             failures = failures + 1 if refused else 0
+            wait = stopped if refused or moved else idle or stopped
             if failures:
                 pause = min(
                     self.rules.backoff_least_s * 2 ** min(failures - 1, 30), self.rules.backoff_most_s

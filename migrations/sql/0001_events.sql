@@ -42,6 +42,10 @@ BEGIN
   FROM placed p WHERE e.tenant_id = p.tenant_id AND e.subject = p.subject AND e.seq = p.seq
     AND coalesce(e.position, 0) = 0;
   GET DIAGNOSTICS numbered = ROW_COUNT;
+  -- Here, not in the business transactions: NOTIFY serialises the commits of all that use it.
+  IF numbered > 0 THEN
+    PERFORM pg_notify('quantum_events', '');
+  END IF;
   RETURN numbered;
 END $$;
 

@@ -84,6 +84,27 @@ MUTANTS = [
         "tests/unit/settings/test_settings.py::test_a_wrong_value_is_one_line_naming_the_variable",
     ),
     Mutant(
+        "a wake-up cuts a back-off short",
+        "app/db/wakeups.py",
+        "            self._changed.wait_for(lambda: self._stopped, seconds)\n",
+        "            self._changed.wait_for(lambda: self._stopped or self._rings > 0, seconds)\n",
+        f"{RELAY}/test_wakeups.py::test_a_back_off_is_not_cut_short",
+    ),
+    Mutant(
+        "a sink that a relay works on is forgotten",
+        "app/db/sinks.py",
+        "starts_with(name, 'relay/' || :sink || '/') AND until > clock_timestamp())",
+        "starts_with(name, 'relay/' || :sink || '/') AND until < clock_timestamp())",
+        f"{RELAY}/test_operations.py::test_a_sink_in_use_is_not_forgotten",
+    ),
+    Mutant(
+        "a dead letter loses its event",
+        "app/db/prune.py",
+        "WHERE d.tenant_id = x.tenant_id AND d.subject = x.subject AND d.seq = x.seq)",
+        "WHERE d.tenant_id = x.tenant_id AND d.subject = x.subject AND d.seq = x.seq + 1000)",
+        f"{RELAY}/test_operations.py::test_dead_letters_are_listed_replayed_and_kept_until_then",
+    ),
+    Mutant(
         "pruning does not wait for the slowest sink",
         "app/db/prune.py",
         "min(position) AS passed",
