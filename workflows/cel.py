@@ -1,4 +1,4 @@
-"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`."""
+"""CEL expressions with bounded cost over `spec`, `steps.<id>.output`, `run`, `item`, `index`, or `event`."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ _RANGE_LEFT: ContextVar[int] = ContextVar("_RANGE_LEFT", default=0)
 _ROOTS = ("spec", "steps", "run")
 _ITEM_ROOTS = (*_ROOTS, "item", "index")
 _UNDO_ROOTS = ("input", "output")  # of the step that is compensated
-_ALL_ROOTS = (*_ITEM_ROOTS, *_UNDO_ROOTS)
+_EVENT_ROOTS = ("event",)  # of what a trigger heard, alone
+_ALL_ROOTS = (*_ITEM_ROOTS, *_UNDO_ROOTS, *_EVENT_ROOTS)
 _TOKEN = re.compile(
     r"""
     (?P<comment>//[^\n]*)
@@ -105,10 +106,11 @@ class Scope:
 
 
 @lru_cache(maxsize=8_192)
-def compile_expression(source: str, item: bool, undo: bool = False) -> Expression:
+def compile_expression(source: str, item: bool, undo: bool = False, event: bool = False) -> Expression:
     """Compile CEL text; raises ExpressionError.
 
-    `item` tells whether `item` and `index` exist, `undo` whether `input` and `output` do.
+    `item` tells whether `item` and `index` exist, `undo` whether `input` and `output` do; `event`, that nothing
+    but `event` does.
     """
     if not source.strip():
         raise ExpressionError("the expression is empty")
@@ -117,6 +119,8 @@ def compile_expression(source: str, item: bool, undo: bool = False) -> Expressio
     refs, builds = _read(source)
     uses_spec = "spec" in source
     roots = (*(_ITEM_ROOTS if item else _ROOTS), *(_UNDO_ROOTS if undo else ()))
+    if event:
+        roots = _EVENT_ROOTS
     # Most expressions are a plain path: walking it copies nothing, CEL would convert the whole root.
     if _PATH.fullmatch(source) and source not in _KEYWORDS:
         path = tuple(source.split("."))
@@ -151,7 +155,7 @@ def _range(count: int) -> list[int]:
 
 def _roots_read(expression: Expression) -> list[str]:
     roots = {"spec": expression.uses_spec, "steps": expression.refs}
-    roots |= {name: name in expression.source for name in ("item", *_UNDO_ROOTS)}
+    roots |= {name: name in expression.source for name in ("item", *_UNDO_ROOTS, *_EVENT_ROOTS)}
     return [name for name, read in roots.items() if read]
 
 

@@ -66,7 +66,7 @@ def as_text(value: Any) -> str:
 
 
 @lru_cache(maxsize=8_192)
-def compile_template(text: str, item: bool, undo: bool = False) -> Template:
+def compile_template(text: str, item: bool, undo: bool = False, event: bool = False) -> Template:
     """Cut `text` at its `${...}`; `$${` stands for a plain `${`. Raises ExpressionError."""
     parts: list[str | Expression | SecretRef] = []
     plain = ""
@@ -83,7 +83,7 @@ def compile_template(text: str, item: bool, undo: bool = False) -> Template:
         end = _closing(text, start + 2)
         inner = text[start + 2 : end]
         secret = _SECRET.fullmatch(inner)
-        parts.append(SecretRef(secret[1]) if secret else compile_expression(inner.strip(), item, undo))
+        parts.append(SecretRef(secret[1]) if secret else compile_expression(inner.strip(), item, undo, event))
         at = end + 1
     plain += text[at:]
     if plain:

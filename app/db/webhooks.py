@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,15 +29,6 @@ CHANGEABLE: Final = ("name", "url", "types", "labels", "state", "disabled_reason
 
 Values = Mapping[str, Any]
 WebhookRow = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class SealedSigner:
-    """A signing secret at rest."""
-
-    id: UUID
-    nonce: bytes
-    ciphertext: bytes = field(repr=False)
 
 
 def count(connection: Connection, tenant_id: UUID) -> int:
@@ -125,56 +114,6 @@ def page(connection: Connection, tenant_id: UUID, wanted: PageRequest, state: st
     rows = [dict(row) for row in connection.execute(text(statement), values).mappings()]
     found = tuple(rows[: wanted.limit])
     return Page(found, encode_cursor(found[-1]["name"]) if len(rows) > wanted.limit else None)
-
-
-def add_secret(connection: Connection, tenant_id: UUID, webhook_id: UUID, sealed: SealedSigner) -> None:
-    """Add the secret that signs from now on."""
-    statement = (
-        "INSERT INTO webhook_secrets (tenant_id, webhook_id, id, nonce, ciphertext)"
-        " VALUES (:tenant, :webhook, :id, :nonce, :ciphertext)"
-    )
-    values = {"id": sealed.id, "nonce": sealed.nonce, "ciphertext": sealed.ciphertext}
-    connection.execute(text(statement), {"tenant": tenant_id, "webhook": webhook_id, **values})
-
-
-def end_secrets(
-    connection: Connection, tenant_id: UUID, webhook_id: UUID, overlap_s: float, keep: int
-) -> None:
-    """Let the present secret end after the overlap; forget those that ended, all but the last `keep`."""
-    values = {
-        "tenant": tenant_id,
-        "webhook": webhook_id,
-        "overlap": timedelta(seconds=overlap_s),
-        "keep": keep,
-    }
-    connection.execute(
-        text(
-            "UPDATE webhook_secrets SET expires_at = least(expires_at, clock_timestamp() + :overlap)"
-            " WHERE tenant_id = :tenant AND webhook_id = :webhook"
-            " AND (expires_at IS NULL OR expires_at > clock_timestamp() + :overlap)"
-        ),
-        values,
-    )
-    connection.execute(
-        text(
-            "DELETE FROM webhook_secrets s WHERE s.tenant_id = :tenant AND s.webhook_id = :webhook"
-            " AND (s.expires_at <= clock_timestamp() OR s.id NOT IN ("
-            "  SELECT k.id FROM webhook_secrets k WHERE k.tenant_id = :tenant AND k.webhook_id = :webhook"
-            "  ORDER BY k.id DESC LIMIT :keep))"
-        ),
-        values,
-    )
-
-
-def signers(connection: Connection, tenant_id: UUID, webhook_id: UUID) -> list[SealedSigner]:
-    """Return the secrets that sign now, the present one first."""
-    statement = (
-        "SELECT id, nonce, ciphertext FROM webhook_secrets"
-        " WHERE tenant_id = :tenant AND webhook_id = :webhook"
-        " AND (expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY id DESC"
-    )
-    rows = connection.execute(text(statement), {"tenant": tenant_id, "webhook": webhook_id})
-    return [SealedSigner(row.id, bytes(row.nonce), bytes(row.ciphertext)) for row in rows]
 
 
 def _write(connection: Connection, statement: str, values: Values) -> None:

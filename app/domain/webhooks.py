@@ -12,8 +12,6 @@ from app.domain.errors import Fault, InvalidInput
 from app.domain.events import EVENT_TYPES, PREFIX, Event
 
 MAX_WEBHOOKS: Final = 50
-MAX_SECRETS: Final = 3
-"""Of one webhook, that sign at the same time."""
 PING: Final = PREFIX + "webhook.ping"
 """The type of the event that only a test delivery carries."""
 STATES: Final = ("pending", "delivered", "dead")

@@ -193,9 +193,9 @@ class Deliverer:
         except SecretUnreadable:
             # One tenant's key must not keep the others from being served: it is tried again, later.
             log.exception("webhook_secret_unreadable", webhook_id=str(webhook_id))
-            secrets, row = "", None
+            secrets, row = [], None
         version, url = (row["version"], row["url"]) if row is not None else (0, "")
-        endpoint = Endpoint(tenant_id, webhook_id, version, url, secrets.split())
+        endpoint = Endpoint(tenant_id, webhook_id, version, url, secrets)
         queue = Queue(endpoint, self.connect(), breaker, opened_at=self.clock())
         if row is None or not endpoint.secrets:
             queue.hold_s = self.rules.breaker_first_s

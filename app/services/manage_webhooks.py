@@ -12,15 +12,15 @@ from app.db import trail
 from app.db import webhooks as store
 from app.db.engine import Connection, Database
 from app.db.trail import Mark
-from app.db.webhooks import SealedSigner, WebhookRow
+from app.db.signing_secrets import OF_WEBHOOKS
+from app.db.webhooks import WebhookRow
 from app.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
-from app.domain.webhooks import MAX_SECRETS, MAX_WEBHOOKS, checked_patterns
+from app.domain.webhooks import MAX_WEBHOOKS, checked_patterns
 from app.security.egress import TargetRefused, check_target
-from app.security.secret_box import Sealed, SecretBox
-from app.security.webhook_signature import new_secret
-from app.services.manage_secrets import tenant_key, wrapped_key
+from app.security.secret_box import SecretBox
+from app.services.signing import make_secret, present_secrets, replace_secret
 
 DAY_S: Final = 86_400.0
 _PUBLIC: Final = "8.8.8.8"
@@ -54,7 +54,9 @@ def create_webhook(deps: WebhookDeps, actor: Actor, wanted: Values) -> Made:
         if store.count(connection, actor.tenant_id) >= MAX_WEBHOOKS:
             raise Conflict(f"a tenant has at most {MAX_WEBHOOKS} webhooks", "too_many_webhooks")
         store.add(connection, actor.tenant_id, webhook_id, actor.user_id, values)
-        secret = _new_signer(deps, connection, actor.tenant_id, webhook_id)
+        secret = make_secret(
+            OF_WEBHOOKS, deps.box, deps.new_id, connection, actor.tenant_id, webhook_id
+        )
         made = _found(store.find(connection, actor.tenant_id, webhook_id))
         _mark(connection, actor, made, "webhook.create", "webhook.created")
     return Made(made, secret)
@@ -100,8 +102,9 @@ def rotate_secret(
     """
     with deps.database.tenant(actor.tenant_id) as connection:
         row = _locked(connection, actor, webhook_id, version)
-        store.end_secrets(connection, actor.tenant_id, webhook_id, overlap_s, MAX_SECRETS - 1)
-        secret = _new_signer(deps, connection, actor.tenant_id, webhook_id)
+        secret = replace_secret(
+            OF_WEBHOOKS, deps.box, deps.new_id, connection, actor.tenant_id, webhook_id, overlap_s
+        )
         store.touch(connection, actor.tenant_id, webhook_id)
         changed = _found(store.find(connection, actor.tenant_id, webhook_id))
         detail = {"overlap_s": overlap_s}
@@ -139,24 +142,13 @@ def list_webhooks(
 
 def signing_secrets(
     box: SecretBox, database: Database, tenant_id: UUID, webhook_id: UUID
-) -> tuple[str, WebhookRow | None]:
-    """Return what a delivery needs: the secrets that sign now, joined by spaces, with the webhook's row."""
+) -> tuple[list[str], WebhookRow | None]:
+    """Return what a delivery needs: the secrets that sign now, the webhook's row; raises SecretUnreadable."""
     with database.tenant(tenant_id) as connection:
         row = store.find(connection, tenant_id, webhook_id)
-        sealed = store.signers(connection, tenant_id, webhook_id)
-        key = wrapped_key(connection, tenant_id)
-    if row is None or key is None:
-        return "", None
-    opened = (
-        box.open(tenant_id, key, signer_name(webhook_id, one.id), Sealed(one.nonce, one.ciphertext))
-        for one in sealed
-    )
-    return " ".join(opened), row
-
-
-def signer_name(webhook_id: UUID, secret_id: UUID) -> str:
-    """Return the name that binds a sealed signing secret to its place."""
-    return f"webhook/{webhook_id}/{secret_id}"
+        if row is None:
+            return [], None
+        return present_secrets(OF_WEBHOOKS, box, connection, tenant_id, webhook_id), row
 
 
 def check_endpoint(url: str, allowed: Collection[str]) -> None:
@@ -192,16 +184,6 @@ def _checked(deps: WebhookDeps, wanted: Values) -> dict[str, Any]:
     if "types" in values:
         values["types"] = checked_patterns(values["types"])
     return values
-
-
-def _new_signer(deps: WebhookDeps, connection: Connection, tenant_id: UUID, webhook_id: UUID) -> str:
-    secret, secret_id = new_secret(), deps.new_id()
-    key = tenant_key(connection, deps.box, tenant_id)
-    sealed = deps.box.seal(tenant_id, key, signer_name(webhook_id, secret_id), secret)
-    store.add_secret(
-        connection, tenant_id, webhook_id, SealedSigner(secret_id, sealed.nonce, sealed.ciphertext)
-    )
-    return secret
 
 
 def _mark(

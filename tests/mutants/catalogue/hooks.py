@@ -18,16 +18,16 @@ MUTANTS = [
     ),
     Mutant(
         "an old secret does not sign during the overlap",
-        "app/db/webhooks.py",
+        "app/db/signing_secrets.py",
         "(expires_at IS NULL OR expires_at > clock_timestamp()) ORDER BY id DESC",
         "expires_at IS NULL ORDER BY id DESC",
         f"{FAILURES}::test_both_secrets_sign_during_the_overlap",
     ),
     Mutant(
         "a breaker that is half open lets everything through",
-        "app/services/deliver_webhooks.py",
-        "queue.key, queue.subjects, LOADED if whole else 1,",
-        "queue.key, queue.subjects, LOADED,",
+        "app/services/webhook_queue.py",
+        "return self._rules.of_endpoint if queue.breaker.closed else 1",
+        "return self._rules.of_endpoint",
         f"{FAILURES}::test_the_breaker_opens_asks_once_closes",
     ),
     Mutant(
