@@ -60,6 +60,7 @@ from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
 from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
+from app.services.receive_hook import HookDeps
 from app.services.relay import Relay, RelayRules, Sink
 from app.services.resolve_secrets import SecretReader
 from app.services.run_bulk import AtOnce
@@ -106,6 +107,7 @@ class BeatParts:
     submit: SubmitDeps
     bulk: SubmitDeps
     chores: tuple[Chore, ...]
+    flags: Flags
 
 
 def build_celery(settings: Settings) -> QuantumCelery:
@@ -161,7 +163,8 @@ class CeleryParts:
         submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission)
         bulk = replace(submit, outbox=AtOnce(dispatch.engine.sender.epoch))
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
-        return BeatParts(dispatch, _broker_look(settings, link), submit, bulk, chores)
+        flags = build_flags(dispatch.engine.database)
+        return BeatParts(dispatch, _broker_look(settings, link), submit, bulk, chores, flags)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
@@ -224,7 +227,8 @@ def _admission(settings: Settings, engine: Engine, system: Database) -> Admissio
 def build_api(settings: Settings) -> ApiParts:
     """Return what the HTTP application is wired with."""
     configure_logging(settings.log_level, settings.log_format, process="api")
-    database = Database(settings.database_url)
+    database, box = Database(settings.database_url), SecretBox(settings.secrets_key)
+    submit = build_submit(settings, database)
     look = redis.Redis.from_url(
         settings.redis_url,
         socket_timeout=PROBE_TIMEOUT_S,
@@ -235,18 +239,18 @@ def build_api(settings: Settings) -> ApiParts:
         database=database,
         platform=build_platform(settings),
         keys=signing_keys(settings.jwt_private_key),
-        box=SecretBox(settings.secrets_key),
+        box=box,
         audit_key=AuditKey(settings.secrets_key),
         installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
-        submit=build_submit(settings, database),
+        submit=submit,
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         standings=Standings(database),
         flags=build_flags(database),
         feed_url=settings.feed_url,
         flower_url=settings.flower_url,
-        webhooks=WebhookDeps(
-            database, SecretBox(settings.secrets_key), new_id, settings.allowed_http_targets
-        ),
+        webhooks=WebhookDeps(database, box, new_id, settings.allowed_http_targets),
+        hooks=HookDeps(submit, database, box),
+        hook_limits=TenantLimits(settings.redis_url, settings.hooks_rate_per_minute, name="hooks"),
         probes={
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,
@@ -336,9 +340,10 @@ def build_deliverer(settings: Settings, rules: DeliveryRules = DEFAULT_RULES) ->
     attempts = Attempts(
         settings.allowed_http_targets, rules.timeout_s, time.monotonic, lambda: datetime.now(UTC)
     )
+    database = Database(settings.database_url)
     return Deliverer(
         PostgresWebhooks(Database(settings.database_system_url, "system")),
-        Database(settings.database_url),
+        database,
         SecretBox(settings.secrets_key),
         attempts,
         partial(Line, Watchdog()),
@@ -346,4 +351,5 @@ def build_deliverer(settings: Settings, rules: DeliveryRules = DEFAULT_RULES) ->
         rules,
         random.random,
         time.monotonic,
+        build_flags(database),
     )

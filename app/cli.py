@@ -26,6 +26,7 @@ COMMANDS = {
     "bulk": "app.commands.bulk:bulk",
     "events": "app.commands.events:events",
     "schedule": "app.commands.schedules:schedule",
+    "triggers": "app.commands.triggers:triggers",
     "webhooks": "app.commands.webhooks:webhooks",
     "usage": "app.commands.usage:usage",
     "projections": "app.commands.usage:projections",

@@ -65,6 +65,8 @@ class Settings:
     api_port: int = 8000
     api_trusted_proxies: int = 0
     """How many proxies stand before the API: so many X-Forwarded-For entries are believed."""
+    hooks_rate_per_minute: int = 600
+    """How many messages of one trigger, and of one sender's address, are taken in a minute."""
     api_rate_per_minute: int = 60_000
     """How many requests of one tenant are answered in a minute."""
     allowed_http_targets: tuple[str, ...] = ()
@@ -200,6 +202,7 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         api_host=reader.text("API_HOST", "127.0.0.1"),
         api_port=reader.number("API_PORT", 8000, 1, 65535),
         api_trusted_proxies=reader.number("API_TRUSTED_PROXIES", 0, 0, 10),
+        hooks_rate_per_minute=reader.number("HOOKS_RATE_PER_MINUTE", 600, 1, 1_000_000),
         api_rate_per_minute=reader.number("API_RATE_PER_MINUTE", 60_000, 1, 100_000_000),
         allowed_http_targets=reader.items("QUANTUM_ALLOWED_HTTP_TARGETS", (), target_item),
         data_roots=reader.items("QUANTUM_DATA_ROOTS", (), folder_item),

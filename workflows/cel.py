@@ -109,8 +109,8 @@ class Scope:
 def compile_expression(source: str, item: bool, undo: bool = False, event: bool = False) -> Expression:
     """Compile CEL text; raises ExpressionError.
 
-    `item` tells whether `item` and `index` exist, `undo` whether `input` and `output` do; `event`, that nothing
-    but `event` does.
+    `item` tells whether `item` and `index` exist, `undo` whether `input` and `output` do; `event`, that
+    nothing but `event` does.
     """
     if not source.strip():
         raise ExpressionError("the expression is empty")

@@ -27,7 +27,7 @@ def check_template(value: Any) -> bool:
 
 
 def fits(source: str | None, event: Mapping[str, Any]) -> bool:
-    """Tell whether the filter lets the event through; raises ExpressionError, also unless it gives a boolean."""
+    """Tell whether the filter lets the event through; raises ExpressionError, also for no boolean."""
     if source is None:
         return True
     value = Scope({"event": event}).evaluate(compile_expression(source, False, event=True))

@@ -19,6 +19,7 @@ from app.api import (
     events,
     flags,
     health,
+    hooks,
     intent_types,
     intents,
     modules,
@@ -31,6 +32,7 @@ from app.api import (
     tenant_limits,
     tenants,
     timeline,
+    triggers,
     usage,
     users,
     webhooks,
@@ -68,6 +70,8 @@ RESOURCES = (
     secrets,
     schedules,
     webhooks,
+    triggers,
+    hooks,
     signals,
 )
 

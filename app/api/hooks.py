@@ -41,8 +41,9 @@ def receive_hook(tenant: str, name: str) -> Mapping[str, Any]:
     parts().hook_limits.check(uuid5(NAMESPACE_URL, request.remote_addr or ""))
     headers = {key.lower(): value for key, value in request.headers.items()}
     message = Message(headers, request.get_data(cache=True), time.time())
-    return receive_message(parts().hooks, tenant, name, message, parse_json, _limit)
+    return receive_message(parts().hooks, tenant, name, message, parse_json, _permit)
 
 
-def _limit(trigger_id: UUID) -> None:
+def _permit(tenant_id: UUID, trigger_id: UUID) -> None:
+    parts().flags.require("event_triggers", tenant_id)
     parts().hook_limits.check(trigger_id)

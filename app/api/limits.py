@@ -92,7 +92,13 @@ class TenantLimits:
     What was counted but not used within a second is lost to the tenant, so the limit is never exceeded.
     """
 
-    def __init__(self, redis_url: str, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        redis_url: str,
+        per_minute: int,
+        clock: Callable[[], float] = time.monotonic,
+        name: str = "tenant",
+    ) -> None:
         # One try within the socket time-out: redis-py's own retries would multiply the wait.
         storage = RedisStorage(
             redis_url,
@@ -104,6 +110,7 @@ class TenantLimits:
         self._item = RateLimitItemPerMinute(per_minute)
         self._breaker = Breaker()
         self._clock = clock
+        self._name = name
         self._most = max(1, min(MOST_AHEAD, per_minute // SHARE_AHEAD))
         self._leases: dict[UUID, Lease] = {}
         self._lock = threading.Lock()
@@ -136,4 +143,4 @@ class TenantLimits:
             lease.left, lease.until = unused + granted - 1, now + LEASE_S
 
     def _hit(self, tenant_id: UUID, count: int) -> bool:
-        return self._limiter.hit(self._item, "tenant", str(tenant_id), cost=count)
+        return self._limiter.hit(self._item, self._name, str(tenant_id), cost=count)

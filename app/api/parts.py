@@ -13,6 +13,7 @@ from app.security.secret_box import SecretBox
 from app.services.flags import Flags
 from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
+from app.services.receive_hook import HookDeps
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
 
@@ -36,6 +37,9 @@ class ApiParts:
     limits: TenantLimits
     standings: Standings
     webhooks: WebhookDeps
+    hooks: HookDeps
+    hook_limits: TenantLimits
+    """Counts messages that come in, by sender, by trigger."""
     flags: Flags
     flower_url: str = ""
     feed_url: str = ""

@@ -64,8 +64,8 @@ class Blueprint(flask_smorest.Blueprint):
 
     ARGUMENTS_PARSER = StrictParser()
 
-    def __init__(self, name: str, description: str) -> None:
-        super().__init__(name, __name__, url_prefix=PREFIX, description=description)
+    def __init__(self, name: str, description: str, prefix: str = PREFIX) -> None:
+        super().__init__(name, __name__, url_prefix=prefix or None, description=description)
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,17 @@ _DELETIONS: Final = {
     "leases": """
       DELETE FROM leases WHERE ctid = ANY (ARRAY(SELECT ctid FROM leases
         WHERE until < clock_timestamp() - CAST(:keep AS interval) LIMIT :limit))""",
+    "webhook_deliveries": """
+      DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_deliveries
+        WHERE finished_at < clock_timestamp() - CAST(:keep AS interval) AND state = 'delivered'
+        ORDER BY finished_at LIMIT :limit))""",
+    "dead_webhook_deliveries": """
+      DELETE FROM webhook_deliveries WHERE ctid = ANY (ARRAY(SELECT ctid FROM webhook_deliveries
+        WHERE finished_at < clock_timestamp() - CAST(:keep AS interval)
+        ORDER BY finished_at LIMIT :limit))""",
+    "trigger_firings": """
+      DELETE FROM trigger_firings WHERE ctid = ANY (ARRAY(SELECT ctid FROM trigger_firings
+        WHERE created_at < clock_timestamp() - CAST(:keep AS interval) ORDER BY created_at LIMIT :limit))""",
     # Those that are still to start, or whose run goes on, stay; the look goes along the key.
     "schedule_firings": """
       DELETE FROM schedule_firings WHERE ctid = ANY (ARRAY(SELECT ctid FROM schedule_firings

@@ -40,9 +40,7 @@ class SigningSecrets:
         values = {"id": sealed.id, "nonce": sealed.nonce, "ciphertext": sealed.ciphertext}
         connection.execute(text(statement), {"tenant": tenant_id, "owner": owner, **values})
 
-    def end(
-        self, connection: Connection, tenant_id: UUID, owner: UUID, overlap_s: float, keep: int
-    ) -> None:
+    def end(self, connection: Connection, tenant_id: UUID, owner: UUID, overlap_s: float, keep: int) -> None:
         """Let the present one end after the overlap; forget those that ended, all but the last `keep`."""
         values = {
             "tenant": tenant_id,
@@ -61,7 +59,8 @@ class SigningSecrets:
             text(
                 f"DELETE FROM {self.relation} s WHERE s.tenant_id = :tenant AND s.{self.column} = :owner"  # noqa: S608 - as above
                 " AND (s.expires_at <= clock_timestamp() OR s.id NOT IN ("
-                f"  SELECT k.id FROM {self.relation} k WHERE k.tenant_id = :tenant AND k.{self.column} = :owner"
+                f"  SELECT k.id FROM {self.relation} k"
+                f"  WHERE k.tenant_id = :tenant AND k.{self.column} = :owner"
                 "  ORDER BY k.id DESC LIMIT :keep))"
             ),
             values,

@@ -64,11 +64,14 @@ def advance(system: Database, stretch: Stretch) -> None:
     )
 
 
-def heard(connection: Connection, tenant_id: UUID, found: Sequence[Candidate]) -> Mapping[tuple[str, int], Heard]:
+def heard(
+    connection: Connection, tenant_id: UUID, found: Sequence[Candidate]
+) -> Mapping[tuple[str, int], Heard]:
     """Return the events of the candidates by subject and sequence, each with the triggers that led to it."""
     statement = f"""
       SELECT e.id, e.type, e.subject, e.seq, e.created_at, e.data, {_DEPTH} AS depth
-      FROM (SELECT DISTINCT * FROM unnest(CAST(:subjects AS text[]), CAST(:seqs AS integer[])) AS u (subject, seq)) k
+      FROM (SELECT DISTINCT * FROM unnest(CAST(:subjects AS text[]), CAST(:seqs AS integer[]))
+            AS u (subject, seq)) k
       JOIN events e ON e.tenant_id = :tenant AND e.subject = k.subject AND e.seq = k.seq
     """  # noqa: S608 - constants
     values: dict[str, Any] = {
@@ -82,12 +85,15 @@ def heard(connection: Connection, tenant_id: UUID, found: Sequence[Candidate]) -
     }
 
 
-def decided(connection: Connection, tenant_id: UUID, pairs: Sequence[tuple[UUID, str]]) -> set[tuple[UUID, str]]:
+def decided(
+    connection: Connection, tenant_id: UUID, pairs: Sequence[tuple[UUID, str]]
+) -> set[tuple[UUID, str]]:
     """Return those pairs of trigger and event that stand in the history; the triggers are locked."""
     statement = """
       SELECT f.trigger_id, f.event_id
       FROM unnest(CAST(:triggers AS uuid[]), CAST(:events AS text[])) AS p (trigger_id, event_id)
-      JOIN trigger_firings f ON f.tenant_id = :tenant AND f.trigger_id = p.trigger_id AND f.event_id = p.event_id
+      JOIN trigger_firings f
+        ON f.tenant_id = :tenant AND f.trigger_id = p.trigger_id AND f.event_id = p.event_id
     """
     values = {"tenant": tenant_id, "triggers": [one[0] for one in pairs], "events": [one[1] for one in pairs]}
     return {(row.trigger_id, row.event_id) for row in connection.execute(text(statement), values)}

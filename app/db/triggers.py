@@ -15,8 +15,8 @@ from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
 from app.domain.triggers import Firing
 
 _COLUMNS: Final = """
-  t.id, t.name, t.source, t.types, t.filter, t.type_name AS type, t.type_version, t.spec, t.labels, t.priority,
-  t.state, t.pause_reason, t.event_seq, t.version, t.created_by, t.created_at, t.updated_at,
+  t.id, t.name, t.source, t.types, t.filter, t.type_name AS type, t.type_version, t.spec, t.labels,
+  t.priority, t.state, t.pause_reason, t.event_seq, t.version, t.created_by, t.created_at, t.updated_at,
   ARRAY(SELECT jsonb_build_object('id', s.id, 'created_at', s.created_at, 'expires_at', s.expires_at)
         FROM trigger_secrets s WHERE s.tenant_id = t.tenant_id AND s.trigger_id = t.id
           AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()) ORDER BY s.id DESC) AS secrets
@@ -48,7 +48,7 @@ def add(connection: Connection, tenant_id: UUID, trigger_id: UUID, by: UUID | No
     columns = ", ".join(values)
     slots = ", ".join(_slot(name) for name in values)
     statement = (
-        f"INSERT INTO triggers (tenant_id, id, created_by, from_position, {columns})"  # noqa: S608 - names of CHANGEABLE
+        f"INSERT INTO triggers (tenant_id, id, created_by, from_position, {columns})"
         f" SELECT :tenant, :id, :by, {_LATEST}, {slots}"
     )
     _write(connection, statement, {"tenant": tenant_id, "id": trigger_id, "by": by, **_bound(values)})
@@ -96,9 +96,7 @@ def lock(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> dict[U
     }
 
 
-def page(
-    connection: Connection, tenant_id: UUID, wanted: PageRequest, state: str | None
-) -> Page[TriggerRow]:
+def page(connection: Connection, tenant_id: UUID, wanted: PageRequest, state: str | None) -> Page[TriggerRow]:
     """Return the triggers by name."""
     values: dict[str, Any] = {"tenant": tenant_id, "limit": wanted.limit + 1}
     where = ""
@@ -140,14 +138,6 @@ def known(connection: Connection, tenant_id: UUID, trigger_id: UUID, event_id: s
     values = {"tenant": tenant_id, "trigger": trigger_id, "event": event_id}
     row = connection.execute(text(statement), values).mappings().first()
     return dict(row) if row else None
-
-
-def forget(connection: Connection, tenant_id: UUID, trigger_id: UUID, event_id: str) -> None:
-    """Forget one firing, so that it is decided anew; the trigger is locked."""
-    statement = (
-        "DELETE FROM trigger_firings WHERE tenant_id = :tenant AND trigger_id = :trigger AND event_id = :event"
-    )
-    connection.execute(text(statement), {"tenant": tenant_id, "trigger": trigger_id, "event": event_id})
 
 
 def note(connection: Connection, tenant_id: UUID, firings: Sequence[Firing]) -> None:

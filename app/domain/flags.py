@@ -52,6 +52,8 @@ FLAGS: Final[Mapping[str, Flag]] = {
     for flag in (
         Flag("bulk_actions", True, "Begin bulk actions; those under way go on."),
         Flag("live_feed", True, "Open streams of the live feed; those that are open go on."),
+        Flag("webhooks", True, "Deliver to webhooks; without it deliveries wait."),
+        Flag("event_triggers", True, "Let triggers fire; without it what happens is not heard."),
         Flag("result_reuse", True, "Use the output of an identical step in place of a call."),
     )
 }

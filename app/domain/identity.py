@@ -38,6 +38,8 @@ PERMISSIONS: Final = frozenset(
         "schedules:write",
         "webhooks:read",
         "webhooks:write",
+        "triggers:read",
+        "triggers:write",
     }
 )
 
@@ -51,6 +53,7 @@ _VIEW: Final = frozenset(
         "events:read",
         "schedules:read",
         "webhooks:read",
+        "triggers:read",
     }
 )
 _OPERATE: Final = _VIEW | {"runs:repair", "runs:signal"}
@@ -61,6 +64,7 @@ _DEVELOP: Final = _OPERATE | {
     "secrets:read",
     "schedules:write",
     "webhooks:write",
+    "triggers:write",
 }
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {

@@ -25,7 +25,7 @@ LARGEST_MESSAGE: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a trigger decides about: an event, or a message that came in; `depth` counts the triggers before."""
+    """What a trigger decides about: an event, or a message; `depth` counts the triggers before."""
 
     id: str
     type: str

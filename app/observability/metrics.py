@@ -77,6 +77,12 @@ FEED_CUT = Counter(
     registry=REGISTRY,
 )
 
+TRIGGERS_FIRED = Counter(
+    "quantum_triggers_fired_total",
+    "Events (source events), messages (inbound) that a trigger decided: fired, skipped, failed",
+    ("source", "outcome"),
+    registry=REGISTRY,
+)
 WEBHOOK_ATTEMPTS = Counter(
     "quantum_webhook_attempts_total",
     "Attempts to deliver: delivered, retried, dead, gone",

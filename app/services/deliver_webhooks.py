@@ -16,6 +16,7 @@ from app.domain.webhooks import Answer, Breaker, Delivery, DeliveryRules, after,
 from app.observability.logging import get_log
 from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKERS, WEBHOOK_LAG, WEBHOOK_SECONDS
 from app.security.secret_box import SecretBox, SecretUnreadable
+from app.services.flags import Switches
 from app.services.manage_webhooks import disable_gone, signing_secrets
 from app.services.webhook_attempt import Attempts, Endpoint, Line
 from app.services.webhook_queue import Hall, Queue
@@ -64,6 +65,7 @@ class Deliverer:
     rules: DeliveryRules
     random: Callable[[], float]
     clock: Callable[[], float]
+    flags: Switches
     hall: Hall = field(init=False)
     _pool: ThreadPoolExecutor = field(init=False)
     _sent: SimpleQueue[_Sent] = field(default_factory=SimpleQueue)
@@ -197,7 +199,7 @@ class Deliverer:
         version, url = (row["version"], row["url"]) if row is not None else (0, "")
         endpoint = Endpoint(tenant_id, webhook_id, version, url, secrets)
         queue = Queue(endpoint, self.connect(), breaker, opened_at=self.clock())
-        if row is None or not endpoint.secrets:
+        if row is None or not endpoint.secrets or not self.flags.on("webhooks", tenant_id):
             queue.hold_s = self.rules.breaker_first_s
             queue.close()
         return queue

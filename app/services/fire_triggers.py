@@ -17,6 +17,7 @@ from app.domain.identity import Actor
 from app.domain.triggers import LOOP, MAX_DEPTH, Firing, Heard
 from app.observability.logging import get_log
 from app.observability.metrics import TRIGGERS_FIRED
+from app.services.flags import Switches
 from app.services.submit import Accepted, Submission, SubmitDeps, accept, send_accepted
 from workflows.cel import ExpressionError
 from workflows.event_rules import fits, rendered
@@ -33,11 +34,12 @@ LONGEST_REASON: Final = 500
 Decision = tuple[TriggerRow, Heard]
 
 
-def fire_triggers(deps: SubmitDeps, system: Database) -> int:
+def fire_triggers(deps: SubmitDeps, system: Database, flags: Switches) -> int:
     """Let triggers hear what happened since the last look; return how many events were read.
 
-    What a trigger decides about an event stands in its history in the very commit that declares the intent, under
-    a key of both: dying at any moment loses none and doubles none. Two at once are harmless. Raises Unavailable.
+    What a trigger decides about an event stands in its history in the very commit that declares the intent,
+    under a key of both: dying at any moment loses none, doubles none. Two at once are harmless. Raises
+    Unavailable.
     """
     work.prepare(system)
     total = 0
@@ -46,7 +48,8 @@ def fire_triggers(deps: SubmitDeps, system: Database) -> int:
         for stretch in stretches:
             found = work.candidates(system, stretch)
             for tenant_id, group in groupby(found, key=lambda one: one.tenant_id):
-                _fire_tenant(deps, tenant_id, list(group))
+                if flags.on("event_triggers", tenant_id):
+                    _fire_tenant(deps, tenant_id, list(group))
             work.advance(system, stretch)
             total += stretch.upto - stretch.origin
         if not stretches:

@@ -123,9 +123,7 @@ def rotate_trigger_secret(
             OF_TRIGGERS, deps.box, deps.submit.new_id, connection, actor.tenant_id, trigger_id, overlap_s
         )
         store.change(connection, actor.tenant_id, trigger_id, {"state": row["state"]})
-        _mark(
-            connection, actor, trigger_id, row["name"], row["state"], "trigger.rotate", "trigger.changed"
-        )
+        _mark(connection, actor, trigger_id, row["name"], row["state"], "trigger.rotate", "trigger.changed")
         return MadeTrigger(_found(store.find(connection, actor.tenant_id, trigger_id)), secret)
 
 
@@ -180,11 +178,7 @@ def _checked(deps: HookDeps, connection: Connection, actor: Actor, wanted: Value
 
 def _columns(row: TriggerRow) -> dict[str, Any]:
     kept = {**row, "type_name": row["type"]}
-    return {
-        name: kept[name]
-        for name in store.CHANGEABLE
-        if name not in ("state", "pause_reason")
-    }
+    return {name: kept[name] for name in store.CHANGEABLE if name not in ("state", "pause_reason")}
 
 
 def _mark(

@@ -11,8 +11,8 @@ from uuid import UUID
 from app.db import trail
 from app.db import webhooks as store
 from app.db.engine import Connection, Database
-from app.db.trail import Mark
 from app.db.signing_secrets import OF_WEBHOOKS
+from app.db.trail import Mark
 from app.db.webhooks import WebhookRow
 from app.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
 from app.domain.identity import Actor
@@ -54,9 +54,7 @@ def create_webhook(deps: WebhookDeps, actor: Actor, wanted: Values) -> Made:
         if store.count(connection, actor.tenant_id) >= MAX_WEBHOOKS:
             raise Conflict(f"a tenant has at most {MAX_WEBHOOKS} webhooks", "too_many_webhooks")
         store.add(connection, actor.tenant_id, webhook_id, actor.user_id, values)
-        secret = make_secret(
-            OF_WEBHOOKS, deps.box, deps.new_id, connection, actor.tenant_id, webhook_id
-        )
+        secret = make_secret(OF_WEBHOOKS, deps.box, deps.new_id, connection, actor.tenant_id, webhook_id)
         made = _found(store.find(connection, actor.tenant_id, webhook_id))
         _mark(connection, actor, made, "webhook.create", "webhook.created")
     return Made(made, secret)

@@ -22,6 +22,9 @@ KEEP_S = {
     "bulk_actions": 30 * DAY_S,
     "leases": DAY_S,
     "schedule_firings": 90 * DAY_S,
+    "webhook_deliveries": 7 * DAY_S,
+    "dead_webhook_deliveries": 30 * DAY_S,
+    "trigger_firings": 90 * DAY_S,
 }
 BATCH = 2_000
 MOST_BATCHES = 20

@@ -50,18 +50,19 @@ def receive_message(
     name: str,
     message: Message,
     parse: Callable[[bytes], Any],
-    limit: Callable[[UUID], None],
+    permit: Callable[[UUID, UUID], None],
 ) -> Mapping[str, Any]:
     """Decide about a message, once for each of its webhook-ids; return the firing.
 
-    Whatever is wrong with path, signature or time gives the same Unauthenticated. Raises what `limit` and
-    `parse` raise, InvalidInput when the intent is refused: then the same message may come again.
+    Whatever is wrong with path, signature or time gives the same Unauthenticated. Raises what `permit` (of
+    the tenant's trigger) and `parse` raise, InvalidInput when the intent is refused: then the same message
+    may come again.
     """
     found = _trusted(deps, slug, name, message)
     if found is None:
         raise Unauthenticated(REFUSED)
     tenant_id, trigger_id, message_id = found
-    limit(trigger_id)
+    permit(tenant_id, trigger_id)
     data = parse(message.body)
     epoch = deps.submit.outbox.epoch()
     with deps.database.tenant(tenant_id) as connection:

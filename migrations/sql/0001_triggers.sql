@@ -3,7 +3,7 @@
 CREATE TABLE triggers (
   tenant_id uuid NOT NULL REFERENCES tenants,
   id uuid NOT NULL,
-  name text NOT NULL CHECK (name ~ '^[a-z][a-z0-9-]{0,62}$'), -- part of a path
+  name text NOT NULL CHECK (name ~ '^[a-z][a-z0-9_-]{0,62}$'), -- part of a path
   source text NOT NULL CHECK (source IN ('events', 'inbound')),
   types text[] NOT NULL DEFAULT '{}', -- of the events heard
   filter text, -- CEL over event

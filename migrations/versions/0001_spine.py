@@ -41,6 +41,7 @@ def upgrade() -> None:
         "0001_schedules.sql",
         "0001_dedicated_pools.sql",
         "0001_webhooks.sql",
+        "0001_triggers.sql",
         "0001_flags.sql",
         "0001_usage.sql",
         "0001_policies.sql",

@@ -115,6 +115,23 @@ class Seeds:
         body = {"name": f"seeded {number}", "url": "https://example.org/", "types": ["*"]}
         return str(self.caller.post("/webhooks", body).get_json()["id"])
 
+    def trigger(self, number: int) -> str:
+        """Return a trigger to which nobody sends."""
+        body = {**echo(), "name": f"seeded-{number}", "on": {"source": "inbound"}}
+        return str(self.caller.post("/triggers", body).get_json()["id"])
+
+    def told(self, path: str, number: int) -> dict[str, str]:
+        """Return what paths of triggers, of webhooks name."""
+        if path.startswith("/triggers/"):
+            return {"trigger_id": self.trigger(number)}
+        if path.startswith("/hooks/"):
+            return {"tenant": "platform", "name": "nobody"}
+        if path.startswith("/webhooks/"):
+            webhook = self.webhook(number)
+            sent = self.caller.post(f"/webhooks/{webhook}:ping").get_json()
+            return {"webhook_id": webhook, "event_id": sent["event_id"]}
+        return {}
+
     def bulk(self) -> str:
         """Return a bulk action that goes on."""
         self._submitted()
@@ -142,13 +159,7 @@ class Seeds:
                 self.caller.put(f"/tenants/{self.tenant}/pools/p{number}", None)
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
-        if path.startswith("/webhooks/"):
-            known["webhook_id"] = self.webhook(number)
-            known["event_id"] = self.caller.post(f"/webhooks/{known['webhook_id']}:ping").get_json()[
-                "event_id"
-            ]
-        if path.startswith("/platform/flags"):
-            known["name"] = "live_feed"
+        known |= self.told(path, number)
         if path.startswith("/intent_types"):
             known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
@@ -196,6 +207,8 @@ class Seeds:
                 "to": "2026-01-01T00:00:00Z",
             },
             "POST /bulk-actions": lambda: {"action": "retry", "filter": {"type": "core.echo"}},
+            "POST /triggers": lambda: {**echo(), "name": f"t{number}", "on": {"types": ["run.*"]}},
+            "PATCH /triggers/{trigger_id}": lambda: {"labels": {"a": "b"}},
             "POST /webhooks": lambda: {
                 "name": f"w{number}",
                 "url": "https://example.org/",

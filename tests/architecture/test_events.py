@@ -9,10 +9,10 @@ from app.domain.events import EVENT_TYPES, PREFIX
 
 ROOT = Path(__file__).parents[2]
 _SQL = re.compile(
-    r"'(?:io\.quantum\.)?((?:intent|run|step|schedule|bulk|workflow|module|secret|user|tenant)\.[a-z_]+)'"
+    r"'(?:io\.quantum\.)?((?:intent|run|step|schedule|bulk|workflow|module|secret|user|tenant|trigger|webhook)\.[a-z_]+)'"
 )
 _CALLS = re.compile(r"(?:emit_event|wait_event)\((?:[^;]*?);", re.DOTALL)
-_PYTHON = re.compile(r'"((?:workflow|module|secret|user|tenant|schedule)\.[a-z]+ed)"')
+_PYTHON = re.compile(r'"((?:workflow|module|secret|user|tenant|schedule|trigger|webhook)\.[a-z]+ed)"')
 
 
 def written() -> set[str]:

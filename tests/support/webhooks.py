@@ -28,6 +28,7 @@ from app.messaging.webhook_post import Line, Watchdog
 from app.security.egress import Resolver, system_resolver
 from app.security.secret_box import SecretBox
 from app.services.deliver_webhooks import Deliverer
+from app.services.flags import Defaults
 from app.services.manage_webhooks import WebhookDeps, create_webhook
 from app.services.webhook_attempt import Attempts
 from tests.support.http_target import HttpTarget, Reply, Seen
@@ -129,6 +130,7 @@ class HookRig:
             rules,
             random.random,
             time.monotonic,
+            Defaults(),
         )
 
     @contextlib.contextmanager

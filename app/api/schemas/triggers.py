@@ -13,7 +13,7 @@ from app.api.schemas.webhooks import SignerSchema
 from app.domain.triggers import OUTCOMES, SOURCES, STATES
 from workflows.cel import MAX_EXPRESSION
 
-TRIGGER_NAME = r"^[a-z][a-z0-9-]{0,62}$"
+TRIGGER_NAME = r"^[a-z][a-z0-9_-]{0,62}$"
 _PATTERN = r"^(\*|(io\.quantum\.)?[a-z_]+\.(\*|[a-z_]+))$"
 
 
@@ -115,12 +115,14 @@ class TriggerFiringSchema(Schema):
 
     id = fields.UUID(required=True)
     trigger_id = fields.UUID(required=True)
-    event_id = fields.String(required=True, metadata={"description": "The event's id, the message's webhook-id"})
+    event_id = fields.String(required=True, metadata={"description": "The event's id, or the webhook-id"})
     type = fields.String(required=True)
     subject = fields.String(required=True)
     outcome = fields.String(required=True, validate=validate.OneOf(OUTCOMES))
     reason = fields.String(required=True, allow_none=True)
-    depth = fields.Integer(required=True, metadata={"description": "How many triggers led here, with this one"})
+    depth = fields.Integer(
+        required=True, metadata={"description": "How many triggers led here, this one too"}
+    )
     intent_id = fields.UUID(required=True, allow_none=True)
     run_id = fields.UUID(required=True, allow_none=True)
     created_at = fields.DateTime(required=True)

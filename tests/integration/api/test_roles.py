@@ -21,6 +21,7 @@ DEVELOPERS = {"tenant_admin", "developer"}
 ADMIN = {"tenant_admin"}
 
 SCHEDULE = "/schedules/01890000-0000-7000-8000-000000000000"
+TRIGGER = "/triggers/01890000-0000-7000-8000-000000000000"
 WEBHOOK = "/webhooks/01890000-0000-7000-8000-000000000000"
 SCHEDULE_BODY = {**echo(), "name": "s-{role}", "timing": {"every_s": 3600}}
 TABLE: list[tuple[str, str, Any, set[str]]] = [
@@ -75,6 +76,15 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ),
     ("GET", f"{SCHEDULE}/firings", None, READERS),
     ("GET", f"{SCHEDULE}/times", None, READERS),
+    ("GET", "/triggers", None, READERS),
+    ("POST", "/triggers", {**echo(), "name": "t-{role}", "on": {"source": "inbound"}}, DEVELOPERS),
+    ("GET", TRIGGER, None, READERS),
+    ("PATCH", TRIGGER, {}, DEVELOPERS),
+    ("DELETE", TRIGGER, None, DEVELOPERS),
+    ("POST", f"{TRIGGER}:pause", None, DEVELOPERS),
+    ("POST", f"{TRIGGER}:resume", None, DEVELOPERS),
+    ("POST", f"{TRIGGER}:rotate-secret", {}, DEVELOPERS),
+    ("GET", f"{TRIGGER}/firings", None, READERS),
     ("GET", "/webhooks", None, READERS),
     ("POST", "/webhooks", {"name": "w-{role}", "url": "https://example.org/", "types": ["*"]}, DEVELOPERS),
     ("GET", WEBHOOK, None, READERS),

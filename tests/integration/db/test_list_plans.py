@@ -23,6 +23,7 @@ from app.db import (
     schedules,
     step_logs,
     timeline,
+    triggers,
     webhooks,
 )
 from app.domain.paging import PageRequest, encode_cursor
@@ -83,6 +84,15 @@ FILL = f"""
     FROM made, LATERAL (SELECT CASE WHEN mod(n, 5000) < 2 THEN 'dead' WHEN mod(n, 5000) < 4 THEN 'pending'
                                     ELSE 'delivered' END AS state) s WHERE tenant_id = %(big)s;
   ANALYZE webhooks, webhook_queues, webhook_deliveries;
+  INSERT INTO triggers (tenant_id, id, name, source, types, type_name, spec)
+    SELECT tenant_id, id, 't' || n, 'events', '{{*}}', 't', '{{}}' FROM made WHERE n < 200;
+  INSERT INTO triggers (tenant_id, id, name, source, types, type_name, spec)
+    VALUES (%(big)s, %(big)s, 'x', 'events', '{{*}}', 't', '{{}}');
+  INSERT INTO trigger_firings (tenant_id, trigger_id, event_id, id, type, subject, outcome, depth,
+                               intent_id, run_id)
+    SELECT tenant_id, %(big)s, id::text, id, 't', 'x/1', 'fired', 1, id, id FROM made
+    WHERE tenant_id = %(big)s;
+  ANALYZE triggers, trigger_firings;
   ANALYZE schedules, schedule_firings, bulk_actions, bulk_action_items;
   INSERT INTO step_logs (tenant_id, run_id, key, tries, last, lines, at)
     SELECT tenant_id, id, 'a', 1, 1, '[{{"n": 1}}]', at FROM made WHERE mod(n, 4) = 0;
@@ -161,6 +171,9 @@ LISTS: dict[str, Read] = {
     "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
     "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
     "firings": lambda c, t: firings.page(c, t, t, FIRST),
+    "triggers": lambda c, t: triggers.page(c, t, FIRST, None),
+    "firings of a trigger": lambda c, t: triggers.page_firings(c, t, t, DEEP),
+    "a decided event": lambda c, t: triggers.known(c, t, t, "x"),
     "webhooks": lambda c, t: webhooks.page(c, t, FIRST, None),
     "deliveries": lambda c, t: deliveries.page(c, t, t, FIRST, None),
     "deliveries, delivered": lambda c, t: deliveries.page(c, t, t, DEEP, "delivered"),

@@ -48,6 +48,9 @@ TENANT = (
     "bulk_actions",
     "bulk_action_items",
     "dedicated_pools",
+    "triggers",
+    "trigger_secrets",
+    "trigger_firings",
     "webhooks",
     "webhook_secrets",
     "webhook_queues",
@@ -125,6 +128,11 @@ FILL = {
     "bulk_actions": "(tenant_id, id, action, filter, rate, created_by)"
     " VALUES ({t}, {t}, 'retry', '{{}}', 1, '{{}}')",
     "bulk_action_items": "(tenant_id, bulk_id, n, run_id, version) VALUES ({t}, {t}, 1, {t}, 1)",
+    "triggers": "(tenant_id, id, name, source, types, type_name, spec)"
+    " VALUES ({t}, {t}, 'n', 'events', '{{*}}', 't', '{{}}')",
+    "trigger_secrets": "(tenant_id, trigger_id, id, nonce, ciphertext) VALUES ({t}, {t}, {t}, 'n', 'c')",
+    "trigger_firings": "(tenant_id, trigger_id, event_id, type, subject, outcome, depth)"
+    " VALUES ({t}, {t}, 'e', 't', 'x/1', 'skipped', 1)",
     "webhooks": "(tenant_id, id, name, url, types) VALUES ({t}, {t}, 'n', 'u', '{{*}}')",
     "webhook_secrets": "(tenant_id, webhook_id, id, nonce, ciphertext) VALUES ({t}, {t}, {t}, 'n', 'c')",
     "webhook_queues": "(tenant_id, webhook_id) VALUES ({t}, {t})",

@@ -1,4 +1,4 @@
-"""Breaks of webhooks."""
+"""Breaks of webhooks, of triggers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from tests.mutants.mutant import Mutant
 
 SQL = "migrations/sql/0001_webhooks.sql"
 DELIVERY = "tests/integration/webhooks/test_delivery.py"
+TRIGGERS = "tests/integration/api/test_triggers.py"
+FIRE = "app/services/fire_triggers.py"
 FAILURES = "tests/integration/webhooks/test_failures.py"
 
 MUTANTS = [
@@ -85,5 +87,54 @@ MUTANTS = [
         " AND labels_fit(e.tenant_id, e.subject, w.labels)\n      ON CONFLICT",
         "\n      ON CONFLICT",
         f"{DELIVERY}::test_filters_let_through_types_and_labels_of_the_intent",
+    ),
+    Mutant(
+        "a trigger decides an event twice",
+        FIRE,
+        'if (row["id"], heard.id) not in done]',
+        "]",
+        f"{TRIGGERS}::test_two_beats_and_a_cursor_set_back_fire_once",
+    ),
+    Mutant(
+        "the firing is written after the commit of the intent",
+        FIRE,
+        "        if firings:\n            store.note(",
+        "        connection.commit()\n        if firings:\n            store.note(",
+        f"{TRIGGERS}::test_dying_between_declaring_and_noting_leaves_neither",
+    ),
+    Mutant(
+        "a trigger that fires itself goes on",
+        FIRE,
+        "if heard.depth >= MAX_DEPTH:",
+        "if heard.depth >= 100 * MAX_DEPTH:",
+        f"{TRIGGERS}::test_a_trigger_that_fires_itself_is_stopped",
+    ),
+    Mutant(
+        "one bad event keeps all others from being heard",
+        FIRE,
+        "            for one in some:\n                _fire_alone(deps, tenant_id, one)",
+        "            raise",
+        f"{TRIGGERS}::test_what_is_refused_is_told_and_holds_nobody",
+    ),
+    Mutant(
+        "a message is taken however old it is",
+        "app/security/webhook_signature.py",
+        "if abs(now - int(stamp)) > TOLERANCE_S:",
+        "if abs(now - int(stamp)) > 1000 * TOLERANCE_S:",
+        f"{TRIGGERS}::test_every_refusal_of_a_sender_looks_the_same",
+    ),
+    Mutant(
+        "a message that comes again starts again",
+        "app/services/receive_hook.py",
+        "        if known is not None:\n            return known",
+        "        if known is not None:\n            message_id += '+'",
+        f"{TRIGGERS}::test_a_signed_message_starts_an_intent_once",
+    ),
+    Mutant(
+        "a paused trigger takes messages",
+        "app/db/triggers.py",
+        "t.source = 'inbound' AND t.state = 'active'",
+        "t.source = 'inbound'",
+        f"{TRIGGERS}::test_every_refusal_of_a_sender_looks_the_same",
     ),
 ]
