@@ -21,7 +21,7 @@ blueprint = Blueprint("hooks", "Signed messages from outside.", prefix="")
 _DOCUMENT: Mapping[str, Any] = {
     "required": True,
     "description": "Signed as Standard Webhooks say: webhook-id, webhook-timestamp, webhook-signature",
-    "content": {"application/json": {"schema": {}}},
+    "content": {"application/json": {"schema": {"type": "object"}}},
 }
 
 

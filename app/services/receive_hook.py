@@ -64,6 +64,8 @@ def receive_message(
     tenant_id, trigger_id, message_id = found
     permit(tenant_id, trigger_id)
     data = parse(message.body)
+    if not isinstance(data, dict):
+        raise InvalidInput.at("", "type", "a message is a JSON object")
     epoch = deps.submit.outbox.epoch()
     with deps.database.tenant(tenant_id) as connection:
         row = store.find_inbound(connection, tenant_id, name, locked=True)

@@ -253,6 +253,7 @@ def test_a_refused_message_may_come_again(bench: Bench) -> None:
     trigger = bench.make(on={"source": "inbound"}, spec={"message": "${event.data.text}"})
     assert_problem(bench.send(trigger, {}), 422)
     assert_problem(bench.send(trigger, {}, body="no json"), 400)
+    assert_problem(bench.send(trigger, []), 422)
     changed = bench.caller.patch(f"/triggers/{trigger['id']}", {"spec": {"message": "fixed"}}, If_Match="*")
     assert changed.status_code == 200, changed.text
     assert bench.send(trigger, {}).get_json()["outcome"] == "fired"
