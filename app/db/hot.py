@@ -254,6 +254,13 @@ def declare_intents(
     return [Declared(*row) for row in rows]
 
 
+def lock_entry(connection: Connection, tenant_id: UUID, items: Sequence[Mapping[str, Any]]) -> None:
+    """Take the locks that declaring these items takes, of keys and limits, until the transaction ends."""
+    values = {"tenant": tenant_id, "items": dump([dict(item) for item in items])}
+    connection.execute(text("SELECT blocked_by_key(:tenant, CAST(:items AS jsonb))"), values)
+    connection.execute(text("SELECT free_places(:tenant)"), values)
+
+
 def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: int) -> Ready | None:
     """The first `limit` ready steps that no message carries; None when the run has none or is not under way.
 

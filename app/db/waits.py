@@ -112,13 +112,19 @@ def cast_vote(
     return Told(*connection.execute(_VOTE, values).one())
 
 
-def fire_timers(system: Database, limit: int) -> list[Fired]:
-    """End up to `limit` waits whose time has come; as many as the limit mean that more may be due."""
-    rows = system.call("SELECT * FROM fire_timers(%s)", (limit,))
+def fire_timers(system: Database, limit: int, *, careful: bool = False) -> list[Fired]:
+    """End up to `limit` waits whose time has come; as many as the limit mean that more may be due.
+
+    One that cannot be ended raises; with `careful` it is put off by a minute, and the others end.
+    """
+    rows = system.call("SELECT * FROM fire_timers(%s, %s)", (limit, careful))
     return [Fired(RunRef(tenant_id, run_id), needs_advance) for tenant_id, run_id, needs_advance in rows]
 
 
-def fire_limits(system: Database, limit: int) -> list[Fired]:
-    """End up to `limit` runs whose time limit has passed; as many as the limit mean that more may be due."""
-    rows = system.call("SELECT * FROM fire_limits(%s)", (limit,))
+def fire_limits(system: Database, limit: int, *, careful: bool = False) -> list[Fired]:
+    """End up to `limit` runs whose time limit has passed; as many as the limit mean that more may be due.
+
+    `careful` as for `fire_timers`.
+    """
+    rows = system.call("SELECT * FROM fire_limits(%s, %s)", (limit, careful))
     return [Fired(RunRef(tenant_id, run_id), needs_advance) for tenant_id, run_id, needs_advance in rows]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from itertools import groupby
 from typing import Any, Final
 from uuid import UUID
@@ -18,7 +19,14 @@ from app.domain.identity import Actor
 from app.domain.schedules import Firing, Look, due_at, look
 from app.observability.logging import get_log
 from app.services.firing_times import last_until, times_after
-from app.services.submit import Accepted, Submission, SubmitDeps, accept, send_accepted
+from app.services.submit import (
+    Accepted,
+    Submission,
+    SubmitDeps,
+    accept,
+    nothing_first,
+    send_accepted,
+)
 from workflows.decisions import DecisionFailed, evaluate_with
 
 log = get_log(__name__)
@@ -85,18 +93,22 @@ def _fire_some(deps: SubmitDeps, tenant_id: UUID, ids: Sequence[UUID]) -> int:
     epoch = deps.outbox.epoch()
     with deps.engine.database.tenant(tenant_id) as connection:
         turns = [_turn(row) for row in store.lock(connection, tenant_id, ids)]
-        for turn in turns:
-            for run_id in turn.decided.cancel:
-                runs.cancel_run(
-                    connection, tenant_id, run_id, actor.as_json(), None, "the schedule fired again"
-                )
         starts = [start for turn in turns for start in turn.starts]
-        notes, accepted = declare(deps, connection, actor, starts, epoch)
+        stopped = sorted(run_id for turn in turns for run_id in turn.decided.cancel)
+        cancel = partial(_cancel, connection, actor, stopped) if stopped else nothing_first
+        notes, accepted = declare(deps, connection, actor, starts, epoch, cancel)
         notes += [_note(turn.row, firing, "time") for turn in turns for firing in _kept_back(turn)]
         if turns:
             store.note(connection, tenant_id, placed(notes), [_after(turn, notes) for turn in turns])
     send_accepted(deps, tenant_id, accepted)
     return len(notes)
+
+
+def _cancel(connection: Connection, actor: Actor, stopped: Sequence[UUID]) -> None:
+    for run_id in stopped:
+        runs.cancel_run(
+            connection, actor.tenant_id, run_id, actor.as_json(), None, "the schedule fired again"
+        )
 
 
 def _turn(row: ScheduleRow) -> _Turn:
@@ -116,11 +128,16 @@ def _kept_back(turn: _Turn) -> Iterator[Firing]:
 
 
 def declare(
-    deps: SubmitDeps, connection: Connection, actor: Actor, starts: Sequence[Start], epoch: str | None
+    deps: SubmitDeps,
+    connection: Connection,
+    actor: Actor,
+    starts: Sequence[Start],
+    epoch: str | None,
+    first: Callable[[], None] = nothing_first,
 ) -> tuple[list[dict[str, Any]], Accepted]:
     """Declare the intent of each start in the caller's transaction; return notes, what to send after.
 
-    A start that is refused is noted as failed with the reason: the schedule goes on.
+    A start that is refused is noted as failed with the reason: the schedule goes on. `first` as for `accept`.
     """
     notes: list[dict[str, Any]] = []
     ready: list[tuple[Start, Submission]] = []
@@ -131,7 +148,7 @@ def declare(
             notes.append(
                 _note(start.row, Firing(start.scheduled_at, "failed", str(error)[:500]), start.cause)
             )
-    accepted = accept(deps, connection, actor, [one for _, one in ready], epoch)
+    accepted = accept(deps, connection, actor, [one for _, one in ready], epoch, first)
     for (start, _), outcome in zip(ready, accepted.outcomes, strict=True):
         if outcome.error is not None:
             failed = Firing(start.scheduled_at, "failed", str(outcome.error)[:500])

@@ -133,20 +133,32 @@ def submit_intents(
     return outcomes
 
 
+def nothing_first() -> None:
+    """The caller changes no run in the transaction that declares."""
+
+
 def accept(
     submit: SubmitDeps,
     connection: Connection,
     actor: Actor,
     items: Sequence[Submission],
     broker_epoch: str | None,
+    first: Callable[[], None] = nothing_first,
 ) -> Accepted:
-    """Accept the valid items within the caller's transaction; `send_accepted` is for after its commit."""
+    """Accept the valid items within the caller's transaction; `send_accepted` is for after its commit.
+
+    `first` may lock runs of the tenant: it is called when the locks of the limits and keys are there, which
+    come before those of runs.
+    """
     outcomes, prepared = _prepare(submit, actor, items, broker_epoch)
     _register(submit, actor.tenant_id, prepared)
     held: frozenset[UUID] = frozenset()
     gated = False
+    rows = [item.row for item in prepared]
+    if first is not nothing_first:
+        hot.lock_entry(connection, actor.tenant_id, rows)
+        first()
     if prepared:
-        rows = [item.row for item in prepared]
         declared = hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
         held = frozenset(one.run_id for one in declared if not one.admitted)
         gated = any(one.admitted is None for one in declared)

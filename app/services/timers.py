@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from app.db import waits
 from app.db.engine import Database
+from app.db.waits import Fired
 from app.domain.errors import Unavailable
 from app.domain.leases import RunRef
 from app.services.dispatch import advance_each
@@ -29,11 +31,23 @@ def fire_due(system: Database) -> list[RunRef]:
     ready: dict[RunRef, None] = {}
     for fire in (waits.fire_timers, waits.fire_limits):
         for _ in range(ROUNDS):
-            fired = fire(system, WAITS_AT_ONCE)
+            fired = _fired(fire, system)
             ready.update((one.run, None) for one in fired if one.needs_advance)
             if len(fired) < WAITS_AT_ONCE:
                 break
     return list(ready)
+
+
+def _fired(fire: Callable[..., list[Fired]], system: Database) -> list[Fired]:
+    """Fire a batch; when a row of it cannot be ended, the others one by one."""
+    try:
+        return fire(system, WAITS_AT_ONCE)
+    except Unavailable:
+        raise
+    except Exception:
+        # Whatever is wrong with one row, it is not the others' fault.
+        log.exception("timers_fire_one_by_one")
+        return fire(system, WAITS_AT_ONCE, careful=True)
 
 
 class Timers(threading.Thread):

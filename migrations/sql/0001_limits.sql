@@ -44,13 +44,26 @@ CREATE FUNCTION passed_limit(r runs) RETURNS jsonb LANGUAGE sql STABLE AS $$
   END
 $$;
 
+-- A run whose limit has passed stops, or ends if nothing of it runs. Returns its state.
+CREATE FUNCTION stop_overdue(r runs, p_why jsonb) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE closed integer := close_steps(r, p_why);
+BEGIN
+  IF r.open_steps = closed THEN
+    RETURN settle_run(r, closed, r.failed_steps, r.event_seq, p_why);
+  END IF;
+  UPDATE runs SET state = 'cancelling', error = p_why, version = version + 1, open_steps = open_steps - closed,
+         due_at = NULL
+  WHERE tenant_id = r.tenant_id AND id = r.id;
+  RETURN 'cancelling';
+END $$;
+
 -- Ends the runs whose limit has passed; one that still has running steps is stopping: its workers hear of it, and it
 -- fails when the last of them has answered. A run that somebody else has locked waits for the next look. One row for
--- each run looked at: as many as p_limit mean that more may be due.
-CREATE FUNCTION fire_limits(p_limit integer) RETURNS TABLE (tenant_id uuid, run_id uuid, needs_advance boolean)
-LANGUAGE plpgsql AS $$
+-- each run looked at: as many as p_limit mean that more may be due. p_careful: a run that cannot be stopped is put off.
+CREATE FUNCTION fire_limits(p_limit integer, p_careful boolean DEFAULT false)
+RETURNS TABLE (tenant_id uuid, run_id uuid, needs_advance boolean) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE due record; r runs; why jsonb; closed integer; final text;
+DECLARE due record; r runs; why jsonb; final text;
 BEGIN
   FOR due IN
     SELECT d.tenant_id, d.id FROM (
@@ -67,14 +80,16 @@ BEGIN
       RETURN QUERY SELECT r.tenant_id, r.id, false;
       CONTINUE;
     END IF;
-    closed := close_steps(r, why);
-    IF r.open_steps = closed THEN
-      final := settle_run(r, closed, r.failed_steps, r.event_seq, why);
+    IF p_careful THEN
+      BEGIN
+        final := stop_overdue(r, why);
+      EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'the limit of run % is put off: %', r.id, SQLERRM;
+        UPDATE runs SET due_at = clock_timestamp() + interval '1 minute' WHERE tenant_id = r.tenant_id AND id = r.id;
+        CONTINUE;
+      END;
     ELSE
-      final := 'cancelling';
-      UPDATE runs SET state = final, error = why, version = version + 1, open_steps = open_steps - closed,
-             due_at = NULL
-      WHERE tenant_id = r.tenant_id AND id = r.id;
+      final := stop_overdue(r, why);
     END IF;
     RETURN QUERY SELECT r.tenant_id, r.id, final = 'compensating' OR r.held_steps IS NOT NULL
       OR final = 'failed' AND r.parent_run_id IS NOT NULL;

@@ -72,8 +72,13 @@ BEGIN
                   OR EXISTS (SELECT 1 FROM workers w WHERE w.boot = t.lease_boot))
            ORDER BY t.tenant_id, t.run_id, t.key
   LOOP
-    SELECT * INTO news FROM finish_step(s.tenant_id, s.run_id, s.key, s.tries, 'killed', NULL, NULL,
-      jsonb_build_object('code', 'worker_died', 'message', 'the worker that ran the step died'), NULL);
+    BEGIN -- one row that cannot be given back must not keep the others
+      SELECT * INTO news FROM finish_step(s.tenant_id, s.run_id, s.key, s.tries, 'killed', NULL, NULL,
+        jsonb_build_object('code', 'worker_died', 'message', 'the worker that ran the step died'), NULL);
+    EXCEPTION WHEN OTHERS THEN
+      RAISE WARNING 'the step % of run % cannot be given back: %', s.key, s.run_id, SQLERRM;
+      CONTINUE;
+    END;
     IF news.verdict = 'finished' THEN
       RETURN QUERY SELECT s.tenant_id, s.run_id;
     END IF;

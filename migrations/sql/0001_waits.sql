@@ -231,8 +231,9 @@ BEGIN
 END $$;
 
 -- Ends the waits whose time has come, of runs that are under way; a run that somebody else has locked waits for the
--- next look. One row for each that ended: as many as p_limit mean that more may be due.
-CREATE FUNCTION fire_timers(p_limit integer) RETURNS TABLE (tenant_id uuid, run_id uuid, needs_advance boolean)
+-- next look. One row for each that ended: as many as p_limit mean that more may be due. A row that cannot be ended fails
+-- them all; with p_careful it is put off alone, each in a savepoint of its own.
+CREATE FUNCTION fire_timers(p_limit integer, p_careful boolean DEFAULT false) RETURNS TABLE (tenant_id uuid, run_id uuid, needs_advance boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE due record; r runs; s run_steps; news record;
@@ -251,7 +252,18 @@ BEGIN
     SELECT * INTO s FROM run_steps WHERE tenant_id = due.tenant_id AND run_id = due.run_id AND key = due.key
       AND state = 'waiting' AND not_before <= clock_timestamp();
     CONTINUE WHEN NOT FOUND;
-    SELECT * INTO news FROM end_timer(r, s);
+    IF p_careful THEN
+      BEGIN
+        SELECT * INTO news FROM end_timer(r, s);
+      EXCEPTION WHEN OTHERS THEN
+        RAISE WARNING 'the wait % of run % is put off: %', s.key, r.id, SQLERRM;
+        UPDATE run_steps SET not_before = clock_timestamp() + interval '1 minute'
+        WHERE tenant_id = s.tenant_id AND run_id = s.run_id AND key = s.key;
+        CONTINUE;
+      END;
+    ELSE
+      SELECT * INTO news FROM end_timer(r, s);
+    END IF;
     RETURN QUERY SELECT r.tenant_id, r.id, news.needs_advance;
   END LOOP;
 END $$;

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
 
 from app.db import schedules as store
@@ -16,6 +18,7 @@ from app.services import fire_schedules as service
 from app.services.fire_schedules import fire_schedules
 from tests.support.http_api import Caller, Platform, assert_problem
 from tests.support.servers import DatabaseUrls
+from tests.support.waiting import eventually
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Clockwork:
     platform: Platform
     caller: Caller
     admin: Database
+    admin_url: str
 
     def fire(self) -> int:
         return fire_schedules(self.platform.parts.submit, self.platform.parts.platform)
@@ -73,7 +77,7 @@ class Clockwork:
 @pytest.fixture
 def clockwork(platform: Platform, database_urls: DatabaseUrls) -> Iterator[Clockwork]:
     admin = Database(database_urls.admin, "admin")
-    yield Clockwork(platform, platform.tenant()[1], admin)
+    yield Clockwork(platform, platform.tenant()[1], admin, database_urls.admin)
     admin.call("DELETE FROM schedules RETURNING id")
     admin.dispose()
 
@@ -324,3 +328,34 @@ def test_change_show_delete(clockwork: Clockwork, stranger: Caller) -> None:
 
 def _body() -> dict[str, Any]:
     return {"name": "x", "type": "core.echo", "spec": {"message": "m"}, "timing": {"every_s": 60}}
+
+
+def test_who_cancels_and_declares_takes_the_keys_before_the_runs(clockwork: Clockwork) -> None:
+    step = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
+    flow = {"name": "w.keyed", "version": 1, "steps": [step], "concurrency": {"key": "one"}}
+    kind = {
+        "name": "w.keyed",
+        "version": 1,
+        "workflow_name": "w.keyed",
+        "workflow_version": 1,
+        "spec_schema": {},
+    }
+    module = {"name": "keyed", "version": "1", "workflows": [flow], "intent_types": [kind]}
+    assert clockwork.caller.post("/modules", module).status_code == 201
+    schedule = clockwork.make(type="w.keyed", spec={}, overlap="cancel_running")
+    clockwork.back(schedule, 1.001)
+    clockwork.fire()
+    run = clockwork.firings(schedule)[0]["run_id"]
+    clockwork.back(schedule, 1.001)
+    holder = psycopg2.connect(clockwork.admin_url)
+    with closing(holder), holder.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM concurrency_keys WHERE key = 'one' FOR UPDATE")
+        firing = threading.Thread(target=clockwork.fire)
+        firing.start()
+        waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+        eventually(lambda: clockwork.admin.call(waits, (holder.info.backend_pid,))[0][0], within=10)
+        cursor.execute("SELECT 1 FROM runs WHERE id = %s FOR UPDATE NOWAIT", (run,))
+        holder.rollback()
+    firing.join(20)
+    assert [one["outcome"] for one in clockwork.firings(schedule)] == ["started", "started"]
+    assert clockwork.caller.get(f"/runs/{run}").get_json()["state"] == "cancelled"

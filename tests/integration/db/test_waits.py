@@ -11,7 +11,9 @@ import pytest
 from psycopg2.extras import Json
 
 from app.db import hot, runs, waits
+from app.domain.leases import RunRef
 from app.domain.waits import Waiting
+from app.services.timers import fire_due
 from tests.support.spine import ACTOR, Race, Spine, ask
 from tests.support.waiting import eventually
 
@@ -230,6 +232,24 @@ def test_two_hundred_timers_due_at_once_end_within_a_second(spine: Spine) -> Non
         (due,),
     )
     assert late == [(True,)]
+
+
+def test_a_timer_that_cannot_be_ended_does_not_keep_the_others(spine: Spine) -> None:
+    bad, good = (begin(spine, {"for": "PT1H"}, seconds=3600.0) for _ in range(2))
+    spine.admin.call(
+        "UPDATE run_steps SET needs_left = 0 WHERE run_id = %s AND key = 'next' RETURNING 1", (bad,)
+    )
+    past = "UPDATE run_steps SET not_before = now() WHERE run_id IN (%s, %s) AND key = 'hold' RETURNING 1"
+    spine.admin.call(past, (bad, good))
+    assert RunRef(spine.tenant, good) in fire_due(spine.system)
+    assert spine.states(good) == {"hold": "succeeded", "next": "ready"}
+    put_off = (
+        "SELECT state, not_before > now() + interval '50 s' FROM run_steps WHERE run_id = %s AND key = 'hold'"
+    )
+    assert spine.admin.call(put_off, (bad,)) == [("waiting", True)]
+    spine.admin.call(
+        "UPDATE run_steps SET needs_left = 1 WHERE run_id = %s AND key = 'next' RETURNING 1", (bad,)
+    )
 
 
 @pytest.mark.scale

@@ -13,6 +13,20 @@ NESTING_TESTS = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
+        "one timer that cannot be ended keeps all the others",
+        "app/services/timers.py",
+        "return fire(system, WAITS_AT_ONCE, careful=True)",
+        "return fire(system, WAITS_AT_ONCE)",
+        "tests/integration/db/test_waits.py::test_a_timer_that_cannot_be_ended_does_not_keep_the_others",
+    ),
+    Mutant(
+        "a schedule holds a run while it waits for a key",
+        "app/services/submit.py",
+        "        hot.lock_entry(connection, actor.tenant_id, rows)\n",
+        "",
+        "tests/integration/api/test_schedules.py::test_who_cancels_and_declares_takes_the_keys_before_the_runs",
+    ),
+    Mutant(
         "recovery forgets to undo a sub-workflow",
         "app/db/nesting.py",
         "<> (s.key, s.tries) THEN 'undo' END",

@@ -34,7 +34,7 @@ def test_full_batches_are_followed_by_another_each_run_is_told_once() -> None:
 
 
 def test_the_thread_goes_on_after_a_fault() -> None:
-    system = Answers(Unavailable("database"), RuntimeError("x"), [(*RUN, True)])
+    system = Answers(Unavailable("database"), RuntimeError("x"), RuntimeError("y"), [(*RUN, True)])
     timers = Timers(system)
     timers.start()
     try:
