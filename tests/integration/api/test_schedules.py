@@ -209,7 +209,7 @@ def test_one_tenants_fault_leaves_the_others_alone(
     clockwork: Clockwork, platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mine = clockwork.make()
-    other = Clockwork(platform, platform.tenant()[1], clockwork.admin)
+    other = Clockwork(platform, platform.tenant()[1], clockwork.admin, clockwork.admin_url)
     theirs = other.make(name="theirs")
     for schedule in (mine, theirs):
         clockwork.back(schedule, 1.001)
