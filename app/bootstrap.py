@@ -23,6 +23,7 @@ from app.db.engine import Database
 from app.db.feed import PostgresOutlook
 from app.db.flags import FlagStore
 from app.db.ids import new_id
+from app.db.intake import accept_intents
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
 from app.db.usage import UsageModels
@@ -50,6 +51,7 @@ from app.services.deliver_webhooks import Deliverer
 from app.services.dispatch import Dispatch
 from app.services.event_bell import EventBell, RingingSender
 from app.services.flags import Flags, RuleBook
+from app.services.group_commit import GroupCommit
 from app.services.heartbeat import Worker, forget_workers
 from app.services.live_feed import FeedRules, LiveFeed
 from app.services.load_modules import load_modules
@@ -160,7 +162,8 @@ class CeleryParts:
         dispatch = self._dispatch(link)
         admission = _admission(settings, dispatch.engine, dispatch.system)
         types = TypeBook(load_catalogue(), self._registry, self._plans)
-        submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission)
+        intake = GroupCommit(partial(accept_intents, dispatch.engine.database))
+        submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission, intake)
         bulk = replace(submit, outbox=AtOnce(dispatch.engine.sender.epoch))
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
         flags = build_flags(dispatch.engine.database)
@@ -217,6 +220,8 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
 
 def _slots(settings: Settings) -> Slots:
     return SeenSlots() if settings.worker_stretches else NoSlots()
+    intake = GroupCommit(partial(accept_intents, database))
+    return SubmitDeps(engine, types, SendThread(link), new_id, admission, intake)
 
 
 def _admission(settings: Settings, engine: Engine, system: Database) -> Admission:

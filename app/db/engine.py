@@ -39,7 +39,7 @@ _OPTIONS = (
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]  # its types are missing
 psycopg2.extensions.register_adapter(dict, psycopg2.extras.Json)
 
-PARKED = 2
+PARKED = 8
 """Connections of a pool that stay ready for single statements; the others are for transactions."""
 
 Row = tuple[Any, ...]
@@ -90,7 +90,7 @@ _INHERITED: list[list[_Pooled]] = []
 class Database:
     """The database as one role sees it; a forked child starts a pool of its own."""
 
-    def __init__(self, url: str, role: str = "app", *, pool_size: int = 4, overflow: int = 12) -> None:
+    def __init__(self, url: str, role: str = "app", *, pool_size: int = 16, overflow: int = 12) -> None:
         self.role = role
         self._engine: Engine = create_engine(
             driver_url(url),

@@ -244,14 +244,16 @@ def declare_intents(
     connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], items: Sequence[Mapping[str, Any]]
 ) -> list[Declared]:
     """Write intents with spec, labels, run, steps, event, audit record; one outcome an item, in order."""
-    rows = connection.execute(
-        text(
-            "SELECT n, intent_id, generation, run_id, admitted"
-            " FROM declare_intents(:tenant, CAST(:actor AS jsonb), CAST(:items AS jsonb))"
-        ),
-        {"tenant": tenant_id, "actor": dump(dict(actor)), "items": dump([dict(item) for item in items])},
-    )
-    return [Declared(*row) for row in rows]
+    held = connection.execute(
+        text("SELECT declare_intents(:tenant, CAST(:actors AS jsonb), CAST(:items AS jsonb))"),
+        {"tenant": tenant_id, "actors": dump([dict(actor)]), "items": dump([dict(item) for item in items])},
+    ).scalar_one()
+    goes = None if None in held else True
+    return [
+        Declared(n, UUID(item["intent_id"]), 1, run_id, False if run_id in held else goes)
+        for n, item in enumerate(items)
+        for run_id in (UUID(item["run_id"]),)
+    ]
 
 
 def lock_entry(connection: Connection, tenant_id: UUID, items: Sequence[Mapping[str, Any]]) -> None:

@@ -1,8 +1,7 @@
-"""The acceptance of intents with the answer of their request: one statement, committed when it returns."""
+"""The acceptance of requests with their answers: one statement for several, committed when it returns."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +21,34 @@ class Kept:
     key: str
     answer: Stored
 
+    @property
+    def name(self) -> tuple[str, str, str]:
+        """What makes the key one request's within its tenant."""
+        return self.user, self.route, self.key
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members that `accept_intents` reads."""
+        answer = self.answer
+        return {
+            "user": self.user,
+            "route": self.route,
+            "key": self.key,
+            "request_hash": answer.request_hash,
+            "status": answer.status,
+            "headers": dict(answer.headers),
+            "body": answer.body,
+            "kept": KEPT_FOR,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one request asks for: rows to write as `actor`, the answer to keep with them."""
+
+    actor: Mapping[str, Any]
+    items: Sequence[Mapping[str, Any]]
+    kept: Kept | None = None
+
 
 @dataclass(frozen=True, slots=True)
 class Acceptance:
@@ -32,42 +59,39 @@ class Acceptance:
     """
 
     verdict: str
-    stored: Stored | None
+    stored: Stored | None = None
     held: frozenset[UUID] = frozenset()
     gated: bool = False
 
 
-_ACCEPT: Final = (
-    "SELECT held, gated, verdict, request_hash, status, headers, body"
-    " FROM accept_intents(%s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s::jsonb, %s, %s::interval)"
-)
+_ACCEPT: Final = "SELECT held, others FROM accept_intents(%s, %s::jsonb, %s::jsonb)"
+_ANSWER: Final = ("request_hash", "status", "headers", "body")
 
 
-def accept_intents(
-    database: Database,
-    tenant_id: UUID,
-    actor: Mapping[str, Any],
-    items: Sequence[Mapping[str, Any]],
-    kept: Kept | None,
-) -> Acceptance:
-    """Write intents with all that belongs to them, keep the answer, commit; all of it or nothing.
+def accept_intents(database: Database, tenant_id: UUID, requests: Sequence[Request]) -> list[Acceptance]:
+    """Write what requests of one tenant ask for, keep their answers, commit: all of it or nothing.
 
-    Raises Unavailable, after which it may have been committed, or not.
+    A request whose key was used before gets its own verdict, which keeps none of the others out; two of one
+    key must not come together. Raises Unavailable, after which it may have been committed, or not.
     """
-    answer: tuple[Any, ...] = (None,) * 8
-    if kept is not None:
-        stored = kept.answer
-        answer = (
-            kept.user,
-            kept.route,
-            kept.key,
-            stored.request_hash,
-            stored.status,
-            json.dumps(dict(stored.headers)),
-            stored.body,
-            KEPT_FOR,
-        )
-    parameters = (tenant_id, dump(dict(actor)), dump(list(items)), *answer)
-    held, gated, verdict, *before = database.call(_ACCEPT, parameters)[0]
-    found = Stored(*before) if before[0] is not None else None
-    return Acceptance(verdict, found, frozenset(held or ()), bool(gated))
+    asked = [
+        {"actor": request.actor, **({} if request.kept is None else request.kept.as_json())}
+        for request in requests
+    ]
+    items = [{**item, "n": n} for n, request in enumerate(requests) for item in request.items]
+    held, others = database.call(_ACCEPT, (tenant_id, dump(asked), dump(items)))[0]
+    return [
+        _acceptance(request, (others or {}).get(str(n)), frozenset(held or ()))
+        for n, request in enumerate(requests)
+    ]
+
+
+def _acceptance(
+    request: Request, other: Mapping[str, Any] | None, held: frozenset[UUID | None]
+) -> Acceptance:
+    if other is None:
+        gated = None in held
+        runs = frozenset(UUID(item["run_id"]) for item in request.items) if held else frozenset()
+        return Acceptance("accepted", held=runs if gated else runs & held, gated=gated)
+    answered = other["verdict"] == "answered"
+    return Acceptance(other["verdict"], Stored(*(other[name] for name in _ANSWER)) if answered else None)

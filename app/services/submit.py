@@ -9,12 +9,14 @@ from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
-from app.db import hot, intake, plans
+from app.db import hot, plans
 from app.db.engine import Connection
+from app.db.intake import Request
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
 from app.services.admission import Admission
 from app.services.advance import advance
+from app.services.group_commit import GroupCommit
 from app.services.manage_pools import pool_refused, taken_pools
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
@@ -50,6 +52,7 @@ class SubmitDeps:
     outbox: SendLater
     new_id: Callable[[], UUID]
     admission: Admission
+    intake: GroupCommit
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,7 @@ def submit_intents(
     held: frozenset[UUID] = frozenset()
     gated = False
     if rows or kept is not None:
-        accepted = intake.accept_intents(submit.engine.database, actor.tenant_id, actor.as_json(), rows, kept)
+        accepted = submit.intake.accept(actor.tenant_id, Request(actor.as_json(), rows, kept))
         receipt.after(accepted)
         held, gated = accepted.held, accepted.gated
     if prepared:

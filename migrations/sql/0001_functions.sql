@@ -24,44 +24,47 @@ END $$;
 -- names a broker epoch, the steps of the plan's first segments are written as sent already (epoch 1), because the
 -- caller sends those canvases after its commit. Returns which runs wait for admission: their steps stay unsent; with a
 -- null among them those of the others as well.
+-- One statement writes both: of a single run, the start of a statement costs more than its rows.
 CREATE FUNCTION start_runs(p_tenant uuid, p_items jsonb) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE
   missing text; blocked uuid[] := blocked_by_key(p_tenant, p_items);
   held uuid[] := held_back(p_tenant, p_items, blocked);
 BEGIN
-  INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name, workflow_version,
-                    priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, open_steps)
-  SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
-         i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
-         CASE WHEN (i.run_id = ANY (held)) IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
-         (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked),
-         CASE WHEN array_position(held, NULL) > 0 THEN 1 END, count(s.base)
-  FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
-       workflow text, workflow_version integer, priority smallint, pool text,
-       concurrency jsonb)
-  LEFT JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
-  GROUP BY i.run_id, i.intent_id, i.generation, i.type, i.plan_hash, i.workflow, i.workflow_version, i.priority, i.pool,
-    i.concurrency;
-
-  INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, successors_on, is_fan,
-                         operation, queue, continue_on_failure, ready_at, sent_at, dispatch_epoch, carrier,
-                         broker_epoch)
-  SELECT p_tenant, i.run_id, s.base, s.base, s.seq, CASE WHEN s.needs = '{}' THEN 'ready' ELSE 'pending' END,
-         cardinality(s.needs), s.successors, s.successors_on, s.is_fan, s.operation, s.queue, s.continue_on_failure,
-         CASE WHEN s.needs = '{}' THEN clock_timestamp() END,
-         CASE WHEN sent.now THEN clock_timestamp() END, CASE WHEN sent.now THEN 1 ELSE 0 END,
-         CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
-  FROM jsonb_to_recordset(p_items) AS i (run_id uuid, plan_hash text, broker_epoch text)
-  JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
-  CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL
-    AND NOT i.run_id = ANY (held) AS now) sent;
-
-  SELECT string_agg(i ->> 'plan_hash', ', ') INTO missing FROM jsonb_array_elements(p_items) i
-  WHERE NOT EXISTS (SELECT 1 FROM plan_steps s WHERE s.tenant_id = p_tenant AND s.plan_hash = i ->> 'plan_hash');
+  WITH item AS MATERIALIZED (
+    SELECT i.*, i.run_id = ANY (held) AS held
+    FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
+         workflow text, workflow_version integer, priority smallint, pool text, concurrency jsonb, broker_epoch text)
+  ), run AS (
+    INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name, workflow_version,
+                      priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, open_steps)
+    SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
+           i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
+           CASE WHEN i.held IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
+           (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked),
+           CASE WHEN array_position(held, NULL) > 0 THEN 1 END,
+           (SELECT count(*) FROM plan_steps s
+            WHERE s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL)
+    FROM item i
+    RETURNING plan_hash, open_steps
+  ), step AS (
+    INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, successors_on, is_fan,
+                           operation, queue, continue_on_failure, ready_at, sent_at, dispatch_epoch, carrier,
+                           broker_epoch)
+    SELECT p_tenant, i.run_id, s.base, s.base, s.seq, CASE WHEN s.needs = '{}' THEN 'ready' ELSE 'pending' END,
+           cardinality(s.needs), s.successors, s.successors_on, s.is_fan, s.operation, s.queue, s.continue_on_failure,
+           CASE WHEN s.needs = '{}' THEN clock_timestamp() END,
+           CASE WHEN sent.now THEN clock_timestamp() END, CASE WHEN sent.now THEN 1 ELSE 0 END,
+           CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
+    FROM item i
+    JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
+    CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL AND NOT i.held AS now) sent
+  ) SELECT string_agg(r.plan_hash, ', ') INTO missing FROM run r WHERE r.open_steps = 0;
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'plan without steps: %', missing USING ERRCODE = 'QP002';
   END IF;
-  PERFORM limit_runs(p_tenant, p_items);
+  IF p_items @? '$[*] ? (exists(@.deadline_s) || exists(@.queue_timeout_s))' THEN
+    PERFORM limit_runs(p_tenant, p_items);
+  END IF;
   IF held <> '{}' THEN
     PERFORM list_waiting(p_tenant, ARRAY(SELECT DISTINCT r.pool FROM runs r
                                          WHERE r.tenant_id = p_tenant AND r.id = ANY (held) AND NOT r.held_by_key));
@@ -72,45 +75,41 @@ BEGIN
   RETURN held;
 END $$;
 
--- Intents with their first generation, labels, run, steps, event, audit record, in the caller's transaction. admitted
--- is null for a run that goes, but step by step, each when it has a place.
-CREATE FUNCTION declare_intents(p_tenant uuid, p_actor jsonb, p_items jsonb)
-RETURNS TABLE (n integer, intent_id uuid, generation integer, run_id uuid, admitted boolean) LANGUAGE plpgsql AS $$
-#variable_conflict use_column
-DECLARE author uuid := (p_actor ->> 'user_id')::uuid; held uuid[];
+-- Intents with their first generation, labels, run, steps, event, audit record, in the caller's transaction. Each item
+-- is of the actor at its place n, counted from 0. Returns what start_runs does.
+CREATE FUNCTION declare_intents(p_tenant uuid, p_actors jsonb, p_items jsonb) RETURNS uuid[] LANGUAGE plpgsql AS $$
+DECLARE tenant text := set_config('app.tenant_id', p_tenant::text, true);
 BEGIN
-  PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  INSERT INTO intents (tenant_id, id, type_name, type_version, name, mode, priority, event_seq, created_by)
-  SELECT p_tenant, i.intent_id, i.type, i.type_version, i.name, i.mode, coalesce(i.priority, 0), 1, author
-  FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, type text, type_version integer, name text, mode text,
-       priority smallint);
-
-  INSERT INTO intent_generations (tenant_id, intent_id, generation, spec, spec_hash, created_by)
-  SELECT p_tenant, i.intent_id, 1, i.spec, i.spec_hash, author
-  FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, spec jsonb, spec_hash text);
-
-  INSERT INTO intent_labels (tenant_id, intent_id, key, value)
-  SELECT p_tenant, i.intent_id, l.key, l.value
-  FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, labels jsonb)
-  CROSS JOIN LATERAL jsonb_each_text(coalesce(i.labels, '{}')) l;
-
-  held := start_runs(p_tenant, p_items);
-
-  INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard)
-  SELECT p_tenant, 'intents/' || i.intent_id, 1, 'io.quantum.intent.created',
-         jsonb_build_object('intent_id', i.intent_id, 'generation', 1, 'type', i.type, 'run_id', i.run_id), p_actor,
-         event_shard(p_tenant, 'intents/' || i.intent_id)
-  FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, run_id uuid, type text);
-
+  WITH item AS MATERIALIZED (
+    SELECT i.*, a.actor, (a.actor ->> 'user_id')::uuid AS author
+    FROM jsonb_to_recordset(p_items) AS i (n integer, intent_id uuid, run_id uuid, type text, type_version integer,
+         name text, mode text, priority smallint, spec jsonb, spec_hash text)
+    CROSS JOIN LATERAL (SELECT p_actors -> coalesce(i.n, 0) AS actor) a
+  ), intent AS (
+    INSERT INTO intents (tenant_id, id, type_name, type_version, name, mode, priority, event_seq, created_by)
+    SELECT p_tenant, i.intent_id, i.type, i.type_version, i.name, i.mode, coalesce(i.priority, 0), 1, i.author FROM item i
+  ), generation AS (
+    INSERT INTO intent_generations (tenant_id, intent_id, generation, spec, spec_hash, created_by)
+    SELECT p_tenant, i.intent_id, 1, i.spec, i.spec_hash, i.author FROM item i
+  ), event AS (
+    INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard)
+    SELECT p_tenant, 'intents/' || i.intent_id, 1, 'io.quantum.intent.created',
+           jsonb_build_object('intent_id', i.intent_id, 'generation', 1, 'type', i.type, 'run_id', i.run_id), i.actor,
+           event_shard(p_tenant, 'intents/' || i.intent_id)
+    FROM item i
+  )
   INSERT INTO audit_records (tenant_id, actor, action, subject, detail, request_id, source_ip)
-  SELECT p_tenant, p_actor, 'intent.create', 'intents/' || i.intent_id,
+  SELECT p_tenant, i.actor, 'intent.create', 'intents/' || i.intent_id,
          jsonb_build_object('type', i.type, 'run_id', i.run_id, 'spec_hash', i.spec_hash),
-         p_actor ->> 'request_id', p_actor ->> 'source_ip'
-  FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, run_id uuid, type text, spec_hash text);
-
-  RETURN QUERY SELECT (i.n - 1)::integer, (i.item ->> 'intent_id')::uuid, 1, (i.item ->> 'run_id')::uuid,
-                      NOT (i.item ->> 'run_id')::uuid = ANY (held)
-               FROM jsonb_array_elements(p_items) WITH ORDINALITY AS i (item, n) ORDER BY i.n;
+         i.actor ->> 'request_id', i.actor ->> 'source_ip'
+  FROM item i;
+  IF p_items @? '$[*].labels.*' THEN
+    INSERT INTO intent_labels (tenant_id, intent_id, key, value)
+    SELECT p_tenant, i.intent_id, l.key, l.value
+    FROM jsonb_to_recordset(p_items) AS i (intent_id uuid, labels jsonb)
+    CROSS JOIN LATERAL jsonb_each_text(coalesce(i.labels, '{}')) l;
+  END IF;
+  RETURN start_runs(p_tenant, p_items);
 END $$;
 
 -- The facts an expression of a step may look at: only the steps it refers to, the spec only when it uses it. The

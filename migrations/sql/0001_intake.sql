@@ -1,43 +1,47 @@
--- The acceptance of intents as one statement, hence one round trip with its commit: the request's key is claimed, its
--- answer kept, the work declared, or nothing of it.
+-- The acceptance of submissions as one statement, hence one round trip with its commit: the keys of the requests are
+-- claimed, their answers kept, their work declared, or nothing of it. Requests of one tenant that come at the same
+-- time share it.
 
--- Verdicts: accepted; answered (the first answer of this key comes with it); busy (another request of this key is being
--- answered). A caller without a key passes NULL for it. held: the runs of which nothing is written as sent; gated: some
--- of them go, each step when it has a place.
-CREATE FUNCTION accept_intents(p_tenant uuid, p_actor jsonb, p_items jsonb, p_user text, p_route text, p_key text,
-                               p_request_hash text, p_status integer, p_headers jsonb, p_body text, p_kept interval,
-                               OUT verdict text, OUT request_hash text, OUT status integer, OUT headers jsonb,
-                               OUT body text, OUT held uuid[], OUT gated boolean)
+-- p_requests: one object a request, in order, with the actor; of one with a key, what to keep: user, route, key,
+-- request_hash, status, headers, body, kept. Two of one key must not come together. p_items: as declare_intents takes
+-- them, n is the request's place. others: what became of the requests that were not accepted, by place: answered
+-- (with the first answer of the key), or busy (another request of this key is being answered). held: the runs that
+-- wait for admission.
+CREATE FUNCTION accept_intents(p_tenant uuid, p_requests jsonb, p_items jsonb, OUT others jsonb, OUT held uuid[])
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE alone boolean;
+DECLARE tenant text := set_config('app.tenant_id', p_tenant::text, true); claimed text[]; items jsonb := p_items;
 BEGIN
-  PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  verdict := 'accepted';
-  IF p_key IS NOT NULL THEN
-    alone := pg_try_advisory_xact_lock(
-      hashtextextended(concat_ws('|', p_tenant::text, p_user, p_route, p_key), 20));
-    SELECT 'answered', k.request_hash, k.status, k.headers, k.body INTO verdict, request_hash, status, headers, body
-    FROM idempotency_keys k
-    WHERE k.tenant_id = p_tenant AND k.actor = p_user AND k.route = p_route AND k.key = p_key
-      AND k.expires_at > clock_timestamp();
-    IF FOUND THEN
-      RETURN;
+  IF p_requests @? '$[*].key' THEN
+    -- Who has the lock inserts, or meets a row that is committed: nobody waits for another request.
+    WITH kept AS (
+      INSERT INTO idempotency_keys AS k
+             (tenant_id, actor, route, key, request_hash, status, headers, body, expires_at)
+      SELECT p_tenant, r."user", r.route, r.key, r.request_hash, r.status, r.headers, r.body,
+             clock_timestamp() + r.kept
+      FROM jsonb_to_recordset(p_requests) AS r ("user" text, route text, key text, request_hash text, status integer,
+           headers jsonb, body text, kept interval)
+      WHERE CASE WHEN r.key IS NOT NULL THEN pg_try_advisory_xact_lock(
+        hashtextextended(concat_ws('|', p_tenant::text, r."user", r.route, r.key), 20)) END
+      ON CONFLICT (tenant_id, actor, route, key) DO UPDATE
+         SET request_hash = excluded.request_hash, status = excluded.status, headers = excluded.headers,
+             body = excluded.body, created_at = clock_timestamp(), expires_at = excluded.expires_at
+         WHERE k.expires_at <= clock_timestamp()
+      RETURNING concat_ws(chr(10), k.actor, k.route, k.key) AS name
+    ) SELECT array_agg(k.name) INTO claimed FROM kept k;
+    IF cardinality(coalesce(claimed, '{}')) < jsonb_array_length(jsonb_path_query_array(p_requests, '$[*].key')) THEN
+      SELECT jsonb_object_agg(r.n - 1, CASE WHEN k.key IS NULL THEN '{"verdict": "busy"}' ELSE jsonb_build_object(
+               'verdict', 'answered', 'request_hash', k.request_hash, 'status', k.status, 'headers', k.headers,
+               'body', k.body) END) INTO others
+      FROM ROWS FROM (jsonb_to_recordset(p_requests) AS ("user" text, route text, key text)) WITH ORDINALITY
+        AS r ("user", route, key, n)
+      LEFT JOIN idempotency_keys k ON k.tenant_id = p_tenant AND k.actor = r."user" AND k.route = r.route
+        AND k.key = r.key AND k.expires_at > clock_timestamp()
+      WHERE r.key IS NOT NULL AND concat_ws(chr(10), r."user", r.route, r.key) <> ALL (coalesce(claimed, '{}'));
+      SELECT coalesce(jsonb_agg(i), '[]') INTO items FROM jsonb_array_elements(p_items) i WHERE NOT others ? (i ->> 'n');
     END IF;
-    verdict := CASE WHEN alone THEN 'accepted' ELSE 'busy' END;
-    IF NOT alone THEN
-      RETURN;
-    END IF;
-    INSERT INTO idempotency_keys AS k
-           (tenant_id, actor, route, key, request_hash, status, headers, body, expires_at)
-    VALUES (p_tenant, p_user, p_route, p_key, p_request_hash, p_status, p_headers, p_body,
-            clock_timestamp() + p_kept)
-    ON CONFLICT (tenant_id, actor, route, key) DO UPDATE
-       SET request_hash = excluded.request_hash, status = excluded.status, headers = excluded.headers,
-           body = excluded.body, created_at = clock_timestamp(), expires_at = excluded.expires_at;
   END IF;
-  IF jsonb_array_length(p_items) > 0 THEN
-    SELECT array_agg(d.run_id) FILTER (WHERE d.admitted IS NOT TRUE), bool_or(d.admitted IS NULL) INTO held, gated
-    FROM declare_intents(p_tenant, p_actor, p_items) d;
+  IF items <> '[]' THEN
+    SELECT nullif(declare_intents(p_tenant, jsonb_path_query_array(p_requests, '$[*].actor'), items), '{}') INTO held;
   END IF;
 END $$;

@@ -21,6 +21,8 @@ CREATE DOMAIN work_mode AS text CHECK (VALUE IN ('job', 'state'));
 CREATE DOMAIN audit_outcome AS text CHECK (VALUE IN ('ok', 'refused', 'failed'));
 CREATE DOMAIN shard_number AS smallint CHECK (VALUE BETWEEN 0 AND 7);
 CREATE DOMAIN step_count AS integer CHECK (VALUE >= 0);
+CREATE DOMAIN compensation_state AS text CHECK (VALUE IN ('wanted', 'running', 'complete', 'failed'));
+CREATE DOMAIN request_key AS text CHECK (length(VALUE) BETWEEN 1 AND 255);
 CREATE DOMAIN attempt_state AS text CHECK (VALUE IN ('succeeded', 'failed', 'skipped', 'retry', 'cancelled',
   'killed'));
 
@@ -241,7 +243,7 @@ CREATE TABLE runs (
   queue_timeout_s double precision,
   deadline_at timestamptz,
   begin_by timestamptz,
-  compensation text CHECK (compensation IN ('wanted', 'running', 'complete', 'failed')),
+  compensation compensation_state,
   due_at timestamptz, -- when a limit is looked at next; null for most runs, for all that have ended
   FOREIGN KEY (tenant_id, intent_id, generation) REFERENCES intent_generations
 ) WITH (fillfactor = 60);
@@ -445,7 +447,7 @@ CREATE TABLE idempotency_keys (
   tenant_id uuid NOT NULL,
   actor text NOT NULL,
   route text NOT NULL,
-  key text NOT NULL CHECK (length(key) BETWEEN 1 AND 255),
+  key request_key NOT NULL,
   request_hash text NOT NULL,
   status integer NOT NULL,
   headers jsonb NOT NULL DEFAULT '{}',

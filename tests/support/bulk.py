@@ -35,7 +35,9 @@ class Bulk:
         self.spine = spine
         engine = Engine(spine.app, PlanCache(), NoBroker(), cast(Any, None))
         admission = Admission(engine, spine.system, AdmissionRules(10_000, 1), time.monotonic)
-        self.deps = SubmitDeps(engine, cast(Any, None), AtOnce(engine.sender.epoch), new_id, admission)
+        self.deps = SubmitDeps(
+            engine, cast(Any, None), AtOnce(engine.sender.epoch), new_id, admission, cast(Any, None)
+        )
 
     @property
     def actor(self) -> Actor:
