@@ -215,13 +215,12 @@ def build_submit(settings: Settings, database: Database) -> SubmitDeps:
     sender: SendLater = SendThread(link)
     if settings.sinks.wakeups:
         sender = RingingSender(sender, EventBell(partial(tell, database)))
-    return SubmitDeps(engine, types, sender, new_id, admission)
+    intake = GroupCommit(partial(accept_intents, database))
+    return SubmitDeps(engine, types, sender, new_id, admission, intake)
 
 
 def _slots(settings: Settings) -> Slots:
     return SeenSlots() if settings.worker_stretches else NoSlots()
-    intake = GroupCommit(partial(accept_intents, database))
-    return SubmitDeps(engine, types, SendThread(link), new_id, admission, intake)
 
 
 def _admission(settings: Settings, engine: Engine, system: Database) -> Admission:

@@ -31,7 +31,7 @@ DECLARE
   held uuid[] := held_back(p_tenant, p_items, blocked);
 BEGIN
   WITH item AS MATERIALIZED (
-    SELECT i.*, i.run_id = ANY (held) AS held
+    SELECT i.*, i.run_id = ANY (held) AS waits
     FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
          workflow text, workflow_version integer, priority smallint, pool text, concurrency jsonb, broker_epoch text)
   ), run AS (
@@ -39,7 +39,7 @@ BEGIN
                       priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, open_steps)
     SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
            i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
-           CASE WHEN i.held IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
+           CASE WHEN i.waits IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
            (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked),
            CASE WHEN array_position(held, NULL) > 0 THEN 1 END,
            (SELECT count(*) FROM plan_steps s
@@ -57,7 +57,7 @@ BEGIN
            CASE WHEN sent.now THEN s.first_carrier END, CASE WHEN sent.now THEN i.broker_epoch END
     FROM item i
     JOIN plan_steps s ON s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL
-    CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL AND NOT i.held AS now) sent
+    CROSS JOIN LATERAL (SELECT i.broker_epoch IS NOT NULL AND s.first_carrier IS NOT NULL AND NOT i.waits AS now) sent
   ) SELECT string_agg(r.plan_hash, ', ') INTO missing FROM run r WHERE r.open_steps = 0;
   IF missing IS NOT NULL THEN
     RAISE EXCEPTION 'plan without steps: %', missing USING ERRCODE = 'QP002';

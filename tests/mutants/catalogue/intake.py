@@ -2,6 +2,9 @@
 
 from tests.mutants.mutant import Mutant
 
+GROUP = "app/services/group_commit.py"
+GROUPS = "tests/unit/engine/test_group_commit.py"
+GROUP_ROWS = "tests/integration/db/test_group_commit.py"
 API = "tests/integration/api"
 INTAKE = "migrations/sql/0001_intake.sql"
 
@@ -9,22 +12,22 @@ MUTANTS = [
     Mutant(
         "two requests of one key are accepted at once",
         INTAKE,
-        "    IF NOT alone THEN\n",
-        "    IF false THEN\n",
+        "WHERE CASE WHEN r.key IS NOT NULL THEN pg_try_advisory_xact_lock(",
+        "WHERE CASE WHEN r.key IS NOT NULL THEN true OR pg_try_advisory_xact_lock(",
         f"{API}/test_idempotency.py::test_a_request_in_progress_is_told_so",
     ),
     Mutant(
         "an expired answer is given for ever",
         INTAKE,
-        "      AND k.expires_at > clock_timestamp();\n",
-        "      AND k.expires_at IS NOT NULL;\n",
+        "         WHERE k.expires_at <= clock_timestamp()\n",
+        "         WHERE false\n",
         f"{API}/test_idempotency.py::test_an_expired_answer_gives_way",
     ),
     Mutant(
         "an accepted request keeps no answer",
         "app/services/submit.py",
-        "actor.as_json(), rows, kept)",
-        "actor.as_json(), rows, None)",
+        "Request(actor.as_json(), rows, kept)",
+        "Request(actor.as_json(), rows, None)",
         f"{API}/test_idempotency.py::test_a_repeat_replays_status_headers_body",
     ),
     Mutant(
@@ -61,5 +64,54 @@ MUTANTS = [
         "            if found is not missing:\n",
         "            if True:\n",
         "tests/unit/api/test_dumping.py::test_every_schema_dumps_as_marshmallow_does",
+    ),
+    Mutant(
+        "one poisoned request fails its group",
+        GROUP,
+        "            if len(group) == 1:\n                raise\n",
+        "            if group:\n                raise\n",
+        f"{GROUPS}::test_a_poisoned_request_fails_alone",
+    ),
+    Mutant(
+        "a group of unknown outcome is performed again",
+        GROUP,
+        "        except Unavailable as lost:\n            error = lost\n",
+        "        except Unavailable:\n            alone = True\n",
+        f"{GROUPS}::test_nobody_is_performed_again_when_the_outcome_is_unknown",
+    ),
+    Mutant(
+        "two requests of one key share a group",
+        GROUP,
+        "(name is not None and name in names)",
+        "(name is not None and name is names)",
+        f"{GROUPS}::test_two_of_one_key_never_share_a_group",
+    ),
+    Mutant(
+        "a group that hangs holds the whole tenant up",
+        GROUP,
+        "            group = self._depart(tenant_id, mine)\n",
+        "            group = self._depart(tenant_id, mine) if not mine.told.acquire(timeout=20) else None\n",
+        f"{GROUPS}::test_a_group_that_hangs_is_not_waited_for",
+    ),
+    Mutant(
+        "nobody leads after the leader",
+        GROUP,
+        "            line.leader.tell()\n",
+        "            pass\n",
+        f"{GROUPS}::test_those_that_wait_go_together_each_with_its_own_outcome",
+    ),
+    Mutant(
+        "all of a group are written as its first person",
+        "migrations/sql/0001_functions.sql",
+        "p_actors -> coalesce(i.n, 0) AS actor",
+        "p_actors -> 0 AS actor",
+        f"{GROUP_ROWS}::test_a_group_is_accepted_each_as_its_own_person",
+    ),
+    Mutant(
+        "an answered request is done again beside others",
+        INTAKE,
+        " WHERE NOT others ? (i ->> 'n');",
+        ";",
+        f"{GROUP_ROWS}::test_an_answered_request_keeps_no_other_out",
     ),
 ]
