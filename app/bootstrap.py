@@ -19,6 +19,7 @@ from redis.retry import Retry
 from app.api.limits import TenantLimits
 from app.api.parts import ApiParts
 from app.artifacts.choice import artifact_store
+from app.db import workers
 from app.db.engine import Database
 from app.db.feed import PostgresOutlook
 from app.db.flags import FlagStore
@@ -167,7 +168,8 @@ class CeleryParts:
         bulk = replace(submit, outbox=AtOnce(dispatch.engine.sender.epoch))
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
         flags = build_flags(dispatch.engine.database)
-        return BeatParts(dispatch, _broker_look(settings, link), submit, bulk, chores, flags)
+        look = _broker_look(settings, link, dispatch.system)
+        return BeatParts(dispatch, look, submit, bulk, chores, flags)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
@@ -293,10 +295,11 @@ def _epoch_reader(settings: Settings) -> EpochReader:
     return amqp_reader(settings.broker_url, PROBE_TIMEOUT_S)
 
 
-def _broker_look(settings: Settings, link: BrokerLink) -> BrokerLook:
+def _broker_look(settings: Settings, link: BrokerLink, system: Database) -> BrokerLook:
     if settings.broker_url.startswith("redis"):
         return RedisBrokerView(settings.broker_url, link, time.time, PROBE_TIMEOUT_S)
-    return AmqpBrokerView(settings.broker_url, link, PROBE_TIMEOUT_S)
+    busy = partial(workers.busy_queues, system)
+    return AmqpBrokerView(settings.broker_url, link, PROBE_TIMEOUT_S, busy)
 
 
 def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:

@@ -12,6 +12,7 @@ import pytest
 from app.runtime.valkey import ValkeyServer
 from app.settings import Settings, inherited_environment, load_settings
 from tests.support import processes
+from tests.support.brokers import BROKER_VARIABLE, purge
 from tests.support.database import cloned_database, empty_database
 from tests.support.servers import (
     CLUSTER_VARIABLE,
@@ -23,6 +24,8 @@ from tests.support.servers import (
     valkey_server,
 )
 
+QUEUES = ("default", "doomed", "leaving", "patient", "io", "cpu")
+"""The queues that suites use."""
 SHARED_CLUSTER = pytest.StashKey[contextlib.ExitStack]()
 
 
@@ -103,6 +106,25 @@ def redis_url(valkey: ValkeyServer) -> str:
     return valkey.url
 
 
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[str]:
+    """The URL of the RabbitMQ server of this test process, which comes from the machine's packages."""
+    from tests.services.rabbitmq import rabbitmq_server  # noqa: PLC0415 - only suites over RabbitMQ need it
+
+    with rabbitmq_server() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def broker_environ(request: pytest.FixtureRequest) -> dict[str, str]:
+    """The broker where it is not Redis: an empty RabbitMQ of this module alone, as long as it runs."""
+    if inherited_environment().get(BROKER_VARIABLE) != "rabbitmq":
+        return {}
+    url = request.getfixturevalue("rabbitmq")
+    purge(url, QUEUES)
+    return {"BROKER_URL": url}
+
+
 @pytest.fixture(scope="module")
 def own_servers() -> Iterator[PrivateServers]:
     """Durable servers of this module alone, to be killed with -9."""
@@ -112,7 +134,10 @@ def own_servers() -> Iterator[PrivateServers]:
 
 @pytest.fixture(scope="module")
 def environ(
-    database_urls: DatabaseUrls, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+    database_urls: DatabaseUrls,
+    redis_url: str,
+    broker_environ: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """The variables that point settings, or a process, to this module's servers."""
     state: Path = tmp_path_factory.mktemp("state")
@@ -121,6 +146,7 @@ def environ(
         "QUANTUM_STATE_DIR": str(state),
         **database_urls.environment(),
         "REDIS_URL": redis_url,
+        **broker_environ,
         "LOG_LEVEL": "WARNING",
     }
 

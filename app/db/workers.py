@@ -49,6 +49,16 @@ def release_child(system: Database, boot: UUID, child: Child) -> list[RunRef]:
     return [RunRef(*row) for row in rows]
 
 
+def busy_queues(system: Database) -> frozenset[str]:
+    """Return the queues of which a live worker has no process idle."""
+    rows = system.call(
+        "SELECT DISTINCT unnest(w.queues) FROM workers w WHERE w.state = 'live' AND (SELECT count(*)"
+        " FROM run_steps s WHERE s.lease_boot = w.boot AND s.state || '' = 'running')"
+        " >= jsonb_array_length(w.children)"
+    )
+    return frozenset(row[0] for row in rows)
+
+
 def leave(system: Database, boot: UUID) -> None:
     """Note that a worker ended in good order."""
     system.call(

@@ -5,16 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery
-from kombu import Exchange, Queue
 
+from app.messaging.queues import is_amqp, step_queue
 from app.settings import Settings
 
 STEP_TASK = "quantum.step"
 TASK_MODULES = ("tasks.steps",)
 WORKER_STEP = "tasks.heartbeat:HeartStep"
-EXCHANGE = Exchange("quantum", type="direct")
 EVENTS = "app.messaging.events:BatchedEvents"
 REDIS_TRANSPORT = "app.messaging.redis_transport:Transport"
+CONSUMER = "app.messaging.queues:StepConsumer"
 COUNTER = "app.messaging.chord_counter:ChordCounter"
 RESULTS_EXPIRE_S = 24 * 3600
 
@@ -24,6 +24,7 @@ class QuantumCelery(Celery):
 
     container: Any = None
     heart: Any = None
+    amqp_cls = "app.messaging.queues:StepAmqp"
 
 
 def create_celery(settings: Settings, *, socket_timeout_s: float = 5.0) -> QuantumCelery:
@@ -37,7 +38,7 @@ def create_celery(settings: Settings, *, socket_timeout_s: float = 5.0) -> Quant
         result_backend=f"{COUNTER}+{settings.result_url}",
         include=TASK_MODULES,
         worker_concurrency=settings.worker_concurrency,
-        task_queues=[Queue(name, EXCHANGE, routing_key=name) for name in settings.worker_queues],
+        task_queues=[step_queue(name, settings.broker_url) for name in settings.worker_queues],
         **_transport(settings.broker_url, socket_timeout_s, settings.redelivery_after_s),
         **MESSAGES,
         **WORKER,
@@ -82,8 +83,19 @@ def _transport(broker_url: str, socket_timeout_s: float, redelivery_s: int) -> d
         "redis_socket_connect_timeout": 2.0,
         "result_backend_transport_options": {"retry_policy": {"timeout": 2.0, "max_retries": 2}},
     }
-    if not broker_url.startswith("redis"):
-        return {"broker_connection_timeout": 2.0, "broker_heartbeat": 10, **results}
+    if is_amqp(broker_url):
+        return {
+            "broker_connection_timeout": 2.0,
+            "broker_heartbeat": 10,
+            "broker_transport_options": {
+                "confirm_publish": True,
+                "read_timeout": socket_timeout_s,
+                "write_timeout": socket_timeout_s,
+            },
+            "worker_consumer": CONSUMER,
+            "worker_detect_quorum_queues": True,
+            **results,
+        }
     options = {
         # Running steps are guarded by leases in PostgreSQL: a redelivery only meets a refused claim.
         "visibility_timeout": redelivery_s,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from app.messaging.queues import is_amqp
 from tests.support.rig import Rig, held, note, rig_on
 from tests.support.waiting import eventually
 
@@ -40,6 +41,8 @@ def test_an_exclusive_fork_join_travels_as_a_chord_whose_body_goes_on(rig: Rig) 
     run = rig.submit(
         [held("left", "open"), note("right"), note("join", "left", "right"), note("end", "join")]
     )
+    if is_amqp(rig.settings.broker_url):
+        pytest.skip("RabbitMQ lets nobody read what it has delivered")
     in_flight = eventually(lambda: [m for m in rig.delivered() if m["id"] == f"{run}:left:1"], within=20)
     body = in_flight[0]["chord"]
     tasks = [body] if body["task"] == "quantum.step" else body["kwargs"]["tasks"]

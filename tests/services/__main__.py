@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from app.settings import inherited_environment
 from tests.services.rabbitmq import SERVER
+from tests.support.brokers import BROKER_VARIABLE
 from tests.support.database import ROOT
 from tests.support.servers import PROGRAMS_VARIABLE
 
@@ -20,6 +22,18 @@ SUITES = ("tests/services", "tests/migration", "tests/integration/db", "tests/in
 """What depends on the server's version runs against the oldest PostgreSQL that is supported."""
 
 
+OVER_RABBITMQ = (
+    "tests/acceptance/kills/test_workers.py",
+    "tests/acceptance/kills/test_steering.py",
+    "tests/acceptance/kills/test_stretches.py",
+    "tests/acceptance/kills/test_lost_answers.py",
+    "tests/acceptance/test_canvases.py",
+    "tests/acceptance/test_compensation.py",
+    "tests/acceptance/test_races.py",
+)
+"""The engine with real processes, the kills among them: these run with RabbitMQ as the broker, too."""
+
+
 def main() -> int:
     """Run the suites; return 1 with the names of the packages when a server is missing."""
     missing = [package for program, package in NEEDED.items() if not program.exists()]
@@ -27,10 +41,16 @@ def main() -> int:
         print(f"missing: {', '.join(missing)}; as root: apt-get install {' '.join(missing)}")
         return 1
     suites = [suite for suite in SUITES if (ROOT / suite).is_dir()]
+    ended = [run(suites, {}), run(OVER_RABBITMQ, {BROKER_VARIABLE: "rabbitmq"})]
+    return max(ended)
+
+
+def run(suites: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run some suites with more variables, over PostgreSQL 15; return pytest's exit code."""
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-n", "2", "--dist", "loadfile", *suites],
         cwd=ROOT,
-        env={**inherited_environment(), PROGRAMS_VARIABLE: str(POSTGRES_15)},
+        env={**inherited_environment(), PROGRAMS_VARIABLE: str(POSTGRES_15), **environ},
         check=False,
     ).returncode
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ from app.services.load_modules import load_modules
 from app.services.submit import Submission, SubmitDeps, submit_intents
 from app.services.type_book import TypeBook
 from app.settings import Settings, inherited_environment, load_settings
+from tests.support.brokers import Broker, broker_of
 from tests.support.ledger import Ledger, StepRow, as_row, check
 from tests.support.processes import OsProcess
 from tests.support.testkit import LEDGER
@@ -272,13 +271,18 @@ class Rig:
     def redis(self) -> redis.Redis:
         return redis.Redis.from_url(self.settings.redis_url)
 
+    @cached_property
+    def broker(self) -> Broker:
+        """A look into the broker."""
+        return broker_of(self.settings.broker_url, self.celery)
+
     def messages(self, queue: str = "default") -> list[dict[str, Any]]:
         """Return the messages that wait in the broker, each with its embedded chain and chord."""
-        return [_message(raw) for raw in self.redis.lrange(queue, 0, -1)]
+        return self.broker.messages(queue)
 
     def delivered(self) -> list[dict[str, Any]]:
         """Return the messages that a worker has but has not confirmed."""
-        return [_message(json.dumps(json.loads(raw)[0])) for raw in self.redis.hvals("unacked")]
+        return self.broker.delivered()
 
     def quiet(self, run_id: UUID) -> None:
         """Wait until the broker holds no message of the run."""
@@ -298,18 +302,6 @@ class Rig:
             options={"task_id": f"{run_id}:{key}:{epoch}", "queue": queue},
             immutable=True,
         ).apply_async()
-
-
-def _message(raw: Any) -> dict[str, Any]:
-    message = json.loads(raw)
-    args, _, embed = json.loads(base64.b64decode(message["body"]))
-    return {
-        "id": message["headers"]["id"],
-        "task": message["headers"]["task"],
-        "args": args,
-        "chain": embed["chain"],
-        "chord": embed["chord"],
-    }
 
 
 @contextmanager

@@ -54,6 +54,14 @@ MUTANTS = [
         CHECKER,
     ),
     Mutant(
+        "a saturated worker seems to have an idle process",
+        "app/db/workers.py",
+        '" >= jsonb_array_length(w.children)"',
+        '" > jsonb_array_length(w.children)"',
+        "tests/integration/db/test_busy_queues.py::"
+        "test_a_queue_is_busy_while_one_of_its_workers_has_no_idle_process",
+    ),
+    Mutant(
         "the chaos table forgives a missed target",
         "tests/chaos/report.py",
         "return bool(self.lost or self.twice or late or",
