@@ -1,4 +1,4 @@
-"""The engine over RabbitMQ: quorum queues, and every way in which it can lose a message."""
+"""The engine over RabbitMQ: quorum queues, every way in which it can lose a message."""
 
 from __future__ import annotations
 
