@@ -50,7 +50,10 @@ class StepEvents:
         with self._lock:
             if len(self._waiting) < AT_MOST:
                 self._waiting.append(event)
-        self._some.set()
+        if (
+            not self._some.is_set()
+        ):  # it is cleared before what waits is taken; setting it costs more than asking
+            self._some.set()
 
     def flush(self) -> None:
         """Send what waits."""
