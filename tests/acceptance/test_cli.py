@@ -6,21 +6,26 @@ import json
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
+from standardwebhooks.webhooks import Webhook
 
 from app.client.http import ApiClient
 from app.client.tokens import load_token
 from app.runtime.ports import free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
+from app.security.webhook_signature import signed_headers
+from tests.support.http_target import http_target
 from tests.support.waiting import eventually
 
 PASSWORD = "correct horse battery"
-STEPS = ("api", "worker", "beat", "relay")
+STEPS = ("api", "worker", "beat", "relay", "webhooks")
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,11 @@ class Quantum:
 def quantum(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quantum]:
     folder = tmp_path_factory.mktemp("cli")
     state = Path(environ["QUANTUM_STATE_DIR"])
-    served = child_environment({**environ, "API_PORT": str(free_port())}, state)
+    ports = {
+        "API_PORT": str(free_port()),
+        "QUANTUM_ALLOWED_HTTP_TARGETS": f"127.0.0.1:{free_port()}",
+    }
+    served = child_environment({**environ, **ports}, state)
     log = (folder / "platform.log").open("w")
     specs = tuple(spec for spec in read_procfile() if spec.name in STEPS)
     supervisor = Supervisor(specs, served, lambda name, line: print(name, line, file=log, flush=True))
@@ -179,6 +188,41 @@ def test_secrets_go_in_and_never_come_out(quantum: Quantum) -> None:
     listed = quantum("secrets", "list", "--json").stdout
     assert "TOKEN" in listed
     assert "s3cr3t-value" not in listed
+
+
+def test_a_signed_message_starts_a_run_of_which_a_webhook_tells(quantum: Quantum) -> None:
+    port = int(quantum.environ["QUANTUM_ALLOWED_HTTP_TARGETS"].partition(":")[2])
+    example = Path(__file__).parents[2] / "docs" / "examples" / "inbound.yaml"
+    with http_target(lambda _: (200, {}, b""), port=port) as target:
+        hook = quantum.json("webhooks", "create", "listener", target.url, "--type", "run.*")
+        trigger = quantum.json("triggers", "create", "-f", str(example))
+        body = json.dumps({"ref": "refs/heads/main", "after": "abc"})
+        headers = signed_headers([trigger["secret"]], "message-1", int(time.time()), body.encode())
+        url = f"http://127.0.0.1:{quantum.environ['API_PORT']}{trigger['path']}"
+        answer = requests.post(url, data=body, headers=headers, timeout=30)
+        assert answer.status_code == 202, answer.text
+        run = answer.json()["run_id"]
+
+        def told() -> list[str]:
+            events = [Webhook(hook["secret"]).verify(seen.body, seen.headers) for seen in list(target.seen)]
+            return [event["type"] for event in events if event["subject"] == f"runs/{run}"]
+
+        eventually(lambda: told()[-1:] == ["io.quantum.run.succeeded"], within=60)
+        assert told() == ["io.quantum.run.started", "io.quantum.run.succeeded"]
+        (fired,) = quantum.json("triggers", "firings", trigger["id"])
+        assert (fired["outcome"], fired["run_id"]) == ("fired", run)
+        sent = quantum.json("webhooks", "ping", hook["id"])["event_id"]
+        eventually(
+            lambda: quantum.json("webhooks", "show", hook["id"], sent)["state"] == "delivered", within=30
+        )
+    assert quantum.json("webhooks", "deliveries", hook["id"], "--state", "dead") == []
+    assert quantum.json("webhooks", "rotate", hook["id"])["secret"] != hook["secret"]
+    assert quantum.json("webhooks", "disable", hook["id"])["state"] == "disabled"
+    assert quantum.json("triggers", "pause", trigger["id"])["state"] == "paused"
+    assert [one["name"] for one in quantum.json("triggers", "list")] == ["deploy"]
+    assert [one["state"] for one in quantum.json("webhooks", "list")] == ["disabled"]
+    quantum("webhooks", "delete", hook["id"])
+    quantum("triggers", "delete", trigger["id"])
 
 
 def test_a_schedule_fires_until_it_is_paused(quantum: Quantum, tmp_path: Path) -> None:

@@ -48,8 +48,10 @@ class QuietServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def http_target(reply: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> Iterator[HttpTarget]:
-    """Serve on a free loopback port until the block ends."""
+def http_target(
+    reply: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None, port: int = 0
+) -> Iterator[HttpTarget]:
+    """Serve on a loopback port, a free one unless given, until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -71,7 +73,7 @@ def http_target(reply: Callable[[Seen], Reply], tls: ssl.SSLContext | None = Non
         def log_message(self, *_: object) -> None:
             """Keep the test's output clean."""
 
-    server = QuietServer(("127.0.0.1", 0), Handler)
+    server = QuietServer(("127.0.0.1", port), Handler)
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     target = HttpTarget(server.server_address[1], reply)

@@ -234,8 +234,8 @@ def test_a_trigger_that_can_never_do_is_refused(bench: Bench, more: dict[str, An
 
 
 def test_a_signed_message_starts_an_intent_once(bench: Bench) -> None:
-    document = yaml.safe_load((EXAMPLES / "inbound.yaml").read_text().replace("on:", '"on":'))
-    trigger = bench.make(document)
+    listens = {"source": "inbound", "filter": 'event.data.ref == "refs/heads/main"'}
+    trigger = bench.make(name="deploy", on=listens, spec={"message": "deploy ${event.data.after}"})
     assert trigger["path"] == f"/hooks/{bench.slug}/deploy"
     assert "secret" not in bench.caller.get(f"/triggers/{trigger['id']}").get_json()
     message = {"ref": "refs/heads/main", "after": "abc"}
