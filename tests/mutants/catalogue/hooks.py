@@ -26,10 +26,10 @@ MUTANTS = [
         f"{FAILURES}::test_both_secrets_sign_during_the_overlap",
     ),
     Mutant(
-        "a breaker that is half open lets everything through",
-        "app/services/webhook_queue.py",
-        "return self._rules.of_endpoint if queue.breaker.closed else 1",
-        "return self._rules.of_endpoint",
+        "an endpoint that is down is asked on and on",
+        "app/domain/webhooks.py",
+        "failed.failures < rules.breaker_failures:",
+        "failed.failures < 1000 * rules.breaker_failures:",
         f"{FAILURES}::test_the_breaker_opens_asks_once_closes",
     ),
     Mutant(
