@@ -22,6 +22,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("states", [PYTHON, "-m", "checks.state_machine"]),
     ("schema", [PYTHON, "-m", "checks.schema"]),
     ("openapi", [PYTHON, "-m", "checks.openapi"]),
+    ("asyncapi", [PYTHON, "-m", "checks.asyncapi"]),
     ("containers", [PYTHON, "-m", "checks.containers"]),
     ("pictures", [PYTHON, "-m", "checks.pictures"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),

@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
-from app.api.schemas.trails import EventArgs, EventFeedSchema, StreamArgs
-from app.services import browse
+from app.api.schemas.trails import DataSchemaSchema, EventArgs, EventFeedSchema, EventTypesSchema, StreamArgs
+from app.domain.events import full_name
+from app.services import browse, event_catalogue
 
 blueprint = Blueprint("events", "What happened, as CloudEvents.")
 
@@ -30,3 +31,16 @@ def stream_events(query: dict[str, Any]) -> tuple[None, dict[str, str]]:
     """
     place = f"{parts().feed_url}{PREFIX}/events/stream"
     return None, {"Location": f"{place}?{urlencode(query)}" if query else place}
+
+
+@endpoint(blueprint, "GET /events/schemas", "events:read", EventTypesSchema)
+def list_event_types() -> dict[str, Any]:
+    """List every type of event with the name of its schema."""
+    return {"items": event_catalogue.list_types()}
+
+
+@endpoint(blueprint, "GET /events/schemas/<dotted:name>", "events:read", DataSchemaSchema)
+def show_event_type(name: str) -> dict[str, Any]:
+    """Show the JSON Schema of a type's data; `io.quantum.` may be left out."""
+    schema = event_catalogue.schema_of(full_name(name))
+    return {"type": schema["title"], "dataschema": schema["$id"], "schema": schema}

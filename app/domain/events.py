@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -56,11 +57,47 @@ EVENT_TYPES: tuple[str, ...] = tuple(
         "workflow.registered",
         "secret.changed",
         "user.created",
+        "user.changed",
         "tenant.created",
+        "tenant.changed",
         "tenant.limits_changed",
+        "session.opened",
+        "session.revoked",
+        "session.reused",
     )
 )
 SHARDS = 8
+SCHEMA_VERSIONS: Mapping[str, int] = {}
+"""The version of the schema of a type's data, by the name without prefix, where it is not 1."""
+ENVELOPE: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "format": "uuid"},
+        "source": {"type": "string", "pattern": "^/tenants/[0-9a-f-]{36}$"},
+        "subject": {"type": "string"},
+        "time": {"type": "string", "format": "date-time"},
+        "datacontenttype": {"const": "application/json"},
+        "tenantid": {"type": "string", "format": "uuid"},
+        "sequence": {"type": "string", "pattern": "^[0-9]{10}$"},
+    },
+    "required": [
+        *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data"),
+        *("tenantid", "sequence"),
+    ],
+}
+"""The JSON Schema of what all envelopes have in common."""
+
+
+def full_name(name: str) -> str:
+    """Return the type that a name with or without the prefix means."""
+    return PREFIX + name.removeprefix(PREFIX)
+
+
+def dataschema(type_: str) -> str:
+    """Return the URI that names the schema of a type's data with its version."""
+    name = type_.removeprefix(PREFIX)
+    return f"urn:quantum:event:{name}:{SCHEMA_VERSIONS.get(name, 1)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +124,7 @@ class Event:
             "subject": self.subject,
             "time": self.time.isoformat(),
             "datacontenttype": "application/json",
+            "dataschema": dataschema(self.type),
             "data": self.data,
             "tenantid": str(self.tenant_id),
             "sequence": f"{self.sequence:010d}",

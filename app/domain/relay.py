@@ -86,6 +86,7 @@ def gap_marker(event: Event) -> dict[str, Any]:
         **event.cloud_event(),
         "id": f"{event.id}/gap",
         "type": "io.quantum.relay.gap",
+        "dataschema": "urn:quantum:event:relay.gap:1",
         "data": {"missing": {"id": str(event.id), "type": event.type}},
     }
 

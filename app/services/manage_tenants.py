@@ -84,7 +84,7 @@ def change_tenant(
             changes.get("state", present.state),
             changes.get("settings", present.settings),
         )
-        mark = Mark("tenant.change", f"tenants/{tenant_id}", detail={"changed": sorted(changes)})
+        mark = Mark("tenant.change", f"tenants/{tenant_id}", "tenant.changed", {"changed": sorted(changes)})
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         return _found(tenants.find(connection, tenant_id))
 

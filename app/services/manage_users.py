@@ -87,7 +87,7 @@ def change_user(
         detail: dict[str, Any] = {"changed": sorted(changes)}
         if roles is not None:
             detail["roles"] = sorted(roles)
-        mark = Mark("user.change", f"users/{user_id}", detail=detail)
+        mark = Mark("user.change", f"users/{user_id}", "user.changed", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         return _found(users.find(connection, actor.tenant_id, user_id))
 

@@ -90,7 +90,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
             connection,
             tenant.id,
             origin.actor(user.id, user.email),
-            Mark("session.open", f"users/{user.id}"),
+            Mark("session.open", f"users/{user.id}", "session.opened"),
         )
         sessions.forgive(connection, pair_key)
         sessions.forgive_one(connection, address_key)
@@ -123,7 +123,8 @@ def refresh(database: Database, text: str, origin: Origin) -> SignedIn:
             sessions.revoke_family(connection, token.tenant_id, token.family_id)
             actor = origin.actor(family.user_id, user.email if user else None)
             action = "session.revoke" if genuine else "session.reuse"
-            trail.leave(connection, token.tenant_id, actor, Mark(action, f"users/{family.user_id}"))
+            mark = Mark(action, f"users/{family.user_id}", f"{action}d")
+            trail.leave(connection, token.tenant_id, actor, mark)
     # Raised behind the commit: the end of the family must stay.
     if not genuine or user is None or tenant is None or not usable:
         log.warning("refresh_refused", tenant_id=str(token.tenant_id), reused=not genuine)

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from pathlib import Path
+from uuid import UUID
 
-from app.domain.events import EVENT_TYPES, PREFIX
+import jsonschema_rs
+
+from app.domain.events import EVENT_TYPES, PREFIX, Event, dataschema
+from app.services.event_catalogue import asyncapi, schema_of
+from tests.support.catalogue import fault_of
 
 ROOT = Path(__file__).parents[2]
 _SQL = re.compile(
     r"'(?:io\.quantum\.)?((?:intent|run|step|schedule|bulk|workflow|module|secret|user|tenant|trigger|webhook)\.[a-z_]+)'"
 )
 _CALLS = re.compile(r"(?:emit_event|wait_event)\((?:[^;]*?);", re.DOTALL)
-_PYTHON = re.compile(r'"((?:workflow|module|secret|user|tenant|schedule|trigger|webhook)\.[a-z]+ed)"')
+_PYTHON = re.compile(r'"((?:workflow|module|secret|user|tenant|schedule|trigger|webhook|session)\.[a-z]+ed)"')
 
 
 def written() -> set[str]:
@@ -30,3 +36,35 @@ def test_what_is_written_is_listed_and_told() -> None:
     told = set(re.findall(r"`([a-z]+\.[a-z_]+)`", (ROOT / "docs" / "events.md").read_text()))
     assert written() - listed == set(), "written, not listed in app/domain/events.py"
     assert listed - told == set(), "listed, not told in docs/events.md"
+
+
+def test_each_type_has_a_schema_and_each_schema_a_type() -> None:
+    files = {file.name for file in (ROOT / "app" / "domain" / "event_schemas").glob("*.json")}
+    names = {type_: dataschema(type_).removeprefix("urn:quantum:event:") for type_ in EVENT_TYPES}
+    assert {f"{name.replace(':', '.v')}.json" for name in names.values()} <= files
+    assert {PREFIX + name.rpartition(".v")[0] for name in files} == set(EVENT_TYPES)
+    for type_ in EVENT_TYPES:
+        schema = schema_of(type_)
+        assert (schema["title"], schema["$id"]) == (type_, dataschema(type_))
+        assert schema["description"].endswith(".")
+        assert set(schema["required"]) <= set(schema["properties"])
+        jsonschema_rs.meta.validate(schema)
+
+
+def test_an_envelope_is_what_the_asyncapi_document_says() -> None:
+    moment = datetime(2030, 1, 1, tzinfo=UTC)
+    data = {"run_id": str(UUID(int=1)), "intent_id": str(UUID(int=2)), "state": "running"}
+    event = Event(UUID(int=3), UUID(int=4), "runs/1", 7, "io.quantum.run.started", data, None, moment, 9)
+    message = asyncapi("1")["components"]["messages"]["run.started"]["payload"]["schema"]
+    validator = jsonschema_rs.validator_for(message, validate_formats=True)
+    validator.validate(event.cloud_event())
+    assert not validator.is_valid({**event.cloud_event(), "sequence": 7})
+    assert not validator.is_valid({**event.cloud_event(), "data": {}})
+
+
+def test_the_look_at_written_events_notices_strange_ones() -> None:
+    data = {"run_id": str(UUID(int=1)), "intent_id": str(UUID(int=2)), "state": "running"}
+    assert fault_of("io.quantum.run.started", data) is None
+    assert fault_of("io.quantum.run.started", {**data, "spec": {}}) is not None
+    assert fault_of("io.quantum.run.started", {**data, "run_id": "one"}) is not None
+    assert fault_of("io.quantum.run.dreamt", data) is not None

@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from app.runtime.postgres import create_database
+from tests.support.catalogue import strange_events
 from tests.support.servers import Cluster, DatabaseUrls
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,6 +57,8 @@ def cloned_database(cluster: Cluster) -> Iterator[DatabaseUrls]:
     create_database(cluster.url(), name, template)
     try:
         yield DatabaseUrls.of(cluster, name)
+        faults = strange_events(cluster.url(database=name))
+        assert not faults, "events that are not as the catalogue says:\n" + "\n".join(faults)
     finally:
         _execute(cluster, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 

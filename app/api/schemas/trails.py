@@ -52,9 +52,32 @@ class CloudEventSchema(Schema):
     subject = fields.String(required=True)
     time = fields.String(required=True)
     datacontenttype = fields.String(required=True)
+    dataschema = fields.String()
     data = fields.Raw(required=True)
     tenantid = fields.String()
     sequence = fields.String()
+
+
+class EventTypeSchema(Schema):
+    """A type of event."""
+
+    type = fields.String(required=True)
+    dataschema = fields.String(required=True, metadata={"description": "Names the schema with its version"})
+    description = fields.String(required=True)
+
+
+class EventTypesSchema(Schema):
+    """All types of events."""
+
+    items = fields.List(fields.Nested(EventTypeSchema), required=True)
+
+
+class DataSchemaSchema(Schema):
+    """The JSON Schema of a type's data."""
+
+    type = fields.String(required=True)
+    dataschema = fields.String(required=True)
+    schema = fields.Dict(required=True, metadata={"description": "JSON Schema 2020-12"})
 
 
 class EventFeedSchema(Schema):

@@ -142,7 +142,7 @@ def test_two_retries_of_a_run(spine: Spine) -> None:
 
 
 def test_lower_event_that_commits_late_is_numbered_later(spine: Spine) -> None:
-    emit = "SELECT emit_event(%s, %s, 1, 'user.created', '{}', NULL)"
+    emit = "SELECT emit_event(%s, %s, 1, 'user.created', '{}', '{}')"
     number = "SELECT sequence_events(100)"
     spine.system.call(number)
     with spine.session() as one, spine.session() as two:
@@ -160,7 +160,7 @@ def test_lower_event_that_commits_late_is_numbered_later(spine: Spine) -> None:
 def test_two_sequencers_number_each_event_once(spine: Spine) -> None:
     with spine.session() as writer:
         for seq in range(1, 4):
-            ask(writer, "SELECT emit_event(%s, 'users/x', %s, 'user.created', '{}', NULL)", spine.tenant, seq)
+            ask(writer, "SELECT emit_event(%s, 'users/x', %s, 'user.created', '{}', '{}')", spine.tenant, seq)
         writer.commit()
     with spine.session(spine.urls.system) as one, spine.session(spine.urls.system) as two:
         assert ask(one, "SELECT sequence_events(100)") == (3,)

@@ -105,6 +105,13 @@ MUTANTS = [
         f"{RELAY}/test_operations.py::test_dead_letters_are_listed_replayed_and_kept_until_then",
     ),
     Mutant(
+        "an envelope does not name its schema",
+        "app/domain/events.py",
+        '            "dataschema": dataschema(self.type),\n',
+        "",
+        "tests/architecture/test_events.py::test_an_envelope_is_what_the_asyncapi_document_says",
+    ),
+    Mutant(
         "pruning does not wait for the slowest sink",
         "app/db/prune.py",
         "min(position) AS passed",
