@@ -57,6 +57,7 @@ from app.services.heartbeat import Worker, forget_workers
 from app.services.live_feed import FeedRules, LiveFeed
 from app.services.load_modules import load_modules
 from app.services.lost_child import Nursing
+from app.services.maintenance import MaintenanceSign
 from app.services.manage_secrets import secret_reader
 from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
@@ -150,8 +151,7 @@ class CeleryParts:
             wait=time.sleep,
             flags=build_flags(database),
         )
-        release = version("quantum-platform")
-        worker = Worker(self._boot, "worker", os.getpid(), release, settings.worker_queues)
+        worker = Worker(self._boot, "worker", os.getpid(), _release(), settings.worker_queues)
         nursing = Nursing(dispatch, random.random)
         return WorkerParts(executor, nursing, worker, settings.step_kill_after_s, settings.worker_stretches)
 
@@ -252,6 +252,9 @@ def build_api(settings: Settings) -> ApiParts:
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
         standings=Standings(database),
         flags=build_flags(database),
+        sign=MaintenanceSign(database),
+        broker=_broker_look(settings, BrokerLink(_epoch_reader(settings), time.monotonic)),
+        release=_release(),
         feed_url=settings.feed_url,
         flower_url=settings.flower_url,
         webhooks=WebhookDeps(database, box, new_id, settings.allowed_http_targets),
@@ -283,6 +286,10 @@ def build_feed(settings: Settings) -> FeedParts:
         StreamRules(),
         lambda: database.call("SELECT 1"),
     )
+
+
+def _release() -> str:
+    return version("quantum-platform")
 
 
 def _secret_reader(settings: Settings, database: Database) -> SecretReader:

@@ -34,6 +34,12 @@ COMMANDS = {
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",
     "workflow": "app.commands.workflows:workflow",
+    "workers": "app.commands.workers:workers",
+    "drain": "app.commands.workers:drain",
+    "undrain": "app.commands.workers:undrain",
+    "quarantine": "app.commands.workers:quarantine",
+    "queues": "app.commands.queues:queues",
+    "maintenance": "app.commands.maintenance:maintenance",
 }
 
 

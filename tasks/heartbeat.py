@@ -12,16 +12,17 @@ from functools import partial
 from typing import Any
 
 from celery import bootsteps
-from celery.signals import worker_shutting_down
+from celery.signals import worker_shutdown, worker_shutting_down
 
 from app.bootstrap import WorkerParts
 from app.domain.errors import QuantumError
 from app.domain.leases import Child, HeldStep, Lease
-from app.services.heartbeat import beat
+from app.services.heartbeat import beat, leave, wanted
 from app.services.lost_child import child_lease, held_claims, release_child, release_orphan, settle_timeout
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
+from tasks.orders import QUARANTINED, Obedience
 from tasks.orphans import Orphans
 from tasks.stretch import CLOSING
 
@@ -31,17 +32,24 @@ LOOK_S = 0.5
 GRACE_BEATS = 3
 """Beats between the soft signal to a cancelled step and the kill of its process."""
 
+LEAVE_WITHIN_S = 5.0
+"""How long the end of a worker waits for its last look at the pool."""
+
 Care = Callable[[], None]
 
 
 class Heart:
     """Looks at its children every `LOOK_S` seconds, beats every `BEAT_S`, as long as the process lives.
 
-    A warm shutdown waits for running steps, whose leases need the beat to the end: so nothing stops it.
+    A warm shutdown waits for running steps, whose leases need the beat to the end: nothing stops it before.
     """
 
     def __init__(
-        self, parts: WorkerParts, pids: Callable[[], Sequence[int]], orphans: Orphans | None = None
+        self,
+        parts: WorkerParts,
+        pids: Callable[[], Sequence[int]],
+        orphans: Orphans | None = None,
+        obedience: Obedience | None = None,
     ) -> None:
         self._parts = parts
         self._pids = pids
@@ -50,10 +58,12 @@ class Heart:
         self._killed: dict[int, float] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
         self._orphans = orphans or Orphans()
+        self._obedience = obedience
         self._cares: list[Care] = []
         self._beat_at = 0.0
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -87,6 +97,16 @@ class Heart:
         """Return the hard limit in seconds that the process was killed for, once; None for another death."""
         return None if pid is None else self._killed.pop(pid, None)
 
+    def leave(self) -> None:
+        """Beat no more, and note that the worker has ended: its pool is gone."""
+        self._ended.set()
+        self._wake.set()
+        self._thread.join(LEAVE_WITHIN_S)
+        try:
+            leave(self._parts.nursing.dispatch.system, self._parts.worker)
+        except QuantumError:
+            log.warning("leave_not_noted", exc_info=True)  # its silence will tell
+
     def _care(self, care: Care) -> None:
         with self._lock:
             self._cares.append(care)
@@ -97,7 +117,7 @@ class Heart:
         self._children.forget(child)
 
     def _run(self) -> None:
-        while True:
+        while not self._ended.is_set():
             self._wake.clear()
             try:
                 self._look()
@@ -116,10 +136,28 @@ class Heart:
             self._care(partial(self._release, child))
         self._do_cares()
         if time.monotonic() >= self._beat_at:
-            held = beat(self._parts.nursing.dispatch.system, self._parts.worker, live)
+            held = [*self._obey(), *self._say(live)]
             self._beat_at = time.monotonic() + BEAT_S
             self._cancel(held)
             self._free_orphans(len(live))
+
+    def _say(self, live: Sequence[Child]) -> Sequence[HeldStep]:
+        """Beat; return what these children execute of runs that are being cancelled."""
+        heeds = self._obedience.heeds if self._obedience is not None else "active"
+        return beat(self._parts.nursing.dispatch.system, self._parts.worker, live, heeds)
+
+    def _obey(self) -> Sequence[HeldStep]:
+        """Do what is ordered; return what is to end: what a quarantined worker executes was taken from it."""
+        if self._obedience is None:
+            return []
+        order = wanted(self._parts.nursing.dispatch.system, self._parts.worker)
+        self._obedience.heed(order)
+        if order.state != QUARANTINED:
+            return []
+        return [
+            HeldStep(step.message.tenant_id, step.message.run_id, step.message.key, step.child)
+            for step in TABLE.running().values()
+        ]
 
     def _free_orphans(self, processes: int) -> None:
         if not TABLE.tells(processes):
@@ -177,9 +215,12 @@ class HeartStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Begin to beat for this worker's pool."""
         parts: WorkerParts = parent.app.container.worker
-        parent.app.heart = Heart(parts.named(parent.hostname), partial(_pids, parent))
+        named = parts.named(parent.hostname)
+        obedience = Obedience(parent, named.worker.queues)
+        parent.app.heart = Heart(named, partial(_pids, parent), obedience=obedience)
         parent.app.heart.start()
         worker_shutting_down.connect(lambda **_: CLOSING.begin(), weak=False)
+        worker_shutdown.connect(lambda **_: parent.app.heart.leave(), weak=False)
 
     def stop(self, _parent: Any) -> None:
         """Let the stretches end, also where no signal asked: a shutdown waits for steps, not for chains."""

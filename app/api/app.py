@@ -23,6 +23,7 @@ from app.api import (
     intent_types,
     intents,
     modules,
+    platform,
     pools,
     runs,
     schedules,
@@ -52,6 +53,7 @@ RESOURCES = (
     auth,
     tenants,
     tenant_limits,
+    platform,
     pools,
     users,
     usage,
@@ -113,6 +115,7 @@ def create_app(parts: ApiParts) -> Flask:
     register_error_handlers(app)
     surround(app)
     measure(app)
+    platform.announce(app)
     api = Api(app)
     add_converters(app, api)
     api.ma_plugin.converter.add_attribute_function(json_object_schema)

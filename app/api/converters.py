@@ -50,6 +50,13 @@ class Sha256(BaseConverter):
     part_isolating = True
 
 
+class WorkerName(BaseConverter):
+    """The name of a worker, as Celery makes it: a word, @, a host."""
+
+    regex = r"[A-Za-z0-9][A-Za-z0-9._@-]{0,199}"
+    part_isolating = True
+
+
 class Version(BaseConverter):
     """The number of an immutable version."""
 
@@ -68,6 +75,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "signal_name": SignalName,
     "pool_name": PoolName,
     "sha256": Sha256,
+    "worker_name": WorkerName,
     "version": Version,
 }
 

@@ -20,7 +20,10 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """Tell each part's state: 503 when a required one is down, 200 `degraded` when another one is."""
+    """Tell each part's state: 503 when a required one is down, 200 `degraded` when another one is.
+
+    Maintenance leaves the API ready, as it accepts work; it is told beside.
+    """
     wired = parts()
     states = {}
     for name, probe in wired.probes.items():
@@ -29,10 +32,12 @@ def readyz() -> Response:
             states[name] = "up"
         except Exception as down:  # whatever a probe raises means that its part is down
             states[name] = f"down: {type(down).__name__}"
+    held = wired.sign.look()
+    told = {"maintenance": {"reason": held.reason}} if held is not None and held.active else {}
     failing = {name for name, state in states.items() if state != "up"}
     if failing & wired.required:
-        return _json(503, {"status": "down", "parts": states})
-    return _json(200, {"status": "degraded" if failing else "ok", "parts": states})
+        return _json(503, {"status": "down", "parts": states, **told})
+    return _json(200, {"status": "degraded" if failing else "ok", "parts": states, **told})
 
 
 @blueprint.get("/metrics")

@@ -11,8 +11,10 @@ from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
 from app.services.flags import Flags
+from app.services.maintenance import MaintenanceSign
 from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
+from app.services.ports import BrokerLook
 from app.services.receive_hook import HookDeps
 from app.services.standing import Standings
 from app.services.submit import SubmitDeps
@@ -41,6 +43,10 @@ class ApiParts:
     hook_limits: TenantLimits
     """Counts messages that come in, by sender, by trigger."""
     flags: Flags
+    sign: MaintenanceSign
+    broker: BrokerLook
+    release: str
+    """The version of the running code."""
     flower_url: str = ""
     feed_url: str = ""
     """Where the live feed is reached."""

@@ -89,6 +89,33 @@ def limits(
     shell.show(document, lambda: table(columns, [picked(document, *columns)]))
 
 
+@tenant.command("suspend")
+@click.argument("slug")
+@tenant_command
+def suspend(shell: Shell, slug: str) -> None:
+    """Close the tenant SLUG: nobody signs in, nothing of it begins; what runs may end, all rows stay."""
+    _set_state(shell, slug, "suspended")
+
+
+@tenant.command("resume")
+@click.argument("slug")
+@tenant_command
+def resume(shell: Shell, slug: str) -> None:
+    """Open the tenant SLUG again; what waited goes on, schedules catch up as their policies say."""
+    _set_state(shell, slug, "active")
+
+
+def _set_state(shell: Shell, slug: str, state: str) -> None:
+    found = next((each for each in shell.client.items("/tenants") if each["slug"] == slug), None)
+    if found is None:
+        shell.stop(f"no tenant has the slug {slug}", Exit.NOT_FOUND)
+    headers = {"If-Match": f'"v{found["version"]}"'}
+    path = f"/tenants/{found['id']}"
+    document = shell.client.call("PATCH", path, body={"state": state}, headers=headers).document
+    columns = ("slug", "name", "state", "version")
+    shell.show(document, lambda: table(columns, [picked(document, *columns)]))
+
+
 def _create_first(shell: Shell, name: str, email: str, password: str) -> dict[str, str]:
     try:
         platform = build_platform(load_settings(inherited_environment()))

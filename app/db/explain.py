@@ -123,3 +123,17 @@ def fair_place(system: Database, tenant_id: UUID, run_id: UUID) -> FairPlace:
         "SELECT in_tenant, in_pool, tenant_rate, pool_rate FROM fair_place(%s, %s)", (tenant_id, run_id)
     )
     return FairPlace(*rows[0])
+
+
+_HOLD: Final = text("""
+    SELECT h.name, coalesce(m.reason, '') AS reason FROM holds h LEFT JOIN maintenance m ON h.name = '*'
+    WHERE h.name IN ('*', 'tenant/' || CAST(:tenant AS text)) ORDER BY h.name LIMIT 1
+""")
+
+
+def hold(connection: Connection, tenant_id: UUID) -> tuple[str, str] | None:
+    """Return what keeps the tenant's steps from beginning, `maintenance` or `tenant_suspended`, with why."""
+    row = connection.execute(_HOLD, {"tenant": tenant_id}).first()
+    if row is None:
+        return None
+    return ("maintenance" if row.name == "*" else "tenant_suspended", row.reason)

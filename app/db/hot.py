@@ -18,7 +18,8 @@ from app.domain.leases import Lease, StepMessage
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`claimed` with all an attempt needs; `done` when the step ended well in this epoch; else `lost`."""
+    """`claimed` with all an attempt needs; `done` when the step ended well in this epoch; `held` when it is
+    its time, but maintenance, a suspended tenant or an order to this worker forbid it; else `lost`."""
 
     verdict: str
     tries: int

@@ -3,13 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
 from uuid import UUID
+
+from sqlalchemy import Connection, Row, text
 
 from app.db.engine import Database
 from app.domain.documents import dump
-from app.domain.leases import Child, HeldClaim, HeldStep, RunRef
+from app.domain.hands import Order
+from app.domain.leases import PROTOCOL, Child, HeldClaim, HeldStep, RunRef
+from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
 
 FORGET_AFTER = "1 day"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker process: `processes` of its pool, `busy` steps it executes, the order it `heeds`."""
+
+    boot: UUID
+    name: str
+    pid: int
+    version: str
+    protocol: int
+    queues: tuple[str, ...]
+    processes: int
+    busy: int
+    state: str
+    heeds: str
+    started_at: datetime
+    seen_at: datetime
+    order: Order
 
 
 def beat(
@@ -20,12 +46,13 @@ def beat(
     version: str,
     queues: Sequence[str],
     children: Sequence[Child],
+    heeds: str = "active",
 ) -> list[HeldStep]:
     """Write the heartbeat of one worker; return the steps it holds whose run is being cancelled."""
     listed = dump([{"pid": child.pid, "born": child.born} for child in children])
     rows = system.call(
-        "SELECT * FROM beat(%s, %s, %s, %s, %s::text[], %s::jsonb)",
-        (boot, hostname, pid, version, list(queues), listed),
+        "SELECT * FROM beat(%s, %s, %s, %s, %s::text[], %s::jsonb, %s, %s)",
+        (boot, hostname, pid, version, list(queues), listed, PROTOCOL, heeds),
     )
     return [HeldStep(tenant, run, key, Child(child, born)) for tenant, run, key, child, born in rows]
 
@@ -60,9 +87,10 @@ def busy_queues(system: Database) -> frozenset[str]:
 
 
 def leave(system: Database, boot: UUID) -> None:
-    """Note that a worker ended in good order."""
+    """Note that a worker ended in good order; one that still holds steps is found to be dead later."""
     system.call(
-        "UPDATE workers SET state = 'left', children = '[]', seen_at = clock_timestamp() WHERE boot = %s",
+        "UPDATE workers SET state = 'left', children = '[]', seen_at = clock_timestamp() WHERE boot = %s"
+        " AND NOT EXISTS (SELECT 1 FROM run_steps s WHERE s.lease_boot = boot AND s.state || '' = 'running')",
         (boot,),
     )
 
@@ -73,3 +101,47 @@ def forget_old(system: Database) -> int:
         "DELETE FROM workers WHERE seen_at < clock_timestamp() - %s::interval RETURNING 1", (FORGET_AFTER,)
     )
     return len(rows)
+
+
+_PAGE: Final = (
+    "SELECT w.boot, w.hostname, w.pid, w.version, w.protocol, w.queues,"
+    " jsonb_array_length(w.children) AS processes,"
+    " (SELECT count(*) FROM run_steps s WHERE s.lease_boot = w.boot AND s.state || '' = 'running') AS busy,"
+    " w.state, w.heeds, w.started_at, w.seen_at, coalesce(o.state, 'active') AS wanted, o.pool_size,"
+    " coalesce(o.reason, '') AS reason, coalesce(o.changed_by, '') AS changed_by,"
+    " coalesce(o.version, 0) AS order_version, o.updated_at"
+    " FROM workers w LEFT JOIN worker_orders o ON o.name = w.hostname"
+)
+
+
+def page(connection: Connection, wanted: PageRequest) -> Page[WorkerRow]:
+    """Return the worker processes seen within a day, by name, then by start."""
+    values: dict[str, Any] = {"limit": wanted.limit + 1}
+    where = ""
+    if wanted.after is not None:
+        where = " WHERE (w.hostname, w.boot) > (:name, CAST(:boot AS uuid))"
+        values["name"], values["boot"] = decode_cursor(wanted.after, 2)
+    rows = connection.execute(text(f"{_PAGE}{where} ORDER BY w.hostname, w.boot LIMIT :limit"), values).all()
+    found = tuple(_worker(row) for row in rows[: wanted.limit])
+    return Page(found, encode_cursor(found[-1].name, found[-1].boot) if len(rows) > wanted.limit else None)
+
+
+def _worker(row: Row[Any]) -> WorkerRow:
+    order = Order(
+        row.hostname, row.wanted, row.pool_size, row.reason, row.changed_by, row.order_version, row.updated_at
+    )
+    return WorkerRow(
+        boot=row.boot,
+        name=row.hostname,
+        pid=row.pid,
+        version=row.version,
+        protocol=row.protocol,
+        queues=tuple(row.queues),
+        processes=row.processes,
+        busy=row.busy,
+        state=row.state,
+        heeds=row.heeds,
+        started_at=row.started_at,
+        seen_at=row.seen_at,
+        order=order,
+    )

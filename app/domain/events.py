@@ -64,6 +64,8 @@ EVENT_TYPES: tuple[str, ...] = tuple(
         "session.opened",
         "session.revoked",
         "session.reused",
+        "tenant.suspended",
+        "tenant.resumed",
     )
 )
 SHARDS = 8

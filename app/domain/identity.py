@@ -18,6 +18,8 @@ PERMISSIONS: Final = frozenset(
         "limits:write",
         "flags:read",
         "flags:write",
+        "platform:read",
+        "platform:write",
         "users:read",
         "users:write",
         "modules:read",
@@ -69,7 +71,16 @@ _DEVELOP: Final = _OPERATE | {
 
 ROLE_PERMISSIONS: Final[Mapping[str, frozenset[str]]] = {
     "platform_admin": frozenset(
-        {"tenants:read", "tenants:write", "limits:read", "limits:write", "flags:read", "flags:write"}
+        {
+            "tenants:read",
+            "tenants:write",
+            "limits:read",
+            "limits:write",
+            "flags:read",
+            "flags:write",
+            "platform:read",
+            "platform:write",
+        }
     ),
     "tenant_admin": _DEVELOP | {"limits:read", "users:read", "users:write", "secrets:write", "audit:read"},
     "operator": _OPERATE,

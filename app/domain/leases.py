@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 MESSAGE_PARTS = (4, 5)
+PROTOCOL = 1
+"""What a worker speaks: its messages, claims, heartbeats. Counted up when workers of the release before
+would not understand a message, or would claim what they must not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -132,3 +132,17 @@ class AmqpBrokerView:
             except NotFound:
                 return QueueView(frozenset(), whole=True)  # gone, with all that anybody had taken from it
         return QueueView(frozenset(), whole=held.message_count == 0 and not busy)
+
+    def depths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many messages wait in each of `queues`; raises Unavailable when RabbitMQ is away."""
+        try:
+            return {name: self._depth(name) for name in queues}
+        except ConnectionError as fault:
+            raise Unavailable("broker") from fault
+
+    def _depth(self, name: str) -> int:
+        with self._line.channel() as channel:
+            try:
+                return int(channel.queue_declare(name, passive=True).message_count)
+            except NotFound:
+                return 0

@@ -36,6 +36,16 @@ class RedisBrokerView:
         except (OSError, redis.RedisError) as fault:
             raise Unavailable("broker") from fault
 
+    def depths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many messages wait in each of `queues`; raises Unavailable when it does not answer."""
+        try:
+            pipe = self._client.pipeline(transaction=False)
+            for name in queues:
+                pipe.llen(name)
+            return dict(zip(queues, pipe.execute(), strict=True))
+        except (OSError, redis.RedisError) as fault:
+            raise Unavailable("broker") from fault
+
     def _queue(self, name: str) -> QueueView:
         pipe = self._client.pipeline(transaction=True)
         pipe.llen(name)

@@ -92,6 +92,9 @@ def execute_step(
     for turn in range(CLAIMS):
         held = claim or patiently(executor, lambda: hot.claim_step(database, message, lease))
         claim = None
+        if held.verdict == "held":
+            _give_back(executor, message)
+            return StepResult(False, "held")
         if held.verdict != "claimed":
             if turn and held.verdict == "done":
                 # With the answer we also lost the word that something may wait to be sent.
@@ -122,6 +125,12 @@ def _beyond(
     if taken is None:
         return StepResult(done, verdict)
     return StepResult(done, verdict, following=taken.message, claim=taken.claim)
+
+
+def _give_back(executor: Executor, message: StepMessage) -> None:
+    """Unmark a step that must not begin here and now: its message is spent, the dispatcher sends it anew."""
+    database, epochs = executor.engine.database, {message.key: message.epoch}
+    patiently(executor, lambda: hot.unmark_sent(database, message.tenant_id, message.run_id, epochs))
 
 
 def _perform(executor: Executor, message: StepMessage, claim: Claim) -> Outcome:

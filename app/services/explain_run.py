@@ -20,6 +20,10 @@ UNSENT = {
     "admission": "the run waits for admission",
     "sending": "it is ready and not sent yet: the broker may be away",
 }
+HELD = {
+    "maintenance": "the platform is in maintenance: work is accepted, none begins",
+    "tenant_suspended": "the tenant is suspended: nothing of it begins",
+}
 Document = dict[str, Any]
 SLOWEST = 0.001
 """Admissions a second below which no estimate is made."""
@@ -36,6 +40,7 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
             raise NotFound("no such run")
         keyed = _key(connection, run)
         blocked = _tenant_limit(connection, run)
+        held = _hold(connection, run)
         before = (
             explain.key_waiting(connection, run.tenant_id, run.concurrency_key, run.id)
             if keyed and run.concurrency_key
@@ -54,9 +59,11 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
         "reasons": [],
         "place": None,
         "estimate_s": None,
-        "steps": [_step(run, step, loads, full) for step in steps],
+        "steps": [_step(run, step, loads, full, held) for step in steps],
     }
-    if keyed is not None:
+    if held is not None:
+        found["reasons"] = [held]
+    elif keyed is not None:
         found["place"] = {"in_tenant": before, "in_pool": before}
         found["reasons"] = [reason for reason in (keyed, blocked) if reason is not None]
     elif run.waits:
@@ -76,6 +83,19 @@ def explain_run(database: Database, admission: Admission, actor: Actor, run_id: 
 
 def _reason(code: str, message: str, limit: Mapping[str, Any] | None = None) -> Document:
     return {"code": code, "message": message, "limit": limit}
+
+
+def _hold(connection: Connection, run: Run) -> Document | None:
+    """Return what keeps everything of the tenant from beginning, if the run could go on without it."""
+    found = (
+        explain.hold(connection, run.tenant_id)
+        if run.state in ("queued", "running", "compensating")
+        else None
+    )
+    if found is None:
+        return None
+    code, reason = found
+    return _reason(code, HELD[code] + (f": {reason}" if reason else ""))
 
 
 def _key(connection: Connection, run: Run) -> Document | None:
@@ -149,9 +169,15 @@ def _pool(run: Run, loads: Mapping[str, PoolLoad]) -> Document:
 
 
 def _step(
-    run: Run, step: Mapping[str, Any], loads: Mapping[str, PoolLoad], full: Document | None
+    run: Run,
+    step: Mapping[str, Any],
+    loads: Mapping[str, PoolLoad],
+    full: Document | None,
+    held: Document | None,
 ) -> Document:
-    if full is not None and _placeless(step):
+    if held is not None and step["state"] == "ready":
+        code, message, detail = held["code"], held["message"], {}
+    elif full is not None and _placeless(step):
         code, message = full["code"], full["message"]
         detail = {name: full["limit"][name] for name in ("name", "value", "in_use")}
     else:

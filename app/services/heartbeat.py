@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db import workers
+from app.db import orders, workers
 from app.db.engine import Database
+from app.domain.hands import Wanted
 from app.domain.leases import Child, HeldStep
 
 
@@ -22,11 +23,28 @@ class Worker:
     queues: tuple[str, ...]
 
 
-def beat(system: Database, worker: Worker, children: Sequence[Child]) -> list[HeldStep]:
-    """Write the heartbeat and return the steps these children hold whose run is being cancelled."""
-    return workers.beat(system, worker.boot, worker.name, worker.pid, worker.version, worker.queues, children)
+def beat(
+    system: Database, worker: Worker, children: Sequence[Child], heeds: str = "active"
+) -> list[HeldStep]:
+    """Write the heartbeat and return the steps these children hold whose run is being cancelled.
+
+    `heeds` is the order that this worker has carried out.
+    """
+    return workers.beat(
+        system, worker.boot, worker.name, worker.pid, worker.version, worker.queues, children, heeds
+    )
+
+
+def leave(system: Database, worker: Worker) -> None:
+    """Note that this worker has ended in good order, so that nobody counts on it; raises Unavailable."""
+    workers.leave(system, worker.boot)
+
+
+def wanted(system: Database, worker: Worker) -> Wanted:
+    """Return what this worker is to be now; raises Unavailable."""
+    return orders.wanted(system, worker.name)
 
 
 def forget_workers(system: Database) -> int:
-    """Remove the rows of workers that ended long ago; return their number."""
-    return workers.forget_old(system)
+    """Remove the rows of workers that ended long ago, with orders that nobody needs; return their number."""
+    return workers.forget_old(system) + orders.forget_old(system)

@@ -69,6 +69,7 @@ def change_tenant(
 ) -> Tenant:
     """Change name, state or settings; raises NotFound, PreconditionFailed, or InvalidInput.
 
+    From the commit on nothing of a suspended tenant is claimed, sent, admitted or fired; what runs may end.
     The platform's own tenant cannot be suspended: nobody could open it again.
     """
     with platform.system() as connection:
@@ -86,7 +87,12 @@ def change_tenant(
         )
         mark = Mark("tenant.change", f"tenants/{tenant_id}", "tenant.changed", {"changed": sorted(changes)})
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
-        return _found(tenants.find(connection, tenant_id))
+        changed = _found(tenants.find(connection, tenant_id))
+        if changed.state != present.state:
+            event = "tenant.suspended" if changed.state == "suspended" else "tenant.resumed"
+            told = Mark(event, f"tenants/{tenant_id}", event, {"state": changed.state})
+            trail.leave(connection, tenant_id, actor.as_json(), told)
+        return changed
 
 
 def _create(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -33,6 +33,9 @@ class BrokerLook(Protocol):
 
     def look(self, queues: Sequence[str]) -> BrokerView:
         """Return the messages held; raises Unavailable when the broker is away."""
+
+    def depths(self, queues: Sequence[str]) -> Mapping[str, int]:
+        """Return how many messages wait in each queue; raises Unavailable when the broker is away."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,13 +60,15 @@ BEGIN
 END $$;
 
 -- Which of new runs must wait: those that the caller found no room for in their pool, and those beyond the tenant's
--- limit. A null among them says that the steps of the others need places too, so that nothing is written as sent. A
+-- limit; all while the platform or the tenant is held. A null among them says that the steps of the others need places too, so that nothing is written as sent. A
 -- sub-workflow's run comes alone and goes in with its parent.
 CREATE FUNCTION held_back(p_tenant uuid, p_items jsonb, p_blocked uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
 DECLARE room integer; gated boolean;
 BEGIN
   IF p_items -> 0 ->> 'parent_run_id' IS NOT NULL THEN
     RETURN '{}'; -- its parent's lock is held, so no limit is waited for
+  ELSIF EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)) THEN
+    RETURN ARRAY(SELECT (i ->> 'run_id')::uuid FROM jsonb_array_elements(p_items) i);
   END IF;
   SELECT f.room, f.gated INTO room, gated FROM free_places(p_tenant) f;
   IF gated THEN
@@ -154,12 +156,15 @@ RETURNS TABLE (pool text, slots integer, bound integer, load integer, waiting bo
       UNION ALL (SELECT b.queue FROM run_steps b WHERE b.state || '' = 'running' LIMIT 10000)) s GROUP BY s.queue
   ), live AS (
     SELECT q.queue, sum(greatest(jsonb_array_length(w.children), 1)) AS slots
-    FROM workers w CROSS JOIN LATERAL unnest(w.queues) AS q (queue) WHERE w.state = 'live' GROUP BY q.queue
+    FROM workers w CROSS JOIN LATERAL unnest(w.queues) AS q (queue)
+    WHERE w.state = 'live' AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name = 'worker/' || w.hostname)
+    GROUP BY q.queue
   )
   SELECT n.queue, coalesce(v.slots, 0)::integer, greatest(p_floor, p_per_slot * coalesce(v.slots, 0))::integer,
          coalesce(l.load, 0)::integer, EXISTS (
            SELECT 1 FROM fair_queues f WHERE f.pool = n.queue AND f.listed
              AND (f.parked_until IS NULL OR f.parked_until <= clock_timestamp())
+             AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name = 'tenant/' || f.tenant_id)
              AND EXISTS (SELECT 1 FROM runs r WHERE r.tenant_id = f.tenant_id AND r.pool = f.pool
                           AND r.admitted_at IS NULL AND NOT r.held_by_key
                           AND r.state || '' IN ('queued', 'running')))
@@ -175,7 +180,7 @@ RETURNS TABLE (tenant_id uuid, run_id uuid, plan_hash text, fresh boolean) LANGU
 #variable_conflict use_column
 DECLARE name text := ''; room integer; loads jsonb;
 BEGIN
-  IF NOT pg_try_advisory_xact_lock(hashtext('quantum.admit')) THEN
+  IF NOT pg_try_advisory_xact_lock(hashtext('quantum.admit')) OR EXISTS (SELECT 1 FROM holds WHERE name = '*') THEN
     RETURN;
   END IF;
   PERFORM unblock_keys(500);
@@ -207,6 +212,7 @@ BEGIN
   FOR look IN 1..8 LOOP
     asked := ARRAY(SELECT f.tenant_id FROM fair_queues f
       WHERE f.pool = p_pool AND f.listed AND (f.parked_until IS NULL OR f.parked_until <= clock_timestamp())
+        AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name = 'tenant/' || f.tenant_id)
       ORDER BY f.finish, f.tenant_id LIMIT CASE WHEN look = 1 THEN room ELSE greatest(room, 64) END);
     EXIT WHEN asked = '{}';
     PERFORM 1 FROM tenant_limits l WHERE l.tenant_id = ANY (asked) AND l.max_running_runs IS NOT NULL

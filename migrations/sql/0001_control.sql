@@ -1,7 +1,7 @@
 -- Moving a run on: what is ready, what was sent, what a foreach becomes; cancelled by people.
 
 -- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
--- the first has marked. Nothing for a run that is not under way, or that waits for admission. Under a limit of steps
+-- the first has marked. Nothing for a run that is not under way, waits for admission, or is held. Under a limit of steps
 -- those that have a place; a last row without a key then names the run to look at next, if any.
 CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
 RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
@@ -10,8 +10,13 @@ RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, de
 DECLARE r runs; found record; places record; goes boolean; given text[];
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
-  SELECT u AS run, l.max_running_steps AS most INTO found FROM runs u LEFT JOIN tenant_limits l ON l.tenant_id = u.tenant_id
+  SELECT u AS run, l.max_running_steps AS most,
+         EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)) AS held
+  INTO found FROM runs u LEFT JOIN tenant_limits l ON l.tenant_id = u.tenant_id
   WHERE u.tenant_id = p_tenant AND u.id = p_run FOR NO KEY UPDATE OF u;
+  IF found.held THEN
+    RETURN;
+  END IF;
   r := found.run;
   goes := r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating';
   IF found.most IS NOT NULL OR r.held_steps IS NOT NULL THEN

@@ -164,7 +164,8 @@ END $$;
 -- whose mark was taken back (its canvas broke, it counted as lost) is void. tries grows with every claim of the step
 -- and never falls: it is the fence that a late owner fails at.
 -- The same child may ask again when its connection broke before the answer came; it gets the same tries.
--- done: the step ended well in this very epoch, so the canvas may go on. lost: somebody else's, or not its time.
+-- done: the step ended well in this very epoch, so the canvas may go on. lost: somebody else's, or not its time. held:
+-- it is its time, but maintenance, a suspended tenant, an order to this worker forbid it.
 CREATE FUNCTION claim_step(p_tenant uuid, p_run uuid, p_key text, p_epoch integer, p_boot uuid, p_pid integer,
                            p_born bigint, p_worker text, OUT verdict text, OUT tries integer, OUT attempt integer,
                            OUT round integer, OUT operation text, OUT definition jsonb, OUT context jsonb)
@@ -182,13 +183,15 @@ BEGIN
       AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL
       AND u.tenant_id = p_tenant AND u.id = p_run AND u.state <> 'queued'
       AND p.tenant_id = p_tenant AND p.plan_hash = u.plan_hash AND p.base = t.base
+      AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker))
     RETURNING t AS step, u AS run, p.definition INTO held;
     won := FOUND;
     EXIT WHEN won OR look = 2;
     -- The run's lock comes before the step's, so ask first whether this message would win.
     PERFORM 1 FROM runs u JOIN run_steps t ON t.tenant_id = u.tenant_id AND t.run_id = u.id
     WHERE u.tenant_id = p_tenant AND u.id = p_run AND u.state = 'queued' AND t.key = p_key AND t.state = 'ready'
-      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL;
+      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL
+      AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker));
     EXIT WHEN NOT FOUND;
     PERFORM begin_run(p_tenant, p_run);
   END LOOP;
@@ -201,6 +204,10 @@ BEGIN
   s := held.step;
   IF NOT won AND s.state IN ('succeeded', 'skipped') THEN
     verdict := 'done';
+    RETURN;
+  ELSIF NOT won AND s.state = 'ready' AND s.sent_at IS NOT NULL
+        AND EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker)) THEN
+    verdict := 'held';
     RETURN;
   ELSIF NOT won AND (s.state IS DISTINCT FROM 'running' OR s.lease_boot <> p_boot OR s.lease_pid <> p_pid
                      OR s.lease_born <> p_born) THEN
@@ -428,7 +435,9 @@ CREATE FUNCTION give_back(r runs, p_key text, p_tries integer, p_outcome text, p
                           p_retry_in interval, OUT verdict text, OUT run_state text, OUT needs_advance boolean)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
-DECLARE s run_steps; news record; killed boolean := p_outcome = 'killed';
+DECLARE
+  s run_steps; news record; killed boolean := p_outcome = 'killed';
+  counted boolean := killed AND p_error ->> 'code' IS DISTINCT FROM 'worker_quarantined';
 BEGIN
   verdict := 'lost';
   run_state := r.state;
@@ -446,7 +455,7 @@ BEGIN
   IF s.carrier IS NOT NULL THEN
     PERFORM break_canvas(s.tenant_id, s.run_id, s.carrier);
   END IF;
-  IF killed AND s.kills >= 2 THEN
+  IF counted AND s.kills >= 2 THEN
     UPDATE run_steps SET state = 'failed', kills = kills + 1, finished_at = clock_timestamp(),
            error = jsonb_build_object('code', 'poisoned', 'message', 'its worker died three times', 'kills', kills + 1)
     WHERE tenant_id = s.tenant_id AND run_id = s.run_id AND key = s.key RETURNING * INTO s;
@@ -456,7 +465,7 @@ BEGIN
     RETURN;
   END IF;
   needs_advance := killed OR r.held_steps IS NOT NULL;
-  UPDATE run_steps SET state = CASE WHEN killed THEN 'ready' ELSE 'waiting' END, kills = kills + killed::integer,
+  UPDATE run_steps SET state = CASE WHEN killed THEN 'ready' ELSE 'waiting' END, kills = kills + counted::integer,
          attempt = attempt - killed::integer, input = coalesce(p_input, input), error = p_error, sent_at = NULL,
          carrier = NULL, ready_at = CASE WHEN killed THEN clock_timestamp() END,
          not_before = CASE WHEN NOT killed THEN clock_timestamp() + coalesce(p_retry_in, interval '0') END

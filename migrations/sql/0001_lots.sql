@@ -2,7 +2,7 @@
 -- own as there are worker processes; the others are loose: sent, without a message. Whoever ends a step under a message
 -- of the lot takes the next loose one in the same commit, so nobody waits while a process is free.
 
--- Takes the first loose step of a lot for a lease, if there is one. Nobody waits for another taker.
+-- Takes the first loose step of a lot for a lease, if there is one and nothing holds it. Nobody waits for another taker.
 CREATE FUNCTION take_loose(p_tenant uuid, p_run uuid, p_lot uuid, p_boot uuid, p_pid integer, p_born bigint, p_worker text,
                            OUT key text, OUT epoch integer, OUT verdict text, OUT tries integer, OUT attempt integer,
                            OUT round integer, OUT operation text, OUT definition jsonb, OUT context jsonb)
@@ -21,6 +21,7 @@ BEGIN
       ORDER BY c.seq, c.item LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)
     AND u.tenant_id = p_tenant AND u.id = p_run
     AND p.tenant_id = p_tenant AND p.plan_hash = u.plan_hash AND p.base = t.base
+    AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker))
   RETURNING t AS step, u AS run, p.definition INTO held;
   IF FOUND THEN
     SELECT o.* INTO key, epoch, verdict, tries, attempt, round, operation, definition, context
@@ -107,7 +108,8 @@ END $$;
 CREATE FUNCTION queue_slots() RETURNS TABLE (queue text, slots integer)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT q.queue, sum(greatest(jsonb_array_length(w.children), 1))::integer
-  FROM public.workers w CROSS JOIN LATERAL unnest(w.queues) AS q (queue) WHERE w.state = 'live' GROUP BY q.queue
+  FROM public.workers w CROSS JOIN LATERAL unnest(w.queues) AS q (queue) WHERE w.state = 'live'
+    AND NOT EXISTS (SELECT 1 FROM public.holds h WHERE h.name = 'worker/' || w.hostname) GROUP BY q.queue
 $$;
 REVOKE ALL ON FUNCTION queue_slots() FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION queue_slots() TO quantum_app, quantum_system;

@@ -16,15 +16,17 @@ BEGIN
   RETURN coalesce(steady, interval '0');
 END $$;
 
--- A worker says it lives; the answer is what it executes for runs that are being cancelled.
-CREATE FUNCTION beat(p_boot uuid, p_hostname text, p_pid integer, p_version text, p_queues text[], p_children jsonb)
+-- A worker says it lives, which protocol it speaks, what it heeds; the answer is what it executes for runs that are being
+-- cancelled. The last two have defaults, so that a worker of an older release still beats.
+CREATE FUNCTION beat(p_boot uuid, p_hostname text, p_pid integer, p_version text, p_queues text[], p_children jsonb,
+                     p_protocol integer DEFAULT 0, p_heeds text DEFAULT 'active')
 RETURNS TABLE (tenant_id uuid, run_id uuid, key text, pid integer, born bigint) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
-  INSERT INTO workers (boot, hostname, pid, version, queues, children)
-  VALUES (p_boot, p_hostname, p_pid, p_version, p_queues, p_children)
+  INSERT INTO workers (boot, hostname, pid, version, queues, children, protocol, heeds)
+  VALUES (p_boot, p_hostname, p_pid, p_version, p_queues, p_children, p_protocol, p_heeds)
   ON CONFLICT (boot) DO UPDATE SET children = excluded.children, queues = excluded.queues, state = 'live',
-    seen_at = clock_timestamp();
+    heeds = excluded.heeds, seen_at = clock_timestamp();
   PERFORM tick_clock();
   RETURN QUERY
     SELECT s.tenant_id, s.run_id, s.key, s.lease_pid, s.lease_born FROM run_steps s
@@ -111,8 +113,8 @@ BEGIN
 END $$;
 
 -- Runs under way with steps that are ready and that nobody has sent for a while: the sender died, or the broker was
--- away. What a paused run or one that is not admitted holds back takes no place in the list, nor do steps that wait for a
--- place under their tenant's limit.
+-- away. What a paused run, one that is not admitted, maintenance or suspension hold back takes no place in the list, nor do
+-- steps that wait for a place under their tenant's limit.
 CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
 RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -124,6 +126,7 @@ BEGIN
         AND (r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating')
         AND (coalesce(r.held_steps, 0) = 0 OR s.is_fan OR s.operation IN ('wait', 'workflow'))
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
+        AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || s.tenant_id))
       ORDER BY s.ready_at LIMIT p_limit) u;
 END $$;
 

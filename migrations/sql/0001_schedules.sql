@@ -61,15 +61,18 @@ CREATE INDEX schedule_firings_queued ON schedule_firings (tenant_id, schedule_id
 CREATE INDEX schedule_firings_planned ON schedule_firings (due_at) WHERE outcome || '' = 'planned';
 
 -- The schedules that somebody has to look at now, the longest overdue first: a firing is due, a planned one is, or a
--- queued one waits for runs that have all ended. The first two come by index; the third holds contention only.
+-- queued one waits for runs that have all ended. The first two come by index; the third holds contention only. What a
+-- suspended tenant misses is caught up with, or not, as each schedule's policy says, once the tenant is active again.
 CREATE FUNCTION schedules_to_look_at(p_limit integer) RETURNS TABLE (tenant_id uuid, id uuid)
 LANGUAGE sql STABLE AS $$
   SELECT d.tenant_id, d.id FROM (
     (SELECT s.tenant_id, s.id, s.due_at FROM schedules s WHERE s.due_at <= clock_timestamp()
+       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name = 'tenant/' || s.tenant_id)
      ORDER BY s.due_at LIMIT p_limit)
     UNION ALL
     (SELECT f.tenant_id, f.schedule_id, f.due_at FROM schedule_firings f
-     WHERE f.outcome || '' = 'planned' AND f.due_at <= clock_timestamp() ORDER BY f.due_at LIMIT p_limit)
+     WHERE f.outcome || '' = 'planned' AND f.due_at <= clock_timestamp()
+       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name = 'tenant/' || f.tenant_id) ORDER BY f.due_at LIMIT p_limit)
     UNION ALL
     (SELECT f.tenant_id, f.schedule_id, min(f.scheduled_at) FROM schedule_firings f
      WHERE f.outcome || '' = 'queued' AND NOT EXISTS (

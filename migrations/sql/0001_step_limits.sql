@@ -73,7 +73,8 @@ BEGIN
     ORDER BY h.tenant_id LIMIT 1;
     EXIT WHEN NOT FOUND;
     most := (SELECT l.max_running_steps FROM tenant_limits l WHERE l.tenant_id = owner);
-    IF most IS NULL OR steps_taken(owner, most) < most THEN
+    IF (most IS NULL OR steps_taken(owner, most) < most)
+       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || owner)) THEN
       RETURN QUERY SELECT h.tenant_id, h.id FROM held_runs(owner) h ORDER BY h.priority DESC, h.id LIMIT 1;
     END IF;
   END LOOP;

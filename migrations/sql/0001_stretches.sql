@@ -21,6 +21,7 @@ BEGIN
       WHERE n.tenant_id = p_tenant AND n.run_id = p_run AND n.key = p_next AND n.state = 'pending'
         AND n.needs_left = 1 AND n.dispatch_epoch = p_epoch AND n.sent_at IS NOT NULL AND n.item IS NULL
         AND n.successors_on IS NULL
+        AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker))
       FOR NO KEY UPDATE
     ), ended AS (
       UPDATE run_steps s SET state = p_outcome, input = coalesce(p_input, input), output = p_output, error = NULL,

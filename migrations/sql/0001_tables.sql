@@ -488,6 +488,8 @@ CREATE TABLE workers (
   queues text[] NOT NULL,
   children jsonb NOT NULL DEFAULT '[]',
   state text NOT NULL DEFAULT 'live' CHECK (state IN ('live', 'left', 'dead')),
+  protocol integer NOT NULL DEFAULT 0, -- of its messages, claims, heartbeats; 0 told none
+  heeds text NOT NULL DEFAULT 'active', -- which order it has carried out
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   seen_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);

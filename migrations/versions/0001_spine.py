@@ -15,6 +15,7 @@ def upgrade() -> None:
     run_sql(
         "0001_roles.sql",
         "0001_tables.sql",
+        "0001_holds.sql",
         "0001_bulk.sql",
         "0001_transitions.sql",
         "0001_events.sql",
@@ -44,6 +45,7 @@ def upgrade() -> None:
         "0001_triggers.sql",
         "0001_flags.sql",
         "0001_usage.sql",
+        "0001_hands.sql",
         "0001_policies.sql",
         "0001_seed.sql",
     )

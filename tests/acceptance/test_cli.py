@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 import requests
@@ -22,34 +18,10 @@ from app.runtime.ports import free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.security.webhook_signature import signed_headers
 from tests.support.http_target import http_target
+from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
 
-PASSWORD = "correct horse battery"
 STEPS = ("api", "worker", "beat", "relay", "webhooks")
-
-
-@dataclass(frozen=True)
-class Quantum:
-    """Runs `quantum` in this module's environment."""
-
-    environ: dict[str, str]
-    token_file: Path
-
-    def __call__(self, *arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [str(Path(sys.executable).parent / "quantum"), *arguments],
-            input=typed,
-            env=self.environ | {"QUANTUM_TOKEN_FILE": str(self.token_file)},
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
-
-    def json(self, *arguments: str, typed: str = "", code: int = 0) -> Any:
-        return json.loads(self(*arguments, "--json", typed=typed, code=code).stdout)
 
 
 @pytest.fixture(scope="module")

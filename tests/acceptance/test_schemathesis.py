@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from app.api.app import create_app
-from app.db import hot
+from app.db import hot, workers
 from app.domain.leases import Child, Lease, StepMessage
 from app.services.artifacts import StepArtifacts
 from app.settings import Settings
@@ -38,6 +38,14 @@ CHECKS = [
     response_schema_conformance,
     response_headers_conformance,
 ]
+WORKER = "seed@host"
+NAMES = {
+    "/modules": "core",
+    "/secrets": "SEED",
+    "/intent_types": "seed.type",
+    "/platform/workers/": WORKER,
+    "/platform/flags": "live_feed",
+}
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 Fill = Callable[[Case], None]
@@ -72,6 +80,7 @@ class Seeds:
         module = {"name": "seed", "version": "1", "workflows": [workflow], "intent_types": [kind]}
         assert self.caller.post("/modules", module).status_code == 201
         self.user = self.caller.get("/me").get_json()["user_id"]
+        workers.beat(platform.parts.platform, uuid4(), WORKER, 1, "1.0", ("default",), [])
         self.slug, tenant_admin = platform.tenant()
         self.tenant = tenant_admin.tenant_id
 
@@ -141,6 +150,7 @@ class Seeds:
     def fill(self, case: Case) -> None:
         """Put known good values into a generated request."""
         path, method = case.operation.path.removeprefix(PREFIX), case.method.upper()
+        self.caller.put("/platform/maintenance", {"active": False}, If_Match="*")
         number = next(self.numbers)
         known = {
             "tenant_id": self.tenant,
@@ -148,7 +158,7 @@ class Seeds:
             "intent_id": self.intent,
             "run_id": self.run,
             "key": "echo",
-            "name": {"modules": "core", "secrets": "SEED"}.get(path.split("/")[1], "seed.flow"),
+            "name": next((name for start, name in NAMES.items() if path.startswith(start)), "seed.flow"),
             "version": 1,
         }
         if path.startswith("/bulk-actions/"):
@@ -160,8 +170,6 @@ class Seeds:
         if path.startswith("/schedules/"):
             known["schedule_id"] = self.schedule(number)
         known |= self.told(path, number)
-        if path.startswith("/intent_types"):
-            known["name"] = "seed.type"
         if path.endswith((":retry", ":rerun", ":skip")) or path.startswith("/dead-letters/"):
             known["run_id"] = self.failed_run()
         elif path.endswith(("/output", "/artifacts/{digest}")):
@@ -170,8 +178,9 @@ class Seeds:
             known["run_id"] = self._submitted()[1]
         case.path_parameters = {name: known[name] for name in case.path_parameters}
         case.query = {}
-        matched = method == "PATCH" or path.endswith(":rotate-secret") or path == "/platform/flags/{name}"
-        case.headers = {"If-Match": "*"} if matched else {}
+        guarded = path.endswith(":rotate-secret") or path == "/platform/flags/{name}"
+        guarded = guarded or method == "PATCH" or path == "/platform/maintenance"
+        case.headers = {"If-Match": "*"} if guarded else {}
         if method == "DELETE":
             self.caller.put("/secrets/SEED", {"value": "x"})
         if case.body.__class__.__name__ != "NotSet":
@@ -219,6 +228,8 @@ class Seeds:
             "PUT /secrets/{name}": lambda: {"value": "x"},
             "PUT /platform/flags/{name}": lambda: {"reason": "test"},
             "PUT /platform/flags/{name}/tenants/{tenant_id}": lambda: {"enabled": None, "reason": "test"},
+            "PATCH /platform/workers/{name}/order": lambda: {"state": "draining", "reason": "test"},
+            "PUT /platform/maintenance": lambda: {"active": False, "reason": f"r{number}"},
         }
         return bodies[operation]() if operation in bodies else None
 

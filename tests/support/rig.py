@@ -68,6 +68,7 @@ class Rig:
         self.folder = folder
         self.stack = stack
         self._kept: list[OsProcess] = []
+        self._started: dict[str, OsProcess] = {}
 
     @cached_property
     def actor(self) -> Actor:
@@ -222,7 +223,16 @@ class Rig:
         """Start a process of the platform; it ends with the rig."""
         process = OsProcess(command, log=self.folder / f"{name}.log", environ={**self.environ, **environ})
         self.stack.callback(process.stop, patience=3.0)
+        self._started[name] = process
         return process.start()
+
+    def restart(self, name: str) -> None:
+        """End a worker in good order, start it anew, wait for its first heartbeat."""
+        process = self._started[name]
+        process.send(signal.SIGTERM)
+        process.wait()
+        process.start()
+        self.beats(process, children=1)
 
     def revive(self) -> None:
         """Start the kept workers that ended, as the supervisor does: some do when their broker is killed."""
@@ -232,14 +242,14 @@ class Rig:
 
     def worker(self, name: str = "worker", *, concurrency: int = 2, queues: str = "default") -> OsProcess:
         """Start a worker and wait for its first heartbeat."""
-        process = self.start(
-            name,
-            (*WORKER, "-n", f"{name}@%h"),
-            WORKER_CONCURRENCY=str(concurrency),
-            WORKER_QUEUES=queues,
-        )
+        process = self.start_worker(name, concurrency=concurrency, queues=queues)
         self.beats(process, children=concurrency)
         return process
+
+    def start_worker(self, name: str, *, concurrency: int = 2, queues: str = "default") -> OsProcess:
+        """Start a worker."""
+        command = (*WORKER, "-n", f"{name}@%h")
+        return self.start(name, command, WORKER_CONCURRENCY=str(concurrency), WORKER_QUEUES=queues)
 
     def kept_worker(self) -> OsProcess:
         """Start a worker that `ends` starts again when it ended."""

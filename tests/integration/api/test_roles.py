@@ -121,6 +121,12 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/pools", None, {"platform_admin", "tenant_admin"}),
     ("PUT", "/tenants/01890000-0000-7000-8000-000000000000/pools/gpu", None, {"platform_admin"}),
     ("DELETE", "/tenants/01890000-0000-7000-8000-000000000000/pools/gpu", None, {"platform_admin"}),
+    ("GET", "/platform/workers", None, {"platform_admin"}),
+    ("GET", "/platform/workers/nobody@nowhere/order", None, {"platform_admin"}),
+    ("PATCH", "/platform/workers/nobody@nowhere/order", {}, {"platform_admin"}),
+    ("GET", "/platform/queues", None, {"platform_admin"}),
+    ("GET", "/platform/maintenance", None, {"platform_admin"}),
+    ("PUT", "/platform/maintenance", {"active": False}, {"platform_admin"}),
 ]
 
 

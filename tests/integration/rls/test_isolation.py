@@ -62,7 +62,7 @@ TENANT = (
     "usage_runs",
 )
 # Read by the app role as its own row only; written by the system role.
-OWN_ROW = ("tenants",)
+OWN_ROW = {"tenants": "id", "holds": "tenant_id"}
 GLOBAL = (
     "feature_flags",
     "roles",
@@ -74,6 +74,8 @@ GLOBAL = (
     "leases",
     "relay_cursors",
     "pools",
+    "worker_orders",
+    "maintenance",
     "alembic_version",
 )
 DEFINERS = {
@@ -81,7 +83,7 @@ DEFINERS = {
     "foreign_pools(p_tenant uuid, p_pools text[])",
     "queue_slots()",
 }
-APP_MAY_SEE_GLOBAL = {"feature_flags", "roles", "sign_in_failures"}
+APP_MAY_SEE_GLOBAL = {"feature_flags", "maintenance", "roles", "sign_in_failures"}
 BIRTH = {
     "intents": '{"phase": "pending"}',
     "runs": '{"state": "queued"}',
@@ -122,6 +124,7 @@ FILL = {
     "usage_latencies": "VALUES ({t}, '2026-01-01', 'wait', 1, 1)",
     "usage_runs": "SELECT tenant_id, id, '2026-01-01', 'failed', 1, 1, 1, 1 FROM runs WHERE tenant_id = {t}",
     "tenant_limits": "(tenant_id) VALUES ({t})",
+    "holds": "VALUES ('tenant/' || {t}, {t})",
     "fair_queues": "(tenant_id, pool) VALUES ({t}, 'p')",
     "dedicated_pools": "(tenant_id, pool) VALUES ({t}, 'gpu')",
     "concurrency_keys": "(tenant_id, key) VALUES ({t}, 'k')",
@@ -204,7 +207,7 @@ def test_without_a_tenant_there_are_no_rows(app: Cursor, relation: str) -> None:
 @pytest.mark.parametrize("relation", (*TENANT, *OWN_ROW))
 def test_another_tenant_sees_and_changes_nothing(filled: Spine, app: Cursor, relation: str) -> None:
     become(app, filled.new_tenant())
-    column = "id" if relation in OWN_ROW else "tenant_id"
+    column = OWN_ROW.get(relation, "tenant_id")
     app.execute(f"SELECT count(*) FROM {relation} WHERE {column} = %s", (str(filled.tenant),))
     assert app.fetchone() == (0,)
     for statement in (f"UPDATE {relation} SET {column} = {column}", f"DELETE FROM {relation}"):

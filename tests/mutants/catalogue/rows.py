@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant(
         "kill cap gone",
         FUNCTIONS,
-        "IF killed AND s.kills >= 2 THEN",
+        "IF counted AND s.kills >= 2 THEN",
         "IF false THEN",
         f"{DB}/test_steps.py::test_third_kill_poisons",
     ),

@@ -1,0 +1,152 @@
+"""Orders to workers that execute steps: drained, quarantined, resized, held with the whole platform."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from typing import Any
+from uuid import UUID
+
+from tests.support.processes import is_alive
+from tests.support.rig import Rig, held, note
+from tests.support.shell import Quantum
+from tests.support.waiting import eventually
+
+HOST = socket.gethostname()
+
+
+def other(name: str) -> str:
+    return next(f"{each}@{HOST}" for each in ("one", "two") if not name.startswith(each))
+
+
+def shown(quantum: Quantum, name: str) -> dict[str, Any]:
+    """Return the one live worker of this name as the shell shows it."""
+    found = [each for each in quantum.json("workers", "list") if each["name"] == name]
+    assert len(found) == 1, "one that ended in good order has left"
+    return dict(found[0])
+
+
+def told(rig: Rig, name: str) -> dict[str, Any]:
+    """Return the row of the live worker of this name."""
+    (found,) = rig.rows(
+        "SELECT heeds, jsonb_array_length(children) AS processes FROM workers"
+        " WHERE hostname = %s AND state = 'live'",
+        name,
+    )
+    return found
+
+
+def holding(rig: Rig, gate: str, **more: object) -> tuple[UUID, str]:
+    """Submit a run that holds at a gate; return it with the worker that executes it."""
+    run = rig.submit([held("a", gate, **more), note("b", "a")])
+    eventually(lambda: rig.ledger.begun(str(run), "a"), within=20)
+    return run, str(rig.step(run, "a")["worker"])
+
+
+def executors(rig: Rig, number: int) -> set[str]:
+    """Submit so many runs, wait for their ends, return who executed them."""
+    runs = [rig.submit([note("a")]) for _ in range(number)]
+    for run in runs:
+        rig.ends(run, within=30)
+    return {str(rig.step(run, "a")["worker"]) for run in runs}
+
+
+def test_a_drained_worker_ends_what_it_runs_begins_nothing_and_outlives_its_restart(
+    rig: Rig, quantum: Quantum
+) -> None:
+    run, name = holding(rig, "drain")
+    quantum("drain", "worker", name, "--reason", "new kernel")
+    again = quantum.json("drain", "worker", name, "--reason", "new kernel")
+    assert (again["state"], again["version"]) == ("draining", 1), "an order in force is no change"
+    assert executors(rig, 6) == {other(name)}
+    assert rig.step(run, "a")["state"] == "running"
+    rig.open_gate("drain")
+    rig.ends(run)
+    assert (rig.step(run, "a")["worker"], rig.step(run, "a")["tries"]) == (name, 1)
+    assert rig.step(run, "b")["worker"] == other(name), "the rest of its chain runs elsewhere"
+    quantum("drain", "worker", name, "--reason", "new kernel", "--wait", "--within", "30")
+    seen = shown(quantum, name)
+    assert (seen["heeds"], seen["busy"], seen["skewed"]) == ("draining", 0, False)
+    assert not rig.messages(), "it takes no messages"
+
+    short = name.partition("@")[0]
+    rig.restart(short)
+    assert executors(rig, 4) == {other(name)}
+    eventually(lambda: told(rig, name)["heeds"] == "draining", within=20)
+    quantum("undrain", "worker", name)
+    eventually(lambda: name in executors(rig, 4), within=30)
+
+
+def test_what_a_quarantined_worker_runs_is_taken_from_it(rig: Rig, quantum: Quantum) -> None:
+    run, name = holding(rig, "quarantine", **{"with": {"gate": "quarantine", "deaf": True}})
+    first = rig.step(run, "a")
+    quantum("quarantine", "worker", name, "--reason", "loses packets")
+    eventually(lambda: rig.step(run, "a")["tries"] == 2, within=20, what="it runs elsewhere")
+    assert (rig.step(run, "a")["worker"], rig.step(run, "a")["kills"]) == (other(name), 0)
+    eventually(lambda: not is_alive(first["lease_pid"]), within=30, what="the deaf step ends")
+    rig.open_gate("quarantine")
+    rig.ends(run)
+    assert rig.step(run, "a")["worker"] == other(name)
+    assert executors(rig, 4) == {other(name)}
+    quantum("undrain", "worker", name)
+
+
+def test_a_pool_shrinks_and_grows_at_run_time(rig: Rig, quantum: Quantum) -> None:
+    name = f"one@{HOST}"
+    assert quantum.json("workers", "resize", name, "-1")["pool_size"] == 1
+    eventually(lambda: told(rig, name)["processes"] == 1, within=30)
+    executors(rig, 2)
+    quantum("workers", "resize", name, "3")
+    eventually(lambda: told(rig, name)["processes"] == 3, within=30)
+    quantum("workers", "resize", name, "started")
+    assert "no live worker" in quantum("workers", "resize", "nobody@nowhere", "-1", code=4).stderr
+
+
+def test_in_maintenance_work_is_accepted_and_none_begins(rig: Rig, quantum: Quantum) -> None:
+    base = f"http://127.0.0.1:{rig.environ['API_PORT']}"
+    running, _ = holding(rig, "maintenance")
+    quantum("maintenance", "on", "--reason", "moving the database")
+    document = rig.folder / "echo.yaml"
+    document.write_text("type: core.echo\nspec: {message: hello}\n")
+    quantum.json("maintenance", "show")
+    run = UUID(quantum.json("intent", "submit", "-f", str(document))["run"]["id"])
+    with urllib.request.urlopen(f"{base}/readyz") as answer:
+        assert answer.headers["Quantum-Maintenance"] == "on"
+        assert "moving the database" in answer.read().decode()
+    (reason,) = quantum.json("runs", "explain", str(run))["reasons"]
+    assert (reason["code"], "moving the database" in reason["message"]) == ("maintenance", True)
+    rig.open_gate("maintenance")
+    eventually(lambda: rig.step(running, "a")["state"] == "succeeded", within=20)
+    eventually(
+        lambda: rig.step(running, "b")["sent_at"] is None, within=20, what="what follows is given back"
+    )
+    assert (rig.state(run), rig.state(running), rig.step(running, "b")["state"]) == (
+        "queued",
+        "running",
+        "ready",
+    )
+    eventually(lambda: told(rig, f"one@{HOST}")["heeds"] == "maintenance", within=20)
+    (queue,) = quantum.json("queues")
+    assert (queue["unsent"], queue["waiting_runs"], queue["running"], queue["workers"]) == (1, 1, 0, 0)
+    quantum("maintenance", "off")
+    for each in (run, running):
+        rig.ends(each)
+
+
+def test_a_suspended_tenant_rests_until_it_is_resumed(rig: Rig, quantum: Quantum) -> None:
+    actor = rig.tenant()
+    run = rig.submit([held("a", "suspended"), note("b", "a")], actor=actor)
+    eventually(lambda: rig.ledger.begun(str(run), "a"), within=20)
+    assert quantum.json("tenant", "suspend", actor.tenant_slug)["state"] == "suspended"
+    quantum("tenant", "suspend", actor.tenant_slug)
+    rig.open_gate("suspended")
+    eventually(lambda: rig.step(run, "a")["state"] == "succeeded", within=20)
+    assert executors(rig, 2), "others go on"
+    assert rig.step(run, "b")["state"] == "ready"
+    quantum("tenant", "resume", actor.tenant_slug)
+    rig.ends(run)
+    events = rig.rows(
+        "SELECT type FROM events WHERE tenant_id = %s AND subject LIKE 'tenants/%%' ORDER BY seq",
+        actor.tenant_id,
+    )
+    assert [each["type"] for each in events] == ["io.quantum.tenant.suspended", "io.quantum.tenant.resumed"]

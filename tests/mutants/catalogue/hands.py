@@ -1,0 +1,56 @@
+"""Breaks of the operators' hands: holds that hold nothing, orders that count against the step."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+TESTS = "tests/integration/db/test_hands.py"
+ASKED = (
+    "AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN"
+    " ('*', 'tenant/' || p_tenant, 'worker/' || p_worker))"
+)
+
+MUTANTS = [
+    Mutant(
+        "a claim does not ask for holds",
+        "migrations/sql/0001_functions.sql",
+        f"      {ASKED}\n    RETURNING t AS step",
+        "    RETURNING t AS step",
+        f"{TESTS}::test_what_a_draining_worker_executes_it_ends_and_its_stretch_stops",
+    ),
+    Mutant(
+        "a stretch goes on in a draining worker",
+        "migrations/sql/0001_stretches.sql",
+        f"        {ASKED}\n",
+        "",
+        f"{TESTS}::test_what_a_draining_worker_executes_it_ends_and_its_stretch_stops",
+    ),
+    Mutant(
+        "a quarantine counts as a kill",
+        "migrations/sql/0001_functions.sql",
+        "AND p_error ->> 'code' IS DISTINCT FROM 'worker_quarantined'",
+        "",
+        f"{TESTS}::test_what_a_quarantined_worker_runs_is_taken_back_and_counts_as_nothing",
+    ),
+    Mutant(
+        "what comes in maintenance is admitted",
+        "migrations/sql/0001_admission.sql",
+        "  ELSIF EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)) THEN",
+        "  ELSIF false THEN",
+        f"{TESTS}::test_what_comes_meanwhile_is_accepted_and_waits_for_admission",
+    ),
+    Mutant(
+        "the dispatcher goes on in maintenance",
+        "migrations/sql/0001_recovery.sql",
+        "WHERE h.name IN ('*', 'tenant/' || s.tenant_id))\n      ORDER BY s.ready_at",
+        "WHERE false)\n      ORDER BY s.ready_at",
+        f"{TESTS}::test_nothing_is_sent_meanwhile",
+    ),
+    Mutant(
+        "an order in force is ordered again",
+        "app/services/manage_workers.py",
+        "        if wanted != present:\n",
+        "        if True:\n",
+        "tests/integration/api/test_platform.py::test_an_order_is_compared_and_set_audited_and_idempotent",
+    ),
+]
