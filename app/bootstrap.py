@@ -234,7 +234,7 @@ def build_api(settings: Settings) -> ApiParts:
     """Return what the HTTP application is wired with."""
     configure_logging(settings.log_level, settings.log_format, process="api")
     database, box = Database(settings.database_url), SecretBox(settings.secrets_key)
-    submit = build_submit(settings, database)
+    submit, platform = build_submit(settings, database), build_platform(settings)
     look = redis.Redis.from_url(
         settings.redis_url,
         socket_timeout=PROBE_TIMEOUT_S,
@@ -243,7 +243,7 @@ def build_api(settings: Settings) -> ApiParts:
     )
     return ApiParts(
         database=database,
-        platform=build_platform(settings),
+        platform=platform,
         keys=signing_keys(settings.jwt_private_key),
         box=box,
         audit_key=AuditKey(settings.secrets_key),
@@ -253,7 +253,7 @@ def build_api(settings: Settings) -> ApiParts:
         standings=Standings(database),
         flags=build_flags(database),
         sign=MaintenanceSign(database),
-        broker=_broker_look(settings, BrokerLink(_epoch_reader(settings), time.monotonic)),
+        broker=_broker_look(settings, BrokerLink(_epoch_reader(settings), time.monotonic), platform),
         release=_release(),
         feed_url=settings.feed_url,
         flower_url=settings.flower_url,
