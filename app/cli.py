@@ -28,6 +28,7 @@ COMMANDS = {
     "schedule": "app.commands.schedules:schedule",
     "triggers": "app.commands.triggers:triggers",
     "webhooks": "app.commands.webhooks:webhooks",
+    "top": "app.commands.top:top",
     "usage": "app.commands.usage:usage",
     "projections": "app.commands.usage:projections",
     "flags": "app.commands.flags:flags",

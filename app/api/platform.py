@@ -18,12 +18,14 @@ from app.api.schemas.platform import (
     OrderPatchSchema,
     OrderSchema,
     QueuesSchema,
+    RunningStepsSchema,
     WorkerSchema,
 )
 from app.domain.paging import Page
 from app.services import maintenance as maintenance_service
 from app.services import manage_workers as service
 from app.services.queue_counts import list_queues as count_queues
+from app.services.queue_counts import longest_steps
 
 blueprint = Blueprint("platform", "Workers, queues, maintenance: for the platform's administrators.")
 
@@ -59,6 +61,12 @@ def list_queues() -> dict[str, Any]:
     """List the queues with their depth, the age of what waits, who serves them."""
     found = count_queues(parts().platform, parts().broker)
     return {"items": [{**asdict(each.counts), "depth": each.depth} for each in found]}
+
+
+@endpoint(blueprint, "GET /platform/steps", "platform:read", RunningStepsSchema)
+def list_running_steps() -> dict[str, Any]:
+    """List the twenty steps that have run longest, of all tenants."""
+    return {"items": longest_steps(parts().platform)}
 
 
 @endpoint(blueprint, "GET /platform/maintenance", "platform:read", MaintenanceSchema, tagged=True)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Final
 
-from app.db import queues
+from app.db import queues, running
 from app.db.engine import Database
 from app.db.queues import QueueCounts
 from app.domain.errors import Unavailable
 from app.services.ports import BrokerLook
+
+SHOWN_STEPS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +30,8 @@ def list_queues(platform: Database, broker: BrokerLook) -> list[QueueState]:
     except Unavailable:
         depths = {}  # the rows tell what is to do also without the broker
     return [QueueState(each, depths.get(each.queue)) for each in found]
+
+
+def longest_steps(platform: Database) -> list[dict[str, Any]]:
+    """Return the twenty steps that have run longest, of all tenants."""
+    return running.longest(platform, SHOWN_STEPS)

@@ -75,6 +75,24 @@ class QueuesSchema(Schema):
     items = fields.List(fields.Nested(QueueSchema), required=True)
 
 
+class RunningStepSchema(Schema):
+    """A step that runs now, with the seconds since its claim."""
+
+    tenant = fields.String(required=True)
+    run_id = fields.UUID(required=True)
+    key = fields.String(required=True)
+    operation = fields.String(required=True)
+    tries = fields.Integer(required=True)
+    worker = fields.String(required=True, allow_none=True)
+    seconds = fields.Float(required=True)
+
+
+class RunningStepsSchema(Schema):
+    """The steps that have run longest."""
+
+    items = fields.List(fields.Nested(RunningStepSchema), required=True)
+
+
 class NewMaintenanceSchema(Schema):
     """Whether the platform is to be held, and why."""
 

@@ -125,6 +125,7 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/platform/workers/nobody@nowhere/order", None, {"platform_admin"}),
     ("PATCH", "/platform/workers/nobody@nowhere/order", {}, {"platform_admin"}),
     ("GET", "/platform/queues", None, {"platform_admin"}),
+    ("GET", "/platform/steps", None, {"platform_admin"}),
     ("GET", "/platform/maintenance", None, {"platform_admin"}),
     ("PUT", "/platform/maintenance", {"active": False}, {"platform_admin"}),
 ]
