@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import socket
 import urllib.request
+from pathlib import Path
 from typing import Any
 from uuid import UUID
+
+import pytest
 
 from tests.support.processes import is_alive
 from tests.support.rig import Rig, held, note
@@ -13,6 +18,10 @@ from tests.support.shell import Quantum
 from tests.support.waiting import eventually
 
 HOST = socket.gethostname()
+RUNBOOKS = sorted(
+    path for path in (Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md") if path.stem != "README"
+)
+BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
 def other(name: str) -> str:
@@ -150,3 +159,37 @@ def test_a_suspended_tenant_rests_until_it_is_resumed(rig: Rig, quantum: Quantum
         actor.tenant_id,
     )
     assert [each["type"] for each in events] == ["io.quantum.tenant.suspended", "io.quantum.tenant.resumed"]
+
+
+@pytest.fixture(scope="module")
+def places(rig: Rig, quantum: Quantum) -> dict[str, str]:
+    """What stands for the capitals in the runbooks: a worker, a tenant, a dead letter."""
+    actor = rig.tenant()
+    document = rig.folder / "flaky.yaml"
+    document.write_text("type: core.flaky\nspec: {succeeds_at: 99}\n")
+    run = quantum.json("intent", "submit", "-f", str(document), "--wait", code=1)["id"]
+    letter = next(each for each in quantum.json("dead-letters", "list") if each["run_id"] == run)
+    return {
+        "WORKER": f"one@{HOST}",
+        "TENANT_ID": str(actor.tenant_id),
+        "TENANT": actor.tenant_slug,
+        "RUN": run,
+        "STEP": letter["step"] if "step" in letter else letter["key"],
+        "CODE": "no_such_code",
+    }
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
+def test_the_commands_at_the_end_of_each_runbook_do_it(
+    rig: Rig, quantum: Quantum, places: dict[str, str], runbook: Path
+) -> None:
+    for line in BLOCK.findall(runbook.read_text())[-1].splitlines():
+        words = shlex.split(line)
+        assert words[:2] == ["$", "quantum"], line
+        quantum(*(places.get(word, word) for word in words[2:]))
+    assert rig.rows("SELECT name FROM holds") == [], "what the runbook closed it opened again"
+
+
+def test_the_runbooks_are_listed() -> None:
+    listed = re.findall(r"\]\(([a-z-]+)\.md\)", (RUNBOOKS[0].parent / "README.md").read_text())
+    assert sorted(listed) == [path.stem for path in RUNBOOKS]
