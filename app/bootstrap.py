@@ -43,6 +43,7 @@ from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log
+from app.observability.tracing import configure_tracing
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
@@ -75,11 +76,21 @@ from app.services.submit import SendLater, SubmitDeps
 from app.services.type_book import TypeBook
 from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
-from app.settings import Settings
+from app.settings import Settings, default_environment
 from workflows.catalog import load_catalogue
 
 PROBE_TIMEOUT_S = 0.5
 API_SOCKET_TIMEOUT_S = 1.0
+
+NO_REPORTS = tuple(
+    f"APPLICATIONINSIGHTS_{name}"
+    for name in (
+        "STATSBEAT_DISABLED_ALL",
+        "CONTROLPLANE_DISABLED",
+        "SDKSTATS_DISABLED",
+        "OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
+    )
+)
 
 Chore = tuple[str, float, Callable[[], object]]
 """A beat job that nothing depends on at once: name, seconds between two runs, what it does."""
@@ -114,6 +125,28 @@ class BeatParts:
     flags: Flags
 
 
+def trace_as(settings: Settings, service: str) -> None:
+    """Record this process's spans under the name of what it does, if the settings name a place for them."""
+    make = None
+    if settings.otlp_endpoint or settings.azure_monitor:
+        # The SDK takes a fifth of a second to import: only processes that export anything pay for it.
+        from app.observability.exporting import ExportRules, exporting_of  # noqa: PLC0415 - see above
+
+        # The exporter of Application Insights would report its use to Microsoft, and ask there for orders.
+        default_environment(dict.fromkeys(NO_REPORTS, "true"))
+        make = exporting_of(
+            ExportRules(
+                service,
+                version("quantum-platform"),
+                settings.environment,
+                settings.otlp_endpoint,
+                dict(settings.otlp_headers),
+                settings.azure_monitor,
+            )
+        )
+    configure_tracing(make, settings.trace_ratio)
+
+
 def build_celery(settings: Settings) -> QuantumCelery:
     """Return the Celery application of workers, beat and Flower; nothing connects yet."""
     configure_logging(settings.log_level, settings.log_format, process="celery")
@@ -137,6 +170,7 @@ class CeleryParts:
     def worker(self) -> WorkerParts:
         """The parts of a worker."""
         settings = self._settings
+        trace_as(settings, "worker")
         dispatch = self._dispatch(BrokerLink(_epoch_reader(settings), time.monotonic))
         database = dispatch.engine.database
         executor = Executor(
@@ -159,6 +193,7 @@ class CeleryParts:
     def beat(self) -> BeatParts:
         """The parts of beat."""
         settings = self._settings
+        trace_as(settings, "beat")
         link = BrokerLink(_epoch_reader(settings), time.monotonic)
         dispatch = self._dispatch(link)
         admission = _admission(settings, dispatch.engine, dispatch.system)
@@ -233,6 +268,7 @@ def _admission(settings: Settings, engine: Engine, system: Database) -> Admissio
 def build_api(settings: Settings) -> ApiParts:
     """Return what the HTTP application is wired with."""
     configure_logging(settings.log_level, settings.log_format, process="api")
+    trace_as(settings, "api")
     database, box = Database(settings.database_url), SecretBox(settings.secrets_key)
     submit, platform = build_submit(settings, database), build_platform(settings)
     look = redis.Redis.from_url(
@@ -322,6 +358,7 @@ def _chores(system: Database, audit_key: AuditKey) -> tuple[Chore, ...]:
 
 def build_relays(settings: Settings, names: Sequence[str] = ()) -> tuple[Relay, ...]:
     """Return a relay for each configured sink, or those of `names`: each delivers the outbox by itself."""
+    trace_as(settings, "relay")
     outbox = PostgresOutbox(Database(settings.database_system_url, "system"))
     owner = f"relay-{new_id()}"
     rules = RelayRules(memory_s=StreamLimits().age_s)

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from app.sink_settings import SinkSettings, read_sinks
-from app.variables import Variables, folder_item, module_item, queue_item, target_item
+from app.variables import Variables, folder_item, header_item, module_item, queue_item, target_item
 
 Environment = Literal["development", "test", "staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "test", "staging", "production")
@@ -106,6 +106,13 @@ class Settings:
     """Those of one tenant among them."""
     sinks: SinkSettings = field(default_factory=SinkSettings)
     """Where events go."""
+    trace_ratio: float = 0.0
+    """Which part of the traces that begin here is recorded, from 0 to 1."""
+    otlp_endpoint: str = ""
+    """The base URL of an OpenTelemetry collector (OTLP over HTTP), or empty."""
+    otlp_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    azure_monitor: str = field(default="", repr=False)
+    """The connection string of an Application Insights resource, or empty."""
     flower_host: str = "127.0.0.1"
     flower_port: int = 5555
     flower_url: str = "http://127.0.0.1:5555"
@@ -117,6 +124,12 @@ class Settings:
 def inherited_environment() -> dict[str, str]:
     """Return a copy of this process's environment, for `load_settings` or for a child process."""
     return dict(os.environ)
+
+
+def default_environment(values: Mapping[str, str]) -> None:
+    """Set variables of this process that nobody has set: for a library that takes no other word."""
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
 
 
 def checkout() -> Path:
@@ -222,6 +235,10 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
         sinks=read_sinks(reader, urls["BROKER_URL"]),
         **_doors(reader),
+        trace_ratio=reader.fraction("TRACE_RATIO", 0.01 if environment in SERVED else 1.0),
+        otlp_endpoint=reader.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
+        otlp_headers=reader.items("OTEL_EXPORTER_OTLP_HEADERS", (), header_item),
+        azure_monitor=reader.text("APPLICATIONINSIGHTS_CONNECTION_STRING", ""),
     )
 
 

@@ -44,6 +44,20 @@ class Variables:
         self.fault(name, f"must be a whole number from {low} to {high}; it is {value!r}")
         return default
 
+    def fraction(self, name: str, default: float) -> float:
+        """Return a number from 0 to 1, written as a decimal."""
+        value = self.environ.get(name)
+        if not value:
+            return default
+        try:
+            number = float(value)
+        except ValueError:
+            number = -1.0
+        if 0 <= number <= 1:
+            return number
+        self.fault(name, f"must be a number from 0 to 1; it is {value!r}")
+        return default
+
     def flag(self, name: str, default: str = "0") -> bool:
         """Tell whether a variable says yes."""
         return self.one_of(name, ("0", "1", "false", "true"), default) in ("1", "true")
@@ -82,6 +96,13 @@ class Variables:
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             self.fault(name, f"must be http(s)://host[:port][/path]; it is {value!r}")
         return value.rstrip("/")
+
+    def endpoint(self, name: str) -> str:
+        """Return an http or https URL, or an empty text when there is none."""
+        value = self.environ.get(name, "")
+        if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).netloc):
+            self.fault(name, "must be a URL that begins with http:// or https://")
+        return value
 
     def key(self, name: str, default: Path, served: bool) -> bytes:
         """Return the 32 bytes of a key file: raw, or 64 hexadecimal digits."""
@@ -149,3 +170,11 @@ def queue_item(item: str) -> str:
     if not item.replace("_", "").replace("-", "").isalnum():
         raise ValueError(f"must be queue names separated by commas; {item!r} is not one")
     return item
+
+
+def header_item(item: str) -> tuple[str, str]:
+    """Return name and value of a header written `name=value`; raises ValueError, which never repeats it."""
+    name, separator, value = item.partition("=")
+    if not separator or not name.strip():
+        raise ValueError("must be name=value pairs separated by commas; one is not (value not shown)")
+    return name.strip(), value.strip()

@@ -20,6 +20,7 @@ from app.db.hot import Claim
 from app.domain.errors import Unavailable
 from app.domain.leases import Child, Lease, Lot, StepMessage
 from app.messaging.step_events import StepEvents
+from app.observability.tracing import flush_traces
 from app.services.execute import StepResult, execute_step
 from app.services.ports import Engine, Executor
 from tasks.children import born
@@ -93,6 +94,7 @@ class StepTask(Task):
         lease = own_lease(parts.worker.boot, os.getpid(), str(self.request.hostname))
         if self._executor is None:  # made in the pool process, which has the slot
             self._executor = replace(parts.executor, limits=limits_of(lease.child, parts.kill_after_s))
+            worker_process_shutdown.connect(lambda **_: flush_traces(), weak=False)
         stretch = Stretch(self.request, message, enabled=parts.stretches, clock=monotonic)
         result = self._step(self._executor, lease, stretch, None)
         if result.following is None and message.lot is None:

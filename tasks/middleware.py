@@ -47,6 +47,7 @@ def told(message: StepMessage, call: Call) -> StepResult:
                 "dispatch_epoch": message.epoch,
                 "outcome": result.outcome,
                 "error_code": (result.error or {}).get("code"),
+                "trace_id": result.trace_id,
             },
         )
     return result

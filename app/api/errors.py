@@ -53,6 +53,7 @@ class ProblemSchema(Schema):
     detail = fields.String(required=True)
     instance = fields.String(required=True)
     request_id = fields.String(required=True)
+    trace_id = fields.String(required=True, metadata={"description": "Finds the spans and the log lines"})
     errors = fields.List(fields.Nested(FaultSchema))
 
 
@@ -72,6 +73,7 @@ def problem_document(
         "detail": detail,
         "instance": request.path,
         "request_id": g.get("request_id", ""),
+        "trace_id": trace.trace_id if (trace := g.get("trace")) else "",
     }
     listed = [dict(each) for each in faults]
     return {**document, "errors": listed} if listed else document

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Final
 
 from flask import Flask, Response, g, request
 
+from app.api.request_context import UNWATCHED
 from app.observability.logging import get_log
 from app.observability.metrics import API_REQUESTS, API_SECONDS
-
-_UNLOGGED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked every few seconds by machines: their lines would bury the others."""
 
 log = get_log(__name__)
 
@@ -33,7 +30,7 @@ def _stop(response: Response) -> Response:
     API_REQUESTS.labels(route, method, str(response.status_code)).inc()
     seconds = time.perf_counter() - g.get("started", time.perf_counter())
     API_SECONDS.labels(route, method).observe(seconds)
-    if route not in _UNLOGGED:
+    if route not in UNWATCHED:
         log.info(
             "request_answered",
             method=request.method,

@@ -20,8 +20,13 @@ from werkzeug.exceptions import BadRequest
 from app.api.parts import ApiParts
 from app.domain.errors import Unauthenticated
 from app.domain.identity import Actor
+from app.domain.tracing import TraceContext
+from app.observability import tracing
 
 REQUEST_ID: Final = "X-Request-ID"
+TRACE_RESPONSE: Final = "traceresponse"
+UNWATCHED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked every few seconds by machines: their lines and spans would bury the others."""
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _VERIFIED: Final = 4096
 """Tokens whose signature is remembered; beyond that all are forgotten at once."""
@@ -106,17 +111,55 @@ def _fresh_id() -> str:
     return str(UUID(int=random.getrandbits(128), version=4))
 
 
+def _record(trace: TraceContext, status: int) -> None:
+    """Record the request's span: its route, never its path, and the caller by id only."""
+    route = request.url_rule.rule if request.url_rule else "unmatched"
+    attributes: dict[str, tracing.Value] = {
+        "http.request.method": request.method if request.url_rule else "_OTHER",
+        "http.route": route,
+        "http.response.status_code": status,
+        "quantum.request_id": g.request_id,
+    }
+    caller = g.get("actor")
+    if caller is not None:
+        attributes |= {"quantum.tenant_id": str(caller.tenant_id), "enduser.id": str(caller.user_id)}
+    tracing.record(
+        tracing.FinishedSpan(
+            f"{attributes['http.request.method']} {route}",
+            "server",
+            trace,
+            g.trace_parent,
+            g.began_ns,
+            time.time_ns(),
+            attributes,
+            error=str(status) if status >= 500 else None,  # noqa: PLR2004 - the server's faults, as OpenTelemetry has it
+        )
+    )
+
+
 def _begin() -> None:
     given = request.headers.get(REQUEST_ID, "")
     g.request_id = given if _ACCEPTED_ID.fullmatch(given) else _fresh_id()
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id)
+    context, g.trace_parent = tracing.begin(
+        request.headers.get(tracing.HEADER), recorded=request.path not in UNWATCHED
+    )
+    tracing.set_current(context)
+    g.trace = context
+    g.began_ns = time.time_ns() if context.sampled else 0
     if "\x00" in request.path or b"%00" in request.query_string:
         raise BadRequest("the URL holds a NUL character")
 
 
 def _end(response: Response) -> Response:
     response.headers[REQUEST_ID] = g.get("request_id", "")
+    trace = g.get("trace")
+    if trace is not None:
+        response.headers[TRACE_RESPONSE] = trace.traceparent()
+        if trace.sampled:
+            _record(trace, response.status_code)
+        tracing.set_current(None)
     for name, value in _SAFETY.items():
         response.headers.setdefault(name, value)
     return response

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from app.domain.errors import IllegalState, Unavailable
+from app.observability import tracing
 
 __all__ = ["Connection", "Database", "Reader", "driver_url"]
 
@@ -45,6 +46,7 @@ PARKED = 8
 Row = tuple[Any, ...]
 
 _AS_TENANT = "SELECT set_config('app.tenant_id', %(as_tenant)s, true); "
+_FUNCTION = re.compile(r"(?:FROM|SELECT) ([a-z_]+)\(")
 _NAMED = re.compile(r"(?<![:\w]):([a-z_]+)")
 
 
@@ -164,7 +166,7 @@ class Database:
         statement is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be
         reached: then the statement may have been committed, or not.
         """
-        with self._borrowed() as raw, raw.cursor() as cursor:
+        with _traced(statement), self._borrowed() as raw, raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -227,6 +229,16 @@ class Database:
         while self._parked:
             _give_back(self._parked.pop())
         self._engine.dispose()
+
+
+def _traced(statement: str) -> contextlib.AbstractContextManager[tracing.Span]:
+    """Return the span of a statement, named by the function it calls; its values stay out of it."""
+    here = tracing.current()
+    if here is None or not here.sampled:
+        return tracing.NOTHING
+    named = _FUNCTION.search(statement)
+    name = named[1] if named else "statement"
+    return tracing.span(name, "client", db__system__name="postgresql", db__operation__name=name)
 
 
 def _give_back(pooled: _Pooled) -> None:

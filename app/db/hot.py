@@ -97,6 +97,8 @@ class Ready:
     item_counts: Mapping[str, int]
     limited: bool = False
     next_run: UUID | None = None
+    trace: str | None = None
+    """The span of the run, where that is sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +273,7 @@ def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: in
     """
     rows = connection.execute(
         text(
-            "SELECT key, base, item, queue, is_fan, definition, context, plan_hash"
+            "SELECT key, base, item, queue, is_fan, definition, context, plan_hash, trace"
             " FROM ready_steps(:tenant, :run, :limit)"
         ),
         {"tenant": tenant_id, "run": run_id, "limit": limit},
@@ -283,7 +285,7 @@ def ready_steps(connection: Connection, tenant_id: UUID, run_id: UUID, limit: in
     steps = tuple(ReadyRow(*row[:7]) for row in rows if row.key is not None)
     fans = Counter(step.base for step in steps if step.item is not None)
     counts = _item_counts(connection, tenant_id, run_id, fans)
-    return Ready(rows[0].plan_hash or "", steps, counts, limited, next_run)
+    return Ready(rows[0].plan_hash or "", steps, counts, limited, next_run, rows[0].trace)
 
 
 def _item_counts(

@@ -39,7 +39,7 @@ _RUN: Final = """
            jsonb_build_object('name', r.workflow_name, 'version', r.workflow_version) AS workflow,
            r.priority, r.round, r.open_steps, r.failed_steps, r.error, r.version, r.plan_hash,
            r.concurrency_key, r.created_at, r.admitted_at, r.started_at, r.finished_at,
-           r.deadline_at, r.begin_by, r.compensation, r.depth,
+           r.deadline_at, r.begin_by, r.compensation, r.depth, substr(r.trace, 4, 32) AS trace_id,
            CASE WHEN r.parent_run_id IS NOT NULL
                 THEN jsonb_build_object('run_id', r.parent_run_id, 'step', r.parent_step) END AS parent
     FROM runs r WHERE r.tenant_id = :tenant
@@ -183,7 +183,8 @@ def events_after(
 ) -> list[Document]:
     """Return events behind a position, in its order."""
     query = (
-        "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, created_at AS time, position"
+        "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, trace, created_at AS time,"
+        " position"
         " FROM events WHERE tenant_id = :tenant AND position > :after"
     )
     query += " AND type = :type" if kind is not None else ""

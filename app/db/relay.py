@@ -46,7 +46,7 @@ _READ = text("""
   SELECT e.*, d.event_id IS NOT NULL AS dead
   FROM unnest(CAST(:shards AS smallint[]), CAST(:positions AS bigint[])) AS s(number, after)
   CROSS JOIN LATERAL (
-    SELECT tenant_id, subject, seq, id, type, data, actor, created_at, shard, position FROM events
+    SELECT tenant_id, subject, seq, id, type, data, actor, trace, created_at, shard, position FROM events
     WHERE shard = s.number AND position > s.after ORDER BY position LIMIT :limit
   ) AS e
   LEFT JOIN dead_events d
@@ -127,6 +127,7 @@ class PostgresOutbox:
                         actor=row.actor,
                         time=row.created_at,
                         position=row.position,
+                        trace=row.trace,
                     ),
                     row.shard,
                     row.dead,

@@ -15,7 +15,7 @@ _RUN: Final = text(
     "SELECT id, intent_id, generation, type_name, state, workflow_name, workflow_version, plan_hash,"
     " priority, round, open_steps, failed_steps, error, version, created_at, started_at, finished_at,"
     " tenant_id, pool, admitted_at, concurrency_key, key_limit, held_by_key,"
-    " deadline_at, begin_by, compensation, parent_run_id, parent_step, depth"
+    " deadline_at, begin_by, compensation, parent_run_id, parent_step, depth, trace"
     " FROM runs WHERE tenant_id = :tenant AND id = :run"
 )
 _RETRY: Final = text("SELECT verdict FROM retry_run(:tenant, :run, CAST(:actor AS jsonb), :version, :step)")

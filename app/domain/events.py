@@ -8,6 +8,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.domain.tracing import TraceContext, parse_traceparent, trace_of
+
 PREFIX = "io.quantum."
 EVENT_TYPES: tuple[str, ...] = tuple(
     PREFIX + name
@@ -115,10 +117,21 @@ class Event:
     actor: Any
     time: datetime
     position: int
+    trace: str | None = None
+    """The W3C traceparent of what started its run, where that is sampled."""
+
+    def span(self) -> TraceContext | None:
+        """Return the span the event tells of: that of its run, or for an intent what declared it."""
+        if self.trace is None:
+            return None
+        kind, _, name = self.subject.partition("/")
+        return trace_of(self.trace, UUID(name)) if kind == "runs" else parse_traceparent(self.trace)
 
     def cloud_event(self) -> dict[str, Any]:
         """The CloudEvents 1.0 envelope, with `sequence` as the specification's extension writes it."""
+        span = self.span()
         return {
+            **({"traceparent": span.traceparent()} if span is not None else {}),
             "specversion": "1.0",
             "id": str(self.id),
             "source": f"/tenants/{self.tenant_id}",

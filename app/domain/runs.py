@@ -7,6 +7,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from app.domain.tracing import parse_traceparent
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -45,6 +47,13 @@ class Run:
     parent_run_id: UUID | None = None
     parent_step: str | None = None
     depth: int = 0
+    trace: str | None = None
+
+    @property
+    def trace_id(self) -> str | None:
+        """Where its spans and log lines are found; None for a run that nobody's request or schedule began."""
+        started = parse_traceparent(self.trace)
+        return None if started is None else started.trace_id
 
     @property
     def parent(self) -> dict[str, Any] | None:

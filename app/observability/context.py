@@ -8,6 +8,8 @@ from uuid import UUID
 
 from structlog.contextvars import bound_contextvars, get_contextvars
 
+from app.observability.tracing import current
+
 
 @contextmanager
 def request_context(request_id: str, *, tenant_id: UUID | None = None) -> Iterator[None]:
@@ -22,7 +24,9 @@ def request_context(request_id: str, *, tenant_id: UUID | None = None) -> Iterat
 @contextmanager
 def step_context(tenant_id: UUID, run_id: UUID, step: str) -> Iterator[None]:
     """Bind the step's identifiers to the log lines of the block."""
-    with bound_contextvars(tenant_id=str(tenant_id), run_id=str(run_id), step=step):
+    here = current()
+    trace = {} if here is None else {"trace_id": here.trace_id}
+    with bound_contextvars(tenant_id=str(tenant_id), run_id=str(run_id), step=step, **trace):
         yield
 
 

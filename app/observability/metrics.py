@@ -110,6 +110,12 @@ WEBHOOK_BREAKERS = Gauge(
 FLAG_DECISIONS = Counter(
     "quantum_flag_decisions_total", "Feature flags asked for", ("flag", "variant"), registry=REGISTRY
 )
+TRACE_SPANS = Counter(
+    "quantum_trace_spans_total",
+    "Spans by what became of them: sent, or lost because the destination was away",
+    ("destination", "outcome"),
+    registry=REGISTRY,
+)
 
 
 def render_metrics() -> bytes:

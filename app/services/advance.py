@@ -12,6 +12,7 @@ from app.db import hot, undo, waits
 from app.db.engine import Connection
 from app.db.ids import new_id
 from app.domain.errors import OperationFailed
+from app.domain.tracing import parse_traceparent
 from app.services.children import begin_child, send_again, tell_parent
 from app.services.ports import Engine
 from app.services.send import Parcel, send_parcels
@@ -141,7 +142,8 @@ def _mark(
         return None
     loose = frozenset(key for key, place in dealt.items() if place.loose)
     segments = with_messages(restrict(segments, frozenset(sent.epochs)), loose)
-    return Parcel(plan, tenant_id, run_id, segments, sent.epochs, sent.lots)
+    trace = parse_traceparent(found.trace)
+    return Parcel(plan, tenant_id, run_id, segments, sent.epochs, sent.lots, trace)
 
 
 def _dealt(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from app.domain.leases import Lease, Lot, StepMessage
 from app.domain.modules import OperationContext, OperationSpec
 from app.domain.retry import RetryPolicy
 from app.domain.retry import decide as decide_retry
+from app.observability import tracing
 from app.observability.context import step_context
 from app.observability.masking import secrets_in_use
 from app.services.advance import advance
@@ -24,6 +26,7 @@ from app.services.ports import Executor
 from app.services.reporting import Reports, reporting
 from app.services.resolve_secrets import NO_SECRETS, ResolvedSecrets, resolve_secrets
 from app.services.reuse import Reuse, reuse_of
+from app.services.traces import attempted, trace_id_of
 from workflows.decisions import StepInput, evaluate_when, evaluate_with
 from workflows.specs import validate_spec
 
@@ -58,6 +61,7 @@ class StepResult:
     """The step that goes on right here, None when the canvas goes on by a message, or ends."""
     claim: Claim | None = None
     """The claim of the following step, where it was asked for already."""
+    trace_id: str = ""
 
     @property
     def failed(self) -> bool:
@@ -90,6 +94,7 @@ def execute_step(
     result = StepResult(False, "lost")
     following: StepMessage | Lot | None = None
     for turn in range(CLAIMS):
+        began_ns = time.time_ns()
         held = claim or patiently(executor, lambda: hot.claim_step(database, message, lease))
         claim = None
         if held.verdict == "held":
@@ -103,9 +108,12 @@ def execute_step(
             # What the unheard commit claimed is this process's, whatever it would decide at a boundary now.
             unheard = following if done or isinstance(following, Lot) else None
             return _beyond(executor, lease, held.verdict, unheard or (ahead(True) if done else None))
-        outcome = _perform(executor, message, held)
-        following = ahead(outcome.name in ENDED_WELL)
-        result = _settle(executor, message, lease, held, outcome, following)
+        with attempted(message, held, began_ns) as span:
+            outcome = _perform(executor, message, held)
+            if outcome.error is not None:
+                span.fail(outcome.error["code"])
+            following = ahead(outcome.name in ENDED_WELL)
+            result = _settle(executor, message, lease, held, outcome, following)
         if result.outcome != "lost":
             break
         # Another worker owns the step, or the first answer was committed before its connection broke:
@@ -194,7 +202,8 @@ class _Attempt:
         if found is not None:
             return Outcome("succeeded", self.stored, found.output)
         told = reporting(executor, self.message, claim.tries, self.secrets, self._artifacts())
-        with secrets_in_use(self.secrets.values.values()), told as reports:
+        traced = tracing.span(claim.operation, quantum__operation=claim.operation)
+        with secrets_in_use(self.secrets.values.values()), told as reports, traced:
             output = operation.function(self._context(reports), **values)
         kept = self._aside("the output", self.secrets.mask(output))
         if reuse is not None:
@@ -293,7 +302,7 @@ def _settle(
         _advance_or_leave(executor, message.tenant_id, message.run_id)
     if not finish.kept:
         ok, outcome = False, Outcome("failed", error={"code": "output_invalid"})
-    told = (claim.operation, finish.run_state, settled.following, settled.claim)
+    told = (claim.operation, finish.run_state, settled.following, settled.claim, trace_id_of(claim))
     return StepResult(ok, outcome.name, outcome.error, *told)
 
 

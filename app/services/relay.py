@@ -14,6 +14,7 @@ from app.domain.events import Event
 from app.domain.relay import BatchResult, Blame, Lane, Memory, Outgoing, Receipt, Shard
 from app.observability.logging import get_log
 from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
+from app.services.traces import tell_published
 
 log = get_log(__name__)
 
@@ -206,6 +207,7 @@ class Relay:
         for lane, batch in batches.items():
             result = results[lane]
             EVENTS_PUBLISHED.labels(self.sink.name).inc(result.sent)
+            tell_published(self.sink.name, [one.event for one in batch[: result.sent]])
             for one in batch[: result.sent]:
                 self._refusals.pop(one.event.id, None)
             if result.fault is None:

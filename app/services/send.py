@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
 from app.db import hot
 from app.domain.errors import Unavailable
+from app.domain.tracing import TraceContext
+from app.observability import tracing
 from app.services.ports import Engine
 from workflows.canvas import bind_messages, canvas_of
 from workflows.plan import Plan
@@ -28,6 +32,8 @@ class Parcel:
     segments: Sequence[Segment]
     epochs: Mapping[str, int]
     lots: Mapping[str, UUID] = field(default_factory=dict)
+    trace: TraceContext | None = None
+    """The span of the run, where that is sampled."""
 
     def canvases(self) -> Iterator[Any]:
         """Yield one canvas for each segment."""
@@ -40,10 +46,52 @@ def send_parcels(engine: Engine, parcels: Sequence[Parcel]) -> bool:
     if not parcels:
         return True
     try:
-        engine.sender.send(canvas for parcel in parcels for canvas in parcel.canvases())
+        with sending(parcels):
+            engine.sender.send(canvas for parcel in parcels for canvas in parcel.canvases())
     except Unavailable:
         for parcel in parcels:
             log.info("send_failed", extra={"run_id": str(parcel.run_id), "steps": len(parcel.epochs)})
             hot.unmark_sent(engine.database, parcel.tenant_id, parcel.run_id, parcel.epochs)
         return False
     return True
+
+
+@contextmanager
+def sending(parcels: Sequence[Parcel]) -> Iterator[None]:
+    """Record for each sampled run that its messages were handed to the broker, or were not."""
+    sampled = [parcel for parcel in parcels if parcel.trace is not None and parcel.trace.sampled]
+    if not sampled or not tracing.recording():
+        yield
+        return
+    started, error = time.time_ns(), None
+    try:
+        yield
+    except Unavailable:
+        error = "broker_away"
+        raise
+    finally:
+        for parcel in sampled:
+            tracing.record(_sent(parcel, started, error))
+
+
+def _sent(parcel: Parcel, started: int, error: str | None) -> tracing.FinishedSpan:
+    run = parcel.trace
+    if run is None:
+        raise ValueError("the parcel has no trace")
+    attributes: dict[str, tracing.Value] = {
+        "messaging.operation.type": "send",
+        "messaging.batch.message_count": len(parcel.segments),
+        "quantum.steps": len(parcel.epochs),
+        "quantum.tenant_id": str(parcel.tenant_id),
+        "quantum.run_id": str(parcel.run_id),
+    }
+    return tracing.FinishedSpan(
+        "send steps",
+        "producer",
+        run.at(tracing.new_span_id()),
+        run.span_id,
+        started,
+        time.time_ns(),
+        attributes,
+        error=error,
+    )

@@ -14,6 +14,7 @@ from app.db.engine import Connection
 from app.db.intake import Request
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.domain.identity import Actor
+from app.domain.tracing import trace_of
 from app.services.admission import Admission
 from app.services.advance import advance
 from app.services.group_commit import GroupCommit
@@ -21,6 +22,7 @@ from app.services.manage_pools import pool_refused, taken_pools
 from app.services.ports import Engine
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.send import Parcel, send_parcels
+from app.services.traces import started_by
 from app.services.type_book import PlannedType, TypeBook
 from workflows.catalog import IntentType
 from workflows.concurrency import concurrency_of
@@ -277,10 +279,11 @@ def hash_of(document: str) -> str:
 def _row(
     submit: SubmitDeps, planned: PlannedType, item: Submission, spec: str, broker_epoch: str | None
 ) -> dict[str, Any]:
-    intent_id = submit.new_id()
+    intent_id, run_id = submit.new_id(), submit.new_id()
     return {
         "intent_id": str(intent_id),
-        "run_id": str(submit.new_id()),
+        "run_id": str(run_id),
+        "trace": started_by(run_id).traceparent(),
         "type": planned.type.name,
         "type_version": planned.type.version,
         "name": item.name or str(intent_id),
@@ -330,7 +333,8 @@ def _start(
             continue
         if plan.first_segments:
             epochs = {key: FIRST_EPOCH for segment in plan.first_segments for key in segment.keys}
-            parcels.append(Parcel(plan, tenant_id, run_id, plan.first_segments, epochs))
+            trace = trace_of(item.row["trace"], run_id)
+            parcels.append(Parcel(plan, tenant_id, run_id, plan.first_segments, epochs, trace=trace))
         if item.planned.starts_with_fan:
             undecided.append(run_id)
     send_parcels(submit.engine, parcels)

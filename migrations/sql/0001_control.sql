@@ -5,7 +5,7 @@
 -- those that have a place; a last row without a key then names the run to look at next, if any.
 CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
 RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
-               plan_hash text) LANGUAGE plpgsql AS $$
+               plan_hash text, trace text) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE r runs; found record; places record; goes boolean; given text[];
 BEGIN
@@ -26,7 +26,8 @@ BEGIN
   RETURN QUERY
     SELECT s.key, s.base, s.item, s.queue, s.is_fan, p.definition,
            CASE WHEN p.base IS NOT NULL THEN step_context(r, s, coalesce(p.definition -> (w.kind || 'refs'), '[]'),
-             coalesce((p.definition ->> (w.kind || 'uses_spec'))::boolean, false)) END, r.plan_hash
+             coalesce((p.definition ->> (w.kind || 'uses_spec'))::boolean, false)) END, r.plan_hash,
+           if_sampled(trace_below(r.trace, r.id))
     FROM run_steps s
     CROSS JOIN LATERAL (SELECT CASE WHEN s.is_fan OR s.operation = 'wait' THEN 'foreach_' ELSE '' END AS kind) w
     LEFT JOIN plan_steps p ON (s.is_fan OR s.operation IN ('wait', 'workflow')) AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
@@ -35,7 +36,7 @@ BEGIN
     ORDER BY s.seq, s.item LIMIT p_limit;
   IF given IS NOT NULL THEN
     RETURN QUERY SELECT NULL::text, places.next_run::text, NULL::integer, NULL::text, NULL::boolean, NULL::jsonb, NULL::jsonb,
-                        NULL::text;
+                        NULL::text, NULL::text;
   END IF;
 END $$;
 

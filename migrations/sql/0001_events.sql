@@ -1,12 +1,25 @@
 -- The outbox: writing, numbering, relaying.
 
+-- What a run does hangs below the run's own span, whose id is the second half of the run's: so every process can name it,
+-- and before it has ended.
+CREATE FUNCTION trace_below(p_trace text, p_run uuid) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT left(p_trace, 36) || right(replace(p_run::text, '-', ''), 16) || right(p_trace, 3)
+$$;
+
+CREATE FUNCTION if_sampled(p_trace text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+  SELECT CASE WHEN right(p_trace, 1) = '1' THEN p_trace END
+$$;
+
 -- Called under the aggregate's row lock with the sequence taken there, so that per subject order of seq is order of
 -- commit. The clock is read here, not at the transaction's start, for the same reason.
 CREATE FUNCTION emit_event(p_tenant uuid, p_subject text, p_seq integer, p_type text, p_data jsonb, p_actor jsonb)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard)
-  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data, p_actor, event_shard(p_tenant, p_subject));
+  INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard, trace)
+  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data, p_actor, event_shard(p_tenant, p_subject),
+          CASE WHEN p_subject LIKE 'runs/________-____-____-____-____________' THEN (
+            SELECT if_sampled(r.trace) FROM runs r
+            WHERE r.tenant_id = p_tenant AND r.id = substr(p_subject, 6)::uuid) END);
 END $$;
 
 -- All events of one subject go through one shard, hence to one relay at a time. Stored in the row, so that a hash

@@ -33,15 +33,15 @@ BEGIN
   WITH item AS MATERIALIZED (
     SELECT i.*, i.run_id = ANY (held) AS waits
     FROM jsonb_to_recordset(p_items) AS i (run_id uuid, intent_id uuid, generation integer, type text, plan_hash text,
-         workflow text, workflow_version integer, priority smallint, pool text, concurrency jsonb, broker_epoch text)
+         workflow text, workflow_version integer, priority smallint, pool text, concurrency jsonb, broker_epoch text, trace text)
   ), run AS (
     INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name, workflow_version,
-                      priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, open_steps)
+                      priority, pool, admitted_at, concurrency_key, key_limit, held_by_key, held_steps, trace, open_steps)
     SELECT p_tenant, i.run_id, i.intent_id, coalesce(i.generation, 1), i.type, i.plan_hash, i.workflow,
            i.workflow_version, coalesce(i.priority, 0), coalesce(i.pool, ''),
            CASE WHEN i.waits IS NOT TRUE THEN clock_timestamp() END, i.concurrency ->> 'key',
            (i.concurrency ->> 'limit')::integer, i.run_id = ANY (blocked),
-           CASE WHEN array_position(held, NULL) > 0 THEN 1 END,
+           CASE WHEN array_position(held, NULL) > 0 THEN 1 END, i.trace,
            (SELECT count(*) FROM plan_steps s
             WHERE s.tenant_id = p_tenant AND s.plan_hash = i.plan_hash AND s.undoes IS NULL)
     FROM item i
@@ -83,7 +83,7 @@ BEGIN
   WITH item AS MATERIALIZED (
     SELECT i.*, a.actor, (a.actor ->> 'user_id')::uuid AS author
     FROM jsonb_to_recordset(p_items) AS i (n integer, intent_id uuid, run_id uuid, type text, type_version integer,
-         name text, mode text, priority smallint, spec jsonb, spec_hash text)
+         name text, mode text, priority smallint, spec jsonb, spec_hash text, trace text)
     CROSS JOIN LATERAL (SELECT p_actors -> coalesce(i.n, 0) AS actor) a
   ), intent AS (
     INSERT INTO intents (tenant_id, id, type_name, type_version, name, mode, priority, event_seq, created_by)
@@ -92,10 +92,10 @@ BEGIN
     INSERT INTO intent_generations (tenant_id, intent_id, generation, spec, spec_hash, created_by)
     SELECT p_tenant, i.intent_id, 1, i.spec, i.spec_hash, i.author FROM item i
   ), event AS (
-    INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard)
+    INSERT INTO events (tenant_id, subject, seq, type, data, actor, trace, shard)
     SELECT p_tenant, 'intents/' || i.intent_id, 1, 'io.quantum.intent.created',
            jsonb_build_object('intent_id', i.intent_id, 'generation', 1, 'type', i.type, 'run_id', i.run_id), i.actor,
-           event_shard(p_tenant, 'intents/' || i.intent_id)
+           if_sampled(i.trace), event_shard(p_tenant, 'intents/' || i.intent_id)
     FROM item i
   )
   INSERT INTO audit_records (tenant_id, actor, action, subject, detail, request_id, source_ip)
@@ -136,7 +136,7 @@ BEGIN
   END IF;
   RETURN jsonb_build_object('spec', spec, 'steps', steps, 'item', p_step.item_value, 'index', p_step.item,
     'run', jsonb_build_object('id', p_run.id, 'intent_id', p_run.intent_id, 'tenant_id', p_run.tenant_id,
-      'created_at', p_run.created_at, 'workflow', p_run.workflow_name, 'workflow_version', p_run.workflow_version));
+      'created_at', p_run.created_at, 'trace', trace_below(p_run.trace, p_run.id), 'workflow', p_run.workflow_name, 'workflow_version', p_run.workflow_version));
 END $$;
 
 -- What the events of a sub-workflow's run say of its parent.
@@ -370,7 +370,7 @@ BEGIN
   WHERE tenant_id = p_run.tenant_id AND id = p_run.id;
   PERFORM emit_event(p_run.tenant_id, 'runs/' || p_run.id, p_seq + 1, 'run.' || final, jsonb_strip_nulls(
     jsonb_build_object('run_id', p_run.id, 'intent_id', p_run.intent_id, 'state', final, 'code', why ->> 'code',
-                       'compensation', undone) || of_parent(p_run.parent_run_id)), NULL);
+                       'compensation', undone, 'round', nullif(p_run.round, 0)) || of_parent(p_run.parent_run_id)), NULL);
   UPDATE intents SET phase = final, observed_generation = p_run.generation, updated_at = clock_timestamp(),
          version = version + 1
   WHERE tenant_id = p_run.tenant_id AND id = p_run.intent_id AND generation = p_run.generation

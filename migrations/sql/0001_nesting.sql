@@ -48,7 +48,8 @@ BEGIN
   WHERE tenant_id = p_tenant AND plan_hash = r.plan_hash AND base = s.base;
   PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', child, 'intent_id', r.intent_id,
     'generation', r.generation, 'type', r.type_name, 'plan_hash', called -> 'plan_hash', 'workflow', called -> 'name',
-    'workflow_version', called -> 'version', 'priority', r.priority, 'parent_run_id', r.id)
+    'workflow_version', called -> 'version', 'priority', r.priority, 'parent_run_id', r.id,
+    'trace', trace_below(r.trace, r.id))
     || CASE WHEN most > 0 THEN jsonb_build_object('deadline_s', most) ELSE '{}' END));
   UPDATE runs SET parent_run_id = r.id, parent_step = s.key, parent_try = s.tries, depth = r.depth + 1, spec = p_spec
   WHERE tenant_id = p_tenant AND id = child;

@@ -284,7 +284,7 @@ BEGIN
   WHERE tenant_id = p_tenant AND id = i.id;
   PERFORM start_runs(p_tenant, jsonb_build_array(jsonb_build_object('run_id', p_new, 'intent_id', i.id,
     'generation', i.generation, 'type', r.type_name, 'plan_hash', r.plan_hash, 'workflow', r.workflow_name,
-    'workflow_version', r.workflow_version, 'priority', i.priority, 'pool', r.pool,
+    'workflow_version', r.workflow_version, 'priority', i.priority, 'pool', r.pool, 'trace', r.trace,
     'deadline_s', r.deadline_s, 'queue_timeout_s', r.queue_timeout_s,
     'concurrency', CASE WHEN p_concurrency IS NOT NULL THEN p_concurrency WHEN r.concurrency_key IS NOT NULL THEN
       jsonb_build_object('key', r.concurrency_key, 'limit', r.key_limit, 'on_full', 'queue') END)));

@@ -239,6 +239,7 @@ CREATE TABLE runs (
   depth smallint NOT NULL DEFAULT 0,
   paused_by_parent boolean NOT NULL DEFAULT false,
   spec jsonb, -- its own; null: that of the intent's generation
+  trace text, -- the W3C traceparent of what started it
   deadline_s double precision,
   queue_timeout_s double precision,
   deadline_at timestamptz,
@@ -389,7 +390,7 @@ CREATE TABLE events (
   type text NOT NULL,
   data jsonb NOT NULL,
   actor jsonb,
-  trace jsonb,
+  trace text, -- that of its run, where that is sampled
   shard shard_number NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   position bigint

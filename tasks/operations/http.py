@@ -7,7 +7,7 @@ import re
 import ssl
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -19,6 +19,7 @@ from urllib3.response import BaseHTTPResponse
 
 from app.domain.errors import OperationFailed
 from app.domain.modules import Module, OperationContext
+from app.observability import tracing
 from app.observability.masking import MASK, SENSITIVE_HEADERS
 from app.security.egress import (
     NameNotResolved,
@@ -197,19 +198,23 @@ def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:
         )
     else:
         pool = urllib3.HTTPConnectionPool(target.address, target.port)
-    with pool:
+    with pool, _span(call, target) as span:
+        headers = {**_trace_header(call), **call.headers, "Host": target.host_header}
         try:
             response = pool.urlopen(
                 call.method,
                 target.path,
                 body=call.body,
-                headers={**call.headers, "Host": target.host_header},
+                headers=headers,
                 timeout=limits,
                 retries=False,
                 redirect=False,
                 preload_content=False,
                 assert_same_host=False,
             )
+            span.set(http__response__status_code=response.status)
+            if response.status >= 400:  # noqa: PLR2004 - a fault, as OpenTelemetry has it for clients
+                span.fail(str(response.status))
             with closing(response):
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 return Answer(response.status, headers, _body(context, call, response))
@@ -225,6 +230,23 @@ def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:
             message = f"{call.method} {target.scheme}://{target.host_header}: {kind.replace('_', ' ')}"
             detail = {"reason": type(error).__name__}
             raise OperationFailed(kind, message, retryable=True, detail=detail) from error
+
+
+def _span(call: Call, target: Target) -> AbstractContextManager[tracing.Span]:
+    """Return the span of one hop; of its address the host only, since a path or a query may hold anything."""
+    return tracing.span(
+        call.method,
+        "client",
+        http__request__method=call.method,
+        server__address=target.host,
+        server__port=target.port,
+        url__scheme=target.scheme,
+    )
+
+
+def _trace_header(call: Call) -> dict[str, str]:
+    """Return the header that lets the other side go on with the trace, unless the caller set one."""
+    return {} if any(name.lower() == tracing.HEADER for name in call.headers) else tracing.outgoing()
 
 
 def _body(context: OperationContext, call: Call, response: BaseHTTPResponse) -> bytes:

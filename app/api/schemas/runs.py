@@ -47,6 +47,9 @@ class RunSchema(Schema):
         metadata={"description": "The step that this run is; null for the run of an intent"},
     )
     depth = fields.Integer(required=True, metadata={"description": "How many runs stand above it"})
+    trace_id = fields.String(
+        required=True, allow_none=True, metadata={"description": "Finds its spans and its log lines"}
+    )
     open_steps = fields.Integer(required=True)
     failed_steps = fields.Integer(required=True)
     error = JsonObject(required=True, allow_none=True)
