@@ -50,8 +50,7 @@ def work() -> None:
 
 
 def test_spans_nest_below_the_present_one(kept: Kept) -> None:
-    outer_span = tracing.span("outer", "client", db__system__name="postgresql")
-    with tracing.working_for(HERE), outer_span:
+    with tracing.working_for(HERE), tracing.span("outer", "client", db__system__name="postgresql"):
         work()
     inner, outer = kept.spans
     assert (outer.parent, inner.parent) == (HERE.span_id, outer.context.span_id)
