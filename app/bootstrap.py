@@ -388,6 +388,7 @@ def build_sink(settings: Settings, name: str) -> Sink:
 
 def build_deliverer(settings: Settings, rules: DeliveryRules = DEFAULT_RULES) -> Deliverer:
     """Return one process that delivers webhooks: it leases as the system role, reads secrets as a tenant."""
+    trace_as(settings, "webhooks")
     attempts = Attempts(
         settings.allowed_http_targets, rules.timeout_s, time.monotonic, lambda: datetime.now(UTC)
     )

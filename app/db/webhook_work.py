@@ -72,12 +72,14 @@ class PostgresWebhooks:
         """Return the next deliveries, grouped by subject in their order, none of the busy subjects."""
         rows = self._database.call(
             "SELECT event_id, tenant_id, subject, seq, type, data, occurred_at, position,"
-            " attempts - attempts_before, since FROM webhook_batch(%s, %s, %s::text[], %s, %s)",
+            " attempts - attempts_before, since, (SELECT e.trace FROM events e"
+            " WHERE e.tenant_id = b.tenant_id AND e.subject = b.subject AND e.seq = b.seq)"
+            " FROM webhook_batch(%s, %s, %s::text[], %s, %s) b",
             (*key, list(busy), subjects, chain),
         )
         chains: dict[str, list[Delivery]] = {}
         for row in rows:
-            event = Event(row[0], row[1], row[2], row[3], row[4], row[5], None, row[6], row[7])
+            event = Event(row[0], row[1], row[2], row[3], row[4], row[5], None, row[6], row[7], row[10])
             chains.setdefault(event.subject, []).append(Delivery(event, row[8], row[9]))
         return list(chains.values())
 

@@ -79,6 +79,24 @@ def attempted(message: StepMessage, claim: Claim, began_ns: int) -> Iterator[tra
         yield span
 
 
+@contextmanager
+def delivering(event: Event, webhook_id: UUID) -> Iterator[tracing.Span]:
+    """Work for one attempt to deliver an event to a webhook, which is told the span it is made for."""
+    run = event.span()
+    if run is None or not run.sampled:
+        yield tracing.NOTHING
+        return
+    attributes: dict[str, tracing.Value] = {
+        "quantum.tenant_id": str(event.tenant_id),
+        "quantum.webhook_id": str(webhook_id),
+        "cloudevents.event_id": str(event.id),
+        "cloudevents.event_type": event.type,
+    }
+    context = run.at(tracing.new_span_id())
+    with tracing.span_at(context, run.span_id, "POST webhook", "client", attributes=attributes) as span:
+        yield span
+
+
 def tell_published(sink: str, events: Iterable[Event]) -> None:
     """Record that events of sampled runs were delivered, and the run itself with the event of its end.
 

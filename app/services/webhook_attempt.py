@@ -11,6 +11,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 from app.domain.webhooks import PAUSED, REDIRECTS, SUCCESS, Answer, Delivery, NoReply, Outgoing, Reply
+from app.observability import tracing
 from app.observability.masking import mask_fields, mask_values
 from app.security.egress import (
     NameNotResolved,
@@ -20,6 +21,7 @@ from app.security.egress import (
     system_resolver,
 )
 from app.security.webhook_signature import signed_headers
+from app.services.traces import delivering
 
 LONGEST_RESPONSE: Final = 1_000
 LONGEST_ERROR: Final = 300
@@ -63,6 +65,13 @@ class Attempts:
 
     def attempt(self, line: Line, endpoint: Endpoint, delivery: Delivery) -> Answer:
         """Send the event once, to an address that is checked anew; return what came of it."""
+        with delivering(delivery.event, endpoint.webhook_id) as span:
+            answer = self._attempt(line, endpoint, delivery)
+            if answer.error is not None:
+                span.fail(answer.error.partition(":")[0])
+            return answer
+
+    def _attempt(self, line: Line, endpoint: Endpoint, delivery: Delivery) -> Answer:
         at, began = self.now(), self.clock()
         try:
             outgoing = self._outgoing(endpoint, delivery, at)
@@ -89,7 +98,7 @@ class Attempts:
             target.host,
             target.host_header,
             target.path,
-            {**_FIXED, **signed},
+            {**_FIXED, **tracing.outgoing(), **signed},
             body,
         )
 
