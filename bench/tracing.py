@@ -1,4 +1,4 @@
-"""What traces cost the paths that every request and every step take."""
+"""What traces cost the ways that every request, every step takes."""
 
 from __future__ import annotations
 

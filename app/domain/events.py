@@ -84,6 +84,7 @@ ENVELOPE: Mapping[str, Any] = {
         "datacontenttype": {"const": "application/json"},
         "tenantid": {"type": "string", "format": "uuid"},
         "sequence": {"type": "string", "pattern": "^[0-9]{10}$"},
+        "traceparent": {"type": "string", "description": "of a sampled run: its span"},
     },
     "required": [
         *("specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema", "data"),

@@ -1,4 +1,4 @@
-"""A collector of traces on a loopback socket, which decodes OTLP's protobuf and draws what it got."""
+"""A collector of traces on a loopback socket: decodes the protobuf of OTLP, draws what it got."""
 
 from __future__ import annotations
 
