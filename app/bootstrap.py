@@ -43,7 +43,6 @@ from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log
-from app.observability.tracing import configure_tracing
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
@@ -76,21 +75,12 @@ from app.services.submit import SendLater, SubmitDeps
 from app.services.type_book import TypeBook
 from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
-from app.settings import Settings, default_environment
+from app.settings import Settings
+from app.trace_setup import trace_as
 from workflows.catalog import load_catalogue
 
 PROBE_TIMEOUT_S = 0.5
 API_SOCKET_TIMEOUT_S = 1.0
-
-NO_REPORTS = tuple(
-    f"APPLICATIONINSIGHTS_{name}"
-    for name in (
-        "STATSBEAT_DISABLED_ALL",
-        "CONTROLPLANE_DISABLED",
-        "SDKSTATS_DISABLED",
-        "OPENTELEMETRY_RESOURCE_METRIC_DISABLED",
-    )
-)
 
 Chore = tuple[str, float, Callable[[], object]]
 """A beat job that nothing depends on at once: name, seconds between two runs, what it does."""
@@ -123,28 +113,6 @@ class BeatParts:
     bulk: SubmitDeps
     chores: tuple[Chore, ...]
     flags: Flags
-
-
-def trace_as(settings: Settings, service: str) -> None:
-    """Record this process's spans under the name of what it does, if the settings name a place for them."""
-    make = None
-    if settings.otlp_endpoint or settings.azure_monitor:
-        # The SDK takes a fifth of a second to import: only processes that export anything pay for it.
-        from app.observability.exporting import ExportRules, exporting_of  # noqa: PLC0415 - see above
-
-        # The exporter of Application Insights would report its use to Microsoft, and ask there for orders.
-        default_environment(dict.fromkeys(NO_REPORTS, "true"))
-        make = exporting_of(
-            ExportRules(
-                service,
-                version("quantum-platform"),
-                settings.environment,
-                settings.otlp_endpoint,
-                dict(settings.otlp_headers),
-                settings.azure_monitor,
-            )
-        )
-    configure_tracing(make, settings.trace_ratio)
 
 
 def build_celery(settings: Settings) -> QuantumCelery:
