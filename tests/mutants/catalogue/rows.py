@@ -64,9 +64,10 @@ MUTANTS = [
     Mutant(
         "event numbered before its commit",
         "migrations/sql/0001_events.sql",
-        "actor, shard, trace)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data, p_actor,",
-        "actor, position, shard, trace)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data,"
-        " p_actor, (SELECT coalesce(max(position), 0) + 1 FROM events),",
+        "actor, shard, trace)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type, p_data,"
+        " p_actor,",
+        "actor, position, shard, trace)\n  VALUES (p_tenant, p_subject, p_seq, 'io.quantum.' || p_type,"
+        " p_data, p_actor, (SELECT coalesce(max(position), 0) + 1 FROM events),",
         f"{DB}/test_races.py::test_lower_event_that_commits_late_is_numbered_later",
     ),
     Mutant(
