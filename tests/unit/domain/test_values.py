@@ -82,10 +82,10 @@ def test_states_lead_only_to_states() -> None:
         assert reached == set(transitions), "a state nobody reaches"
 
 
-def test_only_an_operators_retry_leaves_an_ended_run() -> None:
+def test_only_a_retry_or_an_undoing_leaves_an_ended_run() -> None:
     assert {(old, new) for old in RUN_TERMINAL for new in RUN_TRANSITIONS[old]} == {
         ("failed", "running"),
-        ("failed", "compensating"),
+        *((old, "compensating") for old in ("failed", "succeeded", "cancelled")),
     }
     assert allowed(RUN_TRANSITIONS, "failed", "running")
     assert not allowed(RUN_TRANSITIONS, "succeeded", "running")
