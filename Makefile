@@ -35,8 +35,8 @@ test: venv ## Run every test that needs Python only (embedded servers; under 10 
 test-services: venv ## Run what needs servers from apt: PostgreSQL 15, RabbitMQ
 	$(BIN)/python -m tests.services
 
-chaos: venv ## Kill, freeze, flush everything at random moments while work goes through (SEED=n ROUNDS=n MINUTES=n FAULTS=words)
-	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(FAULTS),--faults $(FAULTS))
+chaos: venv ## Kill, freeze, flush everything at random moments while work goes through (SEED=n ROUNDS=n MINUTES=n BROKER=rabbitmq FAULTS=words)
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(BROKER),--broker $(BROKER)) $(if $(FAULTS),--faults $(FAULTS))
 
 test-scale: venv ## Run what takes minutes: plans beside a million runs
 	$(BIN)/python -m pytest -m scale

@@ -11,7 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from math import inf
 from pathlib import Path
 from random import Random
@@ -19,12 +19,14 @@ from random import Random
 import psycopg2
 
 from tests.chaos.checker import examine, poisoned_runs
-from tests.chaos.faults import Fault, named
+from tests.chaos.faults import FAULTS, Fault, named
 from tests.chaos.finding import Finding
 from tests.chaos.fleet import launched
 from tests.chaos.load import Load
+from tests.chaos.rabbit_faults import RABBIT_FAULTS
 from tests.chaos.report import HEAD, Injection, lines
 from tests.chaos.scene import Held, Scene
+from tests.services.rabbitmq import rabbitmq_node
 from tests.support.processes import session_guard
 from tests.support.servers import private_servers
 from tests.support.waiting import eventually
@@ -147,12 +149,13 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=None, help="how often each fault strikes")
     parser.add_argument("--minutes", type=float, default=None, help="begin no round after so long")
     parser.add_argument("--faults", nargs="*", default=[], metavar="WORD", help="only those named so")
+    parser.add_argument("--broker", choices=("redis", "rabbitmq"), default="redis")
     parser.add_argument("--short", action="store_true", help="each fault once, shorter outages")
     parser.add_argument("--keep", action="store_true", help="keep ledger and logs")
     asked = parser.parse_args()
     seed = secrets.randbelow(10**6) if asked.seed is None else asked.seed
     rounds = asked.rounds or (1 if asked.short else 20)
-    faults = named(asked.faults)
+    faults = named(asked.faults, FAULTS if asked.broker == "redis" else (*FAULTS, *RABBIT_FAULTS))
     print(
         f"chaos: seed {seed}, {rounds} x {len(faults)} faults{' (short form)' if asked.short else ''}",
         flush=True,
@@ -160,9 +163,12 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="quantum-chaos-"))
     well = False
     try:
-        with private_servers() as servers, launched(servers, folder) as fleet:
+        with ExitStack() as stack:
+            servers = stack.enter_context(private_servers())
+            rabbit = stack.enter_context(rabbitmq_node()) if asked.broker == "rabbitmq" else None
+            fleet = stack.enter_context(launched(servers, folder, rabbit.url if rabbit else None))
             away, valkey_away, brief, pauses = SHORT if asked.short else FULL
-            show = Show(Scene(fleet, Random(seed), away, valkey_away, brief), seed, pauses)
+            show = Show(Scene(fleet, Random(seed), away, valkey_away, brief, rabbit), seed, pauses)
             began = time.monotonic()
             well = show.tell(show.play(faults, rounds, (asked.minutes or inf) * 60))
             print(

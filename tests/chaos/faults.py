@@ -279,11 +279,11 @@ FAULTS: tuple[Fault, ...] = (
 )
 
 
-def named(words: Sequence[str]) -> tuple[Fault, ...]:
-    """Return the faults whose names hold one of the words, or all when there is none."""
+def named(words: Sequence[str], faults: Sequence[Fault] = FAULTS) -> tuple[Fault, ...]:
+    """Return those of the faults whose names hold one of the words, or all when there is none."""
     chosen: list[Any] = [
-        fault for fault in FAULTS if not words or any(word.lower() in fault.name.lower() for word in words)
+        fault for fault in faults if not words or any(word.lower() in fault.name.lower() for word in words)
     ]
     if not chosen:
-        raise SystemExit(f"no fault is named so; there are: {', '.join(fault.name for fault in FAULTS)}")
+        raise SystemExit(f"no fault is named so; there are: {', '.join(fault.name for fault in faults)}")
     return tuple(chosen)

@@ -39,6 +39,8 @@ class Fleet:
     servers: PrivateServers
     folder: Path
     stack: ExitStack
+    broker_url: str | None = None
+    """The broker, when it is not Valkey."""
     processes: dict[str, OsProcess] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
     """Processes of ours that ended, whoever ended them."""
@@ -65,6 +67,7 @@ class Fleet:
             "API_RATE_PER_MINUTE": "100000000",
             "ADMISSION_PER_SLOT": "16",  # so that fifty steps can be under way
             **self.servers.environment(),
+            **({"BROKER_URL": self.broker_url} if self.broker_url else {}),
         }
         self.rig = Rig(self.environ, self.folder, self.stack)
 
@@ -132,9 +135,9 @@ class Fleet:
 
 
 @contextmanager
-def launched(servers: PrivateServers, folder: Path) -> Iterator[Fleet]:
+def launched(servers: PrivateServers, folder: Path, broker_url: str | None = None) -> Iterator[Fleet]:
     """Yield the running platform; ends every process."""
     with ExitStack() as stack:
-        fleet = Fleet(servers, folder, stack)
+        fleet = Fleet(servers, folder, stack, broker_url)
         fleet.launch()
         yield fleet

@@ -14,6 +14,7 @@ import redis
 from psycopg2.extras import RealDictCursor
 
 from tests.chaos.fleet import Fleet
+from tests.services.rabbitmq import RabbitNode
 
 IN_FLIGHT = """
   SELECT s.run_id, s.key, s.dispatch_epoch, s.tries, s.state::text, s.lease_boot, s.lease_pid, s.kills,
@@ -65,6 +66,8 @@ class Scene:
     away_s: float
     valkey_away_s: float
     brief_s: float
+    rabbit: RabbitNode | None = None
+    """The broker, when it is not Valkey."""
     asking: Callable[[], int] = lambda: 0
     """How many submissions wait for an answer now."""
     _kept: threading.local = field(default_factory=threading.local)

@@ -40,6 +40,10 @@ class RabbitNode:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def signal(self, number: signal.Signals) -> None:
+        """Send the whole group a signal, as to stop it in its tracks."""
+        os.killpg(self._process.pid, number)
+
     def start(self) -> None:
         """Start it anew; returns when it serves."""
         before = self._process.output.count(READY)

@@ -17,6 +17,7 @@ RESTART_S = 3.0
 MOVES = (
     "claim_step(",
     "finish_step(",
+    "finish_and_take(",
     "mark_sent(",
     "expand_step(",
     "begin_wait(",
@@ -31,7 +32,7 @@ PARENT = {
         note("a"),
         note("b", "a"),
         note("c", "b"),
-        note("each", "a", foreach="range(3)"),
+        note("each", "a", foreach="range(9)"),
         {"id": "child", "workflow": "test.unheard-child@1", "needs": ["each"]},
         {"id": "pause", "wait": {"for": "PT1S"}, "needs": ["child"]},
         note("join", "c", "pause"),
