@@ -1,0 +1,114 @@
+"""Events written while relay, Redis, the AMQP peer, PostgreSQL are killed at random: what became of them."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg2
+
+from tests.support.outbox import A, B, OutboxRig
+from tests.support.waiting import eventually
+
+SUBJECTS = 40
+BATCH = 50
+Envelope = dict[str, Any]
+Key = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Victim:
+    """Something to kill with -9, then to start again over what it kept."""
+
+    name: str
+    kill: Callable[[], None]
+    start: Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a sink has in the end."""
+
+    missing: int
+    repeated: int
+    out_of_order: int
+    strange: int
+    """Events that came under two ids, or were never written."""
+
+
+class Writer(threading.Thread):
+    """Writes each event until it is known to be committed; the database may be away meanwhile."""
+
+    def __init__(self, rig: OutboxRig, events: int, rest_s: float) -> None:
+        super().__init__(daemon=True)
+        self._rig = rig
+        self._events = events
+        self._rest_s = rest_s
+        """Between two batches, so that there is something to lose until the last kill."""
+        self._pause = threading.Event()
+
+    def run(self) -> None:
+        for first in range(0, self._events, BATCH):
+            while not self._written(first):
+                self._pause.wait(0.1)
+            self._pause.wait(self._rest_s)
+
+    def _written(self, first: int) -> bool:
+        """Write one batch of one tenant; one whose answer was lost is found there."""
+        tenant = (A, B)[first // BATCH % 2]
+        try:
+            with self._rig.writing(tenant) as cursor:
+                cursor.execute(
+                    "SELECT emit_event(%s, 'runs/' || n %% %s, n / %s + 1, 'run.started', '{}', '{}')"
+                    " FROM generate_series(%s, %s) n",
+                    (str(tenant), SUBJECTS, SUBJECTS, first, min(first + BATCH, self._events) - 1),
+                )
+        except psycopg2.errors.UniqueViolation:
+            return True
+        except psycopg2.Error:
+            return False
+        return True
+
+
+def play(rig: OutboxRig, victims: Sequence[Victim], events: int, kills: int, seed: int) -> Counter[str]:
+    """Write the events; meanwhile kill one after another; return how often which was killed."""
+    chance = random.Random(seed)
+    writer = Writer(rig, events, kills * BATCH / events)
+    pause = threading.Event()
+    killed: Counter[str] = Counter()
+    writer.start()
+    order = [victims[place % len(victims)] for place in range(kills)]
+    chance.shuffle(order)
+    for victim in order:
+        pause.wait(chance.uniform(0.05, 0.6))
+        victim.kill()
+        killed[victim.name] += 1
+        pause.wait(chance.uniform(0.0, 0.4))
+        victim.start()
+    eventually(lambda: not writer.is_alive(), within=600, what="all is written")
+    return killed
+
+
+def written(rig: OutboxRig) -> dict[Key, str]:
+    """Return the id of each event in the outbox."""
+    rows = rig.system("SELECT tenant_id, subject, seq, id FROM events")
+    return {(str(tenant), subject, seq): str(id_) for tenant, subject, seq, id_ in rows}
+
+
+def judge(wanted: dict[Key, str], arrived: Sequence[Envelope]) -> Verdict:
+    """Compare what arrived with what was written; an order is that of first arrivals."""
+    seen: dict[Key, set[str]] = defaultdict(set)
+    last: dict[tuple[str, str], int] = defaultdict(int)
+    out_of_order = 0
+    for one in arrived:
+        key = (one["tenantid"], one["subject"], int(one["sequence"]))
+        if key not in seen:
+            out_of_order += key[2] < last[key[:2]]
+            last[key[:2]] = max(last[key[:2]], key[2])
+        seen[key].add(one["id"])
+    strange = sum(ids != {wanted.get(key, "")} for key, ids in seen.items())
+    return Verdict(len(wanted.keys() - seen.keys()), len(arrived) - len(seen), out_of_order, strange)
