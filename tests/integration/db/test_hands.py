@@ -9,9 +9,10 @@ from uuid import UUID
 
 import pytest
 
-from app.db import hot, orders, queues, recovery, workers
+from app.db import hot, lots, orders, queues, recovery, workers
+from app.db.ids import new_id
 from app.domain.hands import Order
-from app.domain.leases import Child, Lease, StepMessage
+from app.domain.leases import Child, Lease, Lot, StepMessage
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import BROKER, LEASE, Spine
 
@@ -100,6 +101,18 @@ def test_what_a_draining_worker_executes_it_ends_and_its_stretch_stops(spine: Sp
     )
     assert (finish.verdict, onward.verdict if onward else None) == ("finished", "held")
     assert (row(spine, run)["state"], row(spine, run, "b")["state"]) == ("succeeded", "ready")
+
+
+def test_no_loose_step_of_a_lot_is_taken_by_a_draining_worker(spine: Spine) -> None:
+    run = spine.declare(spine.plan({"a": [], "b": []}))
+    lot = Lot(spine.tenant, run, new_id())
+    dealt = {"a": hot.Place(lot.id, False), "b": hot.Place(lot.id, True)}
+    with spine.app.tenant(spine.tenant) as connection:
+        hot.mark_sent(connection, spine.tenant, run, ["a", "b"], [0, 1], BROKER, dealt)
+    order(spine, "draining")
+    assert lots.take_step(spine.app, lot, LEASE) is None
+    taken = lots.take_step(spine.app, lot, replace(LEASE, worker="worker-2"))
+    assert (taken.message.key if taken else None) == "b"
 
 
 def test_what_a_quarantined_worker_runs_is_taken_back_and_counts_as_nothing(spine: Spine) -> None:

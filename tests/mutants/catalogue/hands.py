@@ -26,6 +26,13 @@ MUTANTS = [
         f"{TESTS}::test_what_a_draining_worker_executes_it_ends_and_its_stretch_stops",
     ),
     Mutant(
+        "a draining worker takes the loose steps of a lot",
+        "migrations/sql/0001_lots.sql",
+        f"    {ASKED}\n",
+        "",
+        f"{TESTS}::test_no_loose_step_of_a_lot_is_taken_by_a_draining_worker",
+    ),
+    Mutant(
         "a quarantine counts as a kill",
         "migrations/sql/0001_functions.sql",
         "AND p_error ->> 'code' IS DISTINCT FROM 'worker_quarantined'",
