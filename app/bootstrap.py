@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
+from pathlib import Path
 
 import redis
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -23,6 +24,7 @@ from app.db import workers
 from app.db.engine import Database
 from app.db.feed import PostgresOutlook
 from app.db.flags import FlagStore
+from app.db.gauges import Gauge
 from app.db.ids import new_id
 from app.db.intake import accept_intents
 from app.db.prune import Pruner
@@ -42,6 +44,7 @@ from app.messaging.producer import CanvasProducer, SendThread
 from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
+from app.observability.host import host_gauges
 from app.observability.logging import configure_logging, get_log
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
@@ -62,6 +65,7 @@ from app.services.manage_secrets import secret_reader
 from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
+from app.services.platform_gauges import PlatformGauges
 from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.receive_hook import HookDeps
@@ -248,6 +252,7 @@ def build_api(settings: Settings) -> ApiParts:
     return ApiParts(
         database=database,
         platform=platform,
+        gauges=_gauges(settings, platform),
         keys=signing_keys(settings.jwt_private_key),
         box=box,
         audit_key=AuditKey(settings.secrets_key),
@@ -270,6 +275,12 @@ def build_api(settings: Settings) -> ApiParts:
             "broker": _epoch_reader(settings),
         },
     )
+
+
+def _gauges(settings: Settings, system: Database) -> Callable[[], Sequence[Gauge]]:
+    rows = PlatformGauges(system, time.monotonic)
+    folder = settings.state_dir if settings.state_dir.is_dir() else Path("/")
+    return lambda: [*rows(), *host_gauges(folder)]
 
 
 def build_feed(settings: Settings) -> FeedParts:

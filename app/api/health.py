@@ -43,7 +43,7 @@ def readyz() -> Response:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Answer in Prometheus' text form."""
-    return Response(render_metrics(), content_type=CONTENT_TYPE)
+    return Response(render_metrics(parts().gauges()), content_type=CONTENT_TYPE)
 
 
 def _json(status: int, document: object) -> Response:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from app.api.limits import TenantLimits
 from app.db.engine import Database
+from app.db.gauges import Gauge
 from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
@@ -47,6 +48,8 @@ class ApiParts:
     broker: BrokerLook
     release: str
     """The version of the running code."""
+    gauges: Callable[[], Sequence[Gauge]] = tuple
+    """What is read for each scrape of the metrics."""
     flower_url: str = ""
     feed_url: str = ""
     """Where the live feed is reached."""

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import select
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from sqlalchemy.pool import PoolProxiedConnection
 
 from app.domain.errors import IllegalState, Unavailable
 from app.observability import tracing
+from app.observability.metrics import DB_SECONDS
 
 __all__ = ["Connection", "Database", "Reader", "driver_url"]
 
@@ -94,6 +96,7 @@ class Database:
 
     def __init__(self, url: str, role: str = "app", *, pool_size: int = 16, overflow: int = 12) -> None:
         self.role = role
+        self._seconds = DB_SECONDS.labels(role)
         self._engine: Engine = create_engine(
             driver_url(url),
             pool_size=pool_size,
@@ -166,9 +169,12 @@ class Database:
         statement is sent; once sent it is never repeated here. Raises Unavailable when the database cannot be
         reached: then the statement may have been committed, or not.
         """
+        began = time.perf_counter()
         with _traced(statement), self._borrowed() as raw, raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+            rows: list[Row] = cursor.fetchall() if cursor.description else []
+        self._seconds.observe(time.perf_counter() - began)
+        return rows
 
     @contextlib.contextmanager
     def reading(self, tenant_id: UUID) -> Iterator[Reader]:

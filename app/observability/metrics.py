@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -38,13 +42,6 @@ RECOVERIES = Counter(
     "quantum_recoveries_total",
     "Steps taken up again: dead child, dead worker, lost message, unsent",
     ("reason",),
-    registry=REGISTRY,
-)
-QUEUE_DEPTH = Gauge(
-    "quantum_queue_depth_messages",
-    "Messages that wait in the broker",
-    ("queue",),
-    multiprocess_mode="mostrecent",
     registry=REGISTRY,
 )
 EVENTS_PUBLISHED = Counter(
@@ -118,7 +115,47 @@ TRACE_SPANS = Counter(
 )
 
 
-def render_metrics() -> bytes:
+DB_SECONDS = Histogram(
+    "quantum_db_seconds",
+    "From a single statement to its answer",
+    ("role",),
+    buckets=FAST,
+    registry=REGISTRY,
+)
+
+PLATFORM: dict[str, tuple[str, str]] = {
+    "quantum_queue_steps": ("Steps sent that no worker has taken, 10,000 at most", "queue"),
+    "quantum_queue_oldest_seconds": ("How long the oldest of them has waited: scale workers by it", "queue"),
+    "quantum_unsent_oldest_seconds": ("How long the oldest ready step has waited to be sent", ""),
+    "quantum_schedule_lag_seconds": ("How late the longest overdue schedule is", ""),
+    "quantum_workers": ("Workers by whether their heartbeat comes: live, silent", "state"),
+    "quantum_dead_events": ("Events that a sink will not get, 10,000 at most", "sink"),
+    "quantum_host_disk_free_ratio": ("Free part of the disk under the state directory", ""),
+    "quantum_host_load_ratio": ("Load of the last minute for each processor", ""),
+    "quantum_host_memory_free_ratio": ("Part of the memory that can still be had", ""),
+}
+"""Help and label of the gauges read at a scrape: those of rows are the same on every host."""
+
+
+class _Scraped(Collector):
+    """Gauges that were read for this scrape."""
+
+    def __init__(self, gauges: Iterable[tuple[str, str, float]]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield one family for each name."""
+        families: dict[str, GaugeMetricFamily] = {}
+        for name, label, value in self._gauges:
+            text, labelled = PLATFORM[name]
+            family = families.setdefault(
+                name, GaugeMetricFamily(name, text, labels=[labelled] if labelled else [])
+            )
+            family.add_metric([label] if labelled else [], value)
+        yield from families.values()
+
+
+def render_metrics(gauges: Iterable[tuple[str, str, float]] = ()) -> bytes:
     """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`.
 
     When PROMETHEUS_MULTIPROC_DIR names a folder, which prometheus_client reads by itself, they cover all
@@ -129,5 +166,11 @@ def render_metrics() -> bytes:
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # the library does not annotate it
     except ValueError:
         # No shared folder is configured: the library has no gentler way to say so.
-        return generate_latest(REGISTRY)
-    return generate_latest(shared)
+        return generate_latest(REGISTRY) + _scraped(gauges)
+    return generate_latest(shared) + _scraped(gauges)
+
+
+def _scraped(gauges: Iterable[tuple[str, str, float]]) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Scraped(list(gauges)))
+    return generate_latest(registry)

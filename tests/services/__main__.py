@@ -18,6 +18,7 @@ POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 NEEDED = {
     POSTGRES_15 / "postgres": "postgresql-15",
     SERVER: "rabbitmq-server",
+    Path("/usr/bin/promtool"): "prometheus",
 }
 SUITES = ("tests/services", "tests/migration", "tests/integration/db", "tests/integration/rls")
 """What depends on the server's version runs against the oldest PostgreSQL that is supported."""
