@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-growth bench-makespan check fmt lock clean
+.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-peers bench-growth bench-makespan check fmt lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ mutants: venv ## Break the code on purpose: each mutant must be killed by its te
 
 bench: venv ## Measure against bare Celery and a ceiling; writes bench/out/latest.json
 	$(BIN)/python -m bench
+
+bench-peers: venv ## Install dramatiq, DBOS, procrastinate beside us, each in an environment of its own, for `make bench`
+	$(BIN)/python -m bench.peers
 
 bench-growth: venv ## Measure beside 10^4, 10^5, 10^6 finished runs
 	$(BIN)/python -m bench --growth

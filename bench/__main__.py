@@ -16,12 +16,13 @@ from app.bootstrap import build_submit
 from app.db.engine import Database
 from bench.bare import bare_celery
 from bench.figures import Measure, figures, load_now, side_by_side, table, write_latest
+from bench.foreign import foreign
 from bench.growth import MARK, grown
 from bench.intake import intake
 from bench.ours import Platform
 from bench.serve import api_command
 from bench.stage import Stage, raised
-from bench.works import QUICK, WORKS, Sizes, System, measured
+from bench.works import QUICK, RUN_WORKS, WORKS, Runs, Sizes, measured
 
 LATEST = Path(__file__).resolve().parent / "out" / "latest.json"
 PACKAGES = (
@@ -72,13 +73,14 @@ def _side_by_side(sizes: Sizes, rounds: int, works: Collection[str], refused: li
         raised() as stage,
         bare_celery(stage.peer_url, stage.settings.worker_concurrency, api_command(), stage.log) as bare,
         _platform(stage) as ours,
+        foreign(f"{stage.peer_url[:-1]}2", stage.settings.database_owner_url, stage.log) as others,
     ):
         ours.chains(20)
         ours.fanouts(1)
         for number in range(rounds):
-            systems: tuple[System, ...] = (bare, ours) if number % 2 == 0 else (ours, bare)
             for name in works:
-                for system in systems:
+                systems: tuple[Runs, ...] = (bare, *others, ours) if name in RUN_WORKS else (bare, ours)
+                for system in systems if number % 2 == 0 else systems[::-1]:
                     measures += measured(partial(WORKS[name], system, sizes), refused)
             print(f"round {number + 1} of {rounds} done, load {load_now()}", flush=True)
     return measures

@@ -13,8 +13,8 @@ from bench.wire import Target, load
 API_CONNECTIONS = 4
 
 
-class System(Protocol):
-    """What both sides can do; times in seconds."""
+class Runs(Protocol):
+    """What every system can do; times in seconds."""
 
     name: str
 
@@ -22,6 +22,11 @@ class System(Protocol):
     def fanouts(self, runs: int) -> float: ...
     def latencies(self, runs: int) -> list[float]: ...
     def submissions(self, runs: int) -> float: ...
+
+
+class System(Runs, Protocol):
+    """What those with an HTTP API can do beside."""
+
     def reading(self) -> Target: ...
     def submitting(self) -> Target: ...
     def settle(self, submitted: int) -> None: ...
@@ -39,31 +44,33 @@ class Sizes:
 
 
 QUICK = Sizes(chains=60, fanouts=6, latencies=20, submissions=150, api_s=2.0)
-Work = Callable[[System, Sizes], Iterator[Measure]]
+Work = Callable[..., Iterator[Measure]]
+RUN_WORKS = ("W1", "W2", "W3", "W4")
+"""The works that every system does."""
 
 
-def _w1(system: System, sizes: Sizes) -> Iterator[Measure]:
+def _w1(system: Runs, sizes: Sizes) -> Iterator[Measure]:
     began = load_now()
     rate = sizes.chains / system.chains(sizes.chains)
     yield Measure("W1", system.name, rate, "runs/s", "higher", began)
     yield Measure("W1", system.name, rate * 5, "steps/s", "higher", began)
 
 
-def _w2(system: System, sizes: Sizes) -> Iterator[Measure]:
+def _w2(system: Runs, sizes: Sizes) -> Iterator[Measure]:
     began = load_now()
     rate = sizes.fanouts / system.fanouts(sizes.fanouts)
     yield Measure("W2", system.name, rate, "runs/s", "higher", began)
     yield Measure("W2", system.name, rate * 52, "steps/s", "higher", began)
 
 
-def _w3(system: System, sizes: Sizes) -> Iterator[Measure]:
+def _w3(system: Runs, sizes: Sizes) -> Iterator[Measure]:
     began = load_now()
     taken = system.latencies(sizes.latencies)
     for what, share in (("p50", 0.5), ("p95", 0.95)):
         yield Measure("W3", system.name, percentile(taken, share) * 1000, "ms", "lower", began, what)
 
 
-def _w4(system: System, sizes: Sizes) -> Iterator[Measure]:
+def _w4(system: Runs, sizes: Sizes) -> Iterator[Measure]:
     began = load_now()
     rate = sizes.submissions / system.submissions(sizes.submissions)
     yield Measure("W4", system.name, rate, "/s", "higher", began)
