@@ -1,4 +1,4 @@
-"""A peer in a virtual environment of its own: a driver that runs the works there and tells the seconds."""
+"""A peer in a virtual environment of its own: its driver runs the works, tells the seconds."""
 
 from __future__ import annotations
 

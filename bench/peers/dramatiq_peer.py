@@ -1,4 +1,4 @@
-"""Dramatiq on Redis: pipelines, groups, two processes of eight threads; nothing is durable, no result kept."""
+"""Dramatiq on Redis: pipelines, groups, two processes of eight threads; no result is kept."""
 
 from __future__ import annotations
 
