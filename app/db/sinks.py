@@ -30,7 +30,9 @@ _FORGET = text("""
   DELETE FROM relay_cursors WHERE sink = :sink AND NOT EXISTS (
     SELECT FROM leases WHERE starts_with(name, 'relay/' || :sink || '/') AND until > clock_timestamp())
 """)
-_COLUMNS = "e.tenant_id, e.subject, e.seq, e.id, e.type, e.data, e.actor, e.created_at, e.shard, e.position"
+_COLUMNS = (
+    "e.tenant_id, e.subject, e.seq, e.id, e.type, e.data, e.actor, e.trace, e.created_at, e.shard, e.position"
+)
 _REPLAYED = text(f"""
   SELECT {_COLUMNS} FROM events e
   WHERE e.shard = :shard AND e.position > :after AND e.position <= :last
@@ -153,4 +155,5 @@ def _event(row: Any) -> Event:
         actor=row.actor,
         time=row.created_at,
         position=row.position,
+        trace=row.trace,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 
 import psycopg2
 import pytest
@@ -15,6 +16,8 @@ from app.db.prune import Pruner
 from app.messaging.streams import stream_of
 from app.services.manage_tenants import create_platform_tenant
 from tests.support.outbox import A, B
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
 @pytest.fixture
@@ -84,15 +87,20 @@ def test_past_events_go_out_again_with_their_ids_in_order(rig, quantum):
     for subject in ("runs/1", "runs/2"):
         rig.emit(A, subject, 1, 4)
     rig.emit(B, "runs/1", 1, 2)
+    with psycopg2.connect(rig.urls.admin) as connection, connection.cursor() as cursor:
+        change = "UPDATE events SET subject = 'intents/1', trace = %s WHERE subject = 'runs/2'"
+        cursor.execute(change, (TRACE,))
     rig.relay().turn()
-    before = [event["id"] for event in rig.stream(A)]
+    before = rig.stream(A)
+    assert [event["traceparent"][:35] for event in before if "traceparent" in event] == [TRACE[:35]] * 4
     rig.client.delete(stream_of(A), stream_of(B))
     narrow = ("--sink", "redis", "--tenant-id", str(A), "--type", "run.started")
     assert quantum("replay", *narrow, "--dry-run") == {"sink": "redis", "events": 8}
     assert rig.stream(A) == []
     assert quantum("replay", *narrow) == {"sink": "redis", "events": 8, "refused": []}
-    assert sorted(event["id"] for event in rig.stream(A)) == sorted(before)
-    assert rig.sequences(A) == {"runs/1": [1, 2, 3, 4], "runs/2": [1, 2, 3, 4]}
+    by_id = itemgetter("id")
+    assert sorted(rig.stream(A), key=by_id) == sorted(before, key=by_id), "the same envelopes, to the letter"
+    assert rig.sequences(A) == {"runs/1": [1, 2, 3, 4], "intents/1": [1, 2, 3, 4]}
     assert rig.stream(B) == []
     assert actions(rig) == [("events.replay", "sinks/redis")]
 
