@@ -25,6 +25,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("asyncapi", [PYTHON, "-m", "checks.asyncapi"]),
     ("containers", [PYTHON, "-m", "checks.containers"]),
     ("pictures", [PYTHON, "-m", "checks.pictures"]),
+    ("dashboards", [PYTHON, "-m", "checks.dashboards"]),
     ("metrics", [PYTHON, "-m", "checks.metrics"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),
 )

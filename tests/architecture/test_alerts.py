@@ -1,8 +1,11 @@
-"""The alerts speak of metrics that exist."""
+"""Alerts with dashboards speak of metrics that exist."""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import yaml
 
@@ -10,6 +13,7 @@ from checks.metrics import declared
 from checks.report import ROOT
 
 RULES = ROOT / "deploy" / "prometheus" / "quantum.rules.yml"
+BOARDS = ROOT / "deploy" / "grafana"
 SUFFIX = re.compile(r"_(bucket|count|sum)$")
 
 
@@ -18,10 +22,34 @@ def rules() -> list[dict[str, str]]:
     return [rule for group in groups for rule in group["rules"]]
 
 
-def test_every_metric_of_an_alert_is_declared() -> None:
-    named = {name for rule in rules() for name in re.findall(r"\bquantum_[a-z0-9_]+", rule["expr"])}
+def unknown(expressions: Iterable[str]) -> set[str]:
+    """Return the metrics in the expressions that nothing declares."""
+    named = {name for one in expressions for name in re.findall(r"\bquantum_[a-z0-9_]+", one)}
     known = declared().keys()
-    assert {name for name in named if name not in known and SUFFIX.sub("", name) not in known} == set()
+    return {name for name in named if name not in known and SUFFIX.sub("", name) not in known}
+
+
+def panels() -> list[dict[str, Any]]:
+    return [panel for path in BOARDS.glob("*.json") for panel in json.loads(path.read_text())["panels"]]
+
+
+def test_every_metric_of_an_alert_is_declared() -> None:
+    assert unknown(rule["expr"] for rule in rules()) == set()
+
+
+def test_every_metric_of_a_dashboard_is_declared() -> None:
+    targets = [target for panel in panels() for target in panel["targets"]]
+    assert len(targets) > 20
+    assert unknown(target["expr"] for target in targets) == set()
+
+
+def test_dashboards_have_what_grafana_asks_for() -> None:
+    boards = [json.loads(path.read_text()) for path in BOARDS.glob("*.json")]
+    assert len({board["uid"] for board in boards}) == len(boards)
+    for board in boards:
+        places = [tuple(panel["gridPos"][axis] for axis in "xy") for panel in board["panels"]]
+        assert len(set(places)) == len({panel["id"] for panel in board["panels"]}) == len(places)
+        assert all(panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24 for panel in board["panels"])
 
 
 def test_every_alert_has_a_severity_with_a_runbook_that_is_there() -> None:

@@ -32,4 +32,12 @@ MUTANTS = [
         "tests/integration/observability/test_exporting.py"
         "::test_a_forked_child_and_instruments_of_other_libraries",
     ),
+    Mutant(
+        "gauges are read at every scrape",
+        "app/services/platform_gauges.py",
+        "self._clock() - self._read_at >= FRESH_S",
+        "self._clock() >= self._read_at",
+        "tests/integration/observability/test_metrics.py"
+        "::test_a_step_nobody_takes_shows_its_queue_and_its_age",
+    ),
 ]
