@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 
 import click
 
-from app.bootstrap import build_deliverer
+from app.bootstrap import build_deliverer, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
 from app.settings import inherited_environment, load_settings
@@ -19,7 +18,8 @@ def deliver() -> None:
     """Deliver events to webhooks until SIGTERM; any number of these processes may run."""
     settings = load_settings(inherited_environment())
     configure_logging(settings.log_level, settings.log_format, process="webhooks")
-    stop = threading.Event()
+    wakeups = build_wakeups(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    build_deliverer(settings).run(stop.wait)
+        signal.signal(number, lambda *_: wakeups.stop())
+    wakeups.start()
+    build_deliverer(settings).run(wakeups.waiter())

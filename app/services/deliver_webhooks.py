@@ -110,7 +110,7 @@ class Deliverer:
         moved = 0
         if now >= self._fan_at:
             moved = self.work.fan_out(FANNED_AT_ONCE)
-            self._fan_at = 0.0 if moved >= FANNED_AT_ONCE else self.clock() + IDLE_S / 2
+            self._fan_at = 0.0 if moved >= FANNED_AT_ONCE else self.clock() + IDLE_S / 4
         self._tend(now)
         self._write()
         taken = self._claim()
