@@ -24,6 +24,7 @@ from app.domain.errors import Conflict, InvalidInput
 from app.services.receipts import NO_RECEIPT, Receipt
 
 HEADER: Final = "Idempotency-Key"
+_ENCODER: Final = json.JSONEncoder(default=str, separators=(",", ":"))
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 IDEMPOTENCY_KEY: Final = {
     "name": HEADER,
@@ -56,9 +57,7 @@ Render = Callable[[Any], Rendered]
 
 def rendered(status: int, schema: Schema, value: Any, headers: Mapping[str, str] | None = None) -> Rendered:
     """Return `value`, dumped by `schema`, as an answer."""
-    return Rendered(
-        status, headers or {}, json.dumps(_dump_of(type(schema))(value), default=str, separators=(",", ":"))
-    )
+    return Rendered(status, headers or {}, _ENCODER.encode(_dump_of(type(schema))(value)))
 
 
 @cache

@@ -57,6 +57,7 @@ def problem_responses() -> dict[str, dict[str, Any]]:
 
 
 _PARSER: Final = StrictParser()
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -159,7 +160,7 @@ def _answering(view: View, answer: type[Schema] | Schema | None, status: int) ->
         if dump is None:
             made = Response(status=status)
         else:
-            document = json.dumps(dump(value), separators=(",", ":"))
+            document = _ENCODER.encode(dump(value))
             made = Response(document, status=status, content_type="application/json")
         made.headers.update(headers)
         return made

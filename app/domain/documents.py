@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
+# Made once: json.dumps with options makes an encoder for every call.
+_ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 SUSPECT = ("\\u0000", "\\ud")  # as JSON escapes U+0000 or one half of a surrogate pair
 
 
 def dump(value: Any) -> str:
     """The compact JSON text of a value; ValueError or TypeError when it has none or PostgreSQL refuses it."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    text = _ENCODER.encode(value)
     if any(mark in text for mark in SUSPECT) and not _storable(value):
         raise ValueError("U+0000 or a lone surrogate cannot be stored")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -31,12 +32,13 @@ def caller(platform: Platform, admin: Caller) -> Caller:
 
 @pytest.fixture
 def trips(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[Trips]:
-    """The statements that requests send from now on; what the sender's thread asks is not theirs."""
+    """The statements that requests send from now on; what other threads ask (sender, bell) is not theirs."""
     seen: Trips = []
+    mine = threading.get_ident()
     call, rows = engine.Database.call, engine.Reader.rows
 
     def counted_call(self: Any, statement: str, *values: Any) -> Any:
-        if self is platform.parts.database:
+        if self is platform.parts.database and threading.get_ident() == mine:
             seen.append(statement)
         return call(self, statement, *values)
 
