@@ -39,10 +39,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """The messages read from one queue, oldest first in consumption; `whole` when these are all."""
+    """The messages read from one queue, oldest first in consumption; `whole` when no others can be anywhere.
+
+    `empty`: none waits in the queue itself; workers may have taken some in advance.
+    """
 
     ids: frozenset[str]
     whole: bool
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +71,7 @@ def missing(candidates: Iterable[Candidate], view: BrokerView) -> list[Candidate
         if is_missing(candidate, view):
             found.append(candidate)
         elif (
-            candidate.loose
-            and queue is not None
-            and queue.whole
-            and not queue.ids
-            and spread[candidate.queue] < candidate.idle
+            candidate.loose and queue is not None and queue.empty and spread[candidate.queue] < candidate.idle
         ):
             spread[candidate.queue] += 1
             found.append(candidate)

@@ -130,8 +130,10 @@ class AmqpBrokerView:
             try:
                 held = channel.queue_declare(name, passive=True)
             except NotFound:
-                return QueueView(frozenset(), whole=True)  # gone, with all that anybody had taken from it
-        return QueueView(frozenset(), whole=held.message_count == 0 and not busy)
+                # Gone, with all that anybody had taken from it.
+                return QueueView(frozenset(), whole=True, empty=True)
+        empty = held.message_count == 0
+        return QueueView(frozenset(), whole=empty and not busy, empty=empty)
 
     def depths(self, queues: Sequence[str]) -> dict[str, int]:
         """Return how many messages wait in each of `queues`; raises Unavailable when RabbitMQ is away."""

@@ -51,7 +51,8 @@ class RedisBrokerView:
         pipe.llen(name)
         pipe.lrange(name, -READ_AT_MOST, -1)
         length, messages = pipe.execute()
-        return QueueView(frozenset(_id(json.loads(raw)) for raw in messages), length <= READ_AT_MOST)
+        ids = frozenset(_id(json.loads(raw)) for raw in messages)
+        return QueueView(ids, length <= READ_AT_MOST, empty=length == 0)
 
     def _delivered(self) -> dict[str, float]:
         """Return the age of the delivery of each unconfirmed message, the oldest left out past the bound."""

@@ -104,8 +104,8 @@ MUTANTS = [
     Mutant(
         "a worker that comes later finds nothing to do",
         "app/domain/lost.py",
-        "            and spread[candidate.queue] < candidate.idle\n",
-        "            and False\n",
+        " and spread[candidate.queue] < candidate.idle\n",
+        " and False\n",
         f"{LOST}::test_as_many_loose_steps_get_messages_as_processes_have_nothing_to_do",
     ),
     Mutant(

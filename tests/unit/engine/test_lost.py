@@ -10,7 +10,7 @@ from app.domain.lost import BrokerView, Candidate, QueueView, is_missing, missin
 
 RUN = UUID(int=7)
 ID = f"{RUN}:a:3"
-WHOLE = QueueView(frozenset(), whole=True)
+WHOLE = QueueView(frozenset(), whole=True, empty=True)
 PART = QueueView(frozenset(), whole=False)
 HELD = QueueView(frozenset({ID}), whole=True)
 
@@ -75,3 +75,5 @@ def test_as_many_loose_steps_get_messages_as_processes_have_nothing_to_do() -> N
     assert found(*waiting) == ["a", "b"]
     assert found(*waiting, queue=HELD) == [], "who is free takes what waits in the queue"
     assert found(*waiting, queue=PART) == []
+    taken_in_advance = QueueView(frozenset(), whole=False, empty=True)
+    assert found(*waiting, queue=taken_in_advance) == ["a", "b"], "by a worker that is busy, it may be"
