@@ -41,6 +41,7 @@ COMMANDS = {
     "quarantine": "app.commands.workers:quarantine",
     "queues": "app.commands.queues:queues",
     "maintenance": "app.commands.maintenance:maintenance",
+    "backup": "app.commands.backup:backup",
 }
 
 

@@ -9,16 +9,22 @@ import pytest
 from app.runtime.ports import free_port
 from app.runtime.supervisor import wait_until_healthy
 from tests.support.rig import Rig, rig_on
+from tests.support.servers import DatabaseUrls
 from tests.support.shell import PASSWORD, Quantum
 
 API = ("granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--log-level", "warning")
 
 
 @pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def rig(
+    environ: dict[str, str], database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rig]:
     """An API, a beat, two workers of two processes on the queue `default`."""
     port = str(free_port())
-    with rig_on({**environ, "API_PORT": port}, tmp_path_factory.mktemp("rig")) as rig:
+    with rig_on(
+        {**environ, "API_PORT": port, "DATABASE_ADMIN_URL": database_urls.admin},
+        tmp_path_factory.mktemp("rig"),
+    ) as rig:
         rig.start("api", (*API, "--port", port, "app.wsgi:application"))
         rig.beat()
         started = [rig.start_worker(name) for name in ("one", "two")]

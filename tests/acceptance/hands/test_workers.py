@@ -183,6 +183,9 @@ def places(rig: Rig, quantum: Quantum) -> dict[str, str]:
 def test_the_commands_at_the_end_of_each_runbook_do_it(
     rig: Rig, quantum: Quantum, places: dict[str, str], runbook: Path
 ) -> None:
+    if runbook.stem == "restore":
+        quantum("backup", "create")
+        assert "restores" in quantum("backup", "verify").stdout
     for line in BLOCK.findall(runbook.read_text())[-1].splitlines():
         words = shlex.split(line)
         assert words[:2] == ["$", "quantum"], line

@@ -54,6 +54,20 @@ MUTANTS = [
         f"{TESTS}::test_nothing_is_sent_meanwhile",
     ),
     Mutant(
+        "a restore leaves the epochs of messages as they were",
+        "app/runtime/backup.py",
+        "SET dispatch_epoch = dispatch_epoch + %(epochs)s, sent_at = NULL",
+        "SET sent_at = NULL",
+        "tests/integration/runtime/test_backup.py::test_the_drill",
+    ),
+    Mutant(
+        "the end of a sealed file is not marked",
+        "app/security/sealed_stream.py",
+        'number.to_bytes(4, "big") + bytes([last])',
+        'number.to_bytes(4, "big") + bytes([0 * last])',
+        "tests/integration/runtime/test_backup.py::test_a_stream_comes_back_and_a_cut_at_any_piece_shows",
+    ),
+    Mutant(
         "an order in force is ordered again",
         "app/services/manage_workers.py",
         "        if wanted != present:\n",

@@ -1,0 +1,107 @@
+"""A backup is proved by a restore; one that is cut, changed, or of another key is refused."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from app.db import hot
+from app.domain.leases import StepMessage
+from app.runtime import backup
+from app.runtime.binaries import postgres_bin
+from app.runtime.failure import RuntimeFailure
+from app.runtime.identity import server_identity
+from app.security.sealed_stream import PIECE, SealBroken, sealed, unsealed
+from tests.support.servers import DatabaseUrls
+from tests.support.spine import BROKER, LEASE, Spine
+
+KEY = bytes(range(32))
+NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return postgres_bin(tmp_path_factory.mktemp("bin"), server_identity())
+
+
+@pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1, 3 * PIECE])
+def test_a_stream_comes_back_and_a_cut_at_any_piece_shows(tmp_path: Path, size: int) -> None:
+    path, plain = tmp_path / "f", bytes(size)
+    path.write_bytes(b"".join(sealed([plain], KEY)))
+    with path.open("rb") as source:
+        assert b"".join(unsealed(source, KEY)) == plain
+    whole = path.read_bytes()
+    for end in range(len(whole) - 1, 60, -(PIECE + 16)):
+        path.write_bytes(whole[:end])
+        with path.open("rb") as source, pytest.raises(SealBroken):
+            list(unsealed(source, KEY))
+    path.write_bytes(whole)
+    with path.open("rb") as source, pytest.raises(SealBroken):
+        list(unsealed(source, bytes(32)))
+
+
+def test_the_drill(programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path) -> None:
+    urls = fresh_database_urls
+    spine = Spine(urls)
+    plan = spine.plan({"a": [], "b": ["a"]}, carriers={"a": 0, "b": 0})
+    run = spine.declare(plan, broker=BROKER)
+    began = time.monotonic()
+    made = backup.create(programs, urls.admin, tmp_path, KEY, NOW)
+    assert (made.rows["runs"], made.rows["run_steps"]) == (1, 2)
+    assert spine.tenant.bytes not in (tmp_path / (made.name + backup.SUFFIX)).read_bytes()
+    seen: list[str] = []
+    backup.verify(programs, tmp_path, made, KEY, seen.append)
+    assert len(seen) == 1
+
+    later = spine.declare(plan, broker=BROKER)
+    spine.app.dispose()
+    spine.system.dispose()
+    with pytest.raises(RuntimeFailure, match="not empty"):
+        backup.restore(programs, urls.admin, tmp_path, made, KEY, replace=False)
+    backup.restore(programs, urls.admin, tmp_path, made, KEY, replace=True)
+    assert time.monotonic() - began < 15 * 60
+    again = Spine(urls)
+    again.tenant = spine.tenant
+    assert again.system.call("SELECT id FROM runs") == [(run,)], f"{later} came after the backup"
+    goes_on(again, run)
+    assert again.app.call("SELECT count(*) FROM runs") == [(0,)], "row security came back, too"
+    assert backup.prune(tmp_path, KEY, NOW + timedelta(days=40), 1, 30) == []
+    assert backup.prune(tmp_path, KEY, NOW + timedelta(days=40), 0, 30) == [made.name]
+
+
+def goes_on(spine: Spine, run: UUID) -> None:
+    """A message of the past is worthless; the run goes on from its rows."""
+    for epoch in (1, 2):
+        message = StepMessage(spine.tenant, run, "a", epoch)
+        assert hot.claim_step(spine.app, message, LEASE).verdict == "lost"
+    with spine.app.tenant(spine.tenant) as connection:
+        assert hot.ready_steps(connection, spine.tenant, run, 10) is not None
+        sent = hot.mark_sent(connection, spine.tenant, run, ["a"], [0], BROKER)
+    assert sent.epochs["a"] > backup.EPOCHS_AHEAD, "no message that was ever sent carries it"
+    message = StepMessage(spine.tenant, run, "a", sent.epochs["a"])
+    assert hot.claim_step(spine.app, message, LEASE).verdict == "claimed"
+
+
+def test_a_changed_backup_and_a_changed_manifest_are_refused(
+    programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path
+) -> None:
+    made = backup.create(programs, fresh_database_urls.admin, tmp_path, KEY, NOW)
+    manifest = tmp_path / f"{made.name}.json"
+    told = manifest.read_text()
+    manifest.write_text(told.replace('"runs": 0', '"runs": 1'))
+    with pytest.raises(SealBroken):
+        backup.backups(tmp_path, KEY)
+    manifest.write_text(told)
+    path = tmp_path / (made.name + backup.SUFFIX)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+    with pytest.raises(SealBroken):
+        backup.restore(programs, fresh_database_urls.admin, tmp_path, made, KEY, replace=True)
+    assert Spine(fresh_database_urls).system.call("SELECT count(*) FROM tenants") == [(1,)], (
+        "nothing was given up"
+    )
