@@ -1,4 +1,4 @@
-"""PostgreSQL's own dump and restore programs, their data as a stream, passwords in no argument."""
+"""PostgreSQL's own dump programs, their data as a stream, passwords in no argument."""
 
 from __future__ import annotations
 
