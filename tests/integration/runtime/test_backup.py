@@ -15,11 +15,12 @@ from app.runtime import backup
 from app.runtime.binaries import postgres_bin
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
-from app.security.sealed_stream import PIECE, SealBroken, sealed, unsealed
+from app.security.sealed_stream import MAGIC, PIECE, SealBroken, sealed, unsealed
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import BROKER, LEASE, Spine
 
 KEY = bytes(range(32))
+HEADER = len(MAGIC) + 39
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 
@@ -35,7 +36,12 @@ def test_a_stream_comes_back_and_a_cut_at_any_piece_shows(tmp_path: Path, size: 
     with path.open("rb") as source:
         assert b"".join(unsealed(source, KEY)) == plain
     whole = path.read_bytes()
-    for end in range(len(whole) - 1, 60, -(PIECE + 16)):
+    boundaries = range(HEADER + PIECE + 16, len(whole), PIECE + 16)
+    for end in (
+        len(whole) - 1,
+        HEADER,
+        *boundaries,
+    ):  # a cut between two pieces shows by the mark of the last
         path.write_bytes(whole[:end])
         with path.open("rb") as source, pytest.raises(SealBroken):
             list(unsealed(source, KEY))
