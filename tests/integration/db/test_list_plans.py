@@ -56,8 +56,9 @@ FILL = f"""
   INSERT INTO runs (tenant_id, id, intent_id, generation, type_name, plan_hash, workflow_name,
                     workflow_version, state, open_steps, created_at)
     SELECT tenant_id, id, id, 1, type, 'h', 'w', 1, state, 0, at FROM made;
-  INSERT INTO events (tenant_id, subject, seq, type, data, shard, created_at, position)
-    SELECT tenant_id, 'runs/' || id, 1, 'io.quantum.run.succeeded', '{{}}', mod(n, 8), at, n FROM made;
+  INSERT INTO events (tenant_id, subject, seq, type, data, actor, shard, created_at, position)
+    SELECT tenant_id, 'runs/' || id, 1, 'io.quantum.run.succeeded', '{{}}', '{{}}', mod(n, 8), at, n
+    FROM made;
   INSERT INTO audit_records (tenant_id, id, actor, action, subject, created_at)
     SELECT tenant_id, id, '{{}}', 'run.' || state, 'runs/' || id, at FROM made;
   INSERT INTO run_steps (tenant_id, run_id, key, base, seq, state, needs_left, successors, is_fan, operation,
