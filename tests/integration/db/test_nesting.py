@@ -219,6 +219,7 @@ def test_a_child_that_has_ended_is_undone_with_its_parent_whoever_dies_between(s
     assert (spine.run(child)["state"], spine.step(child, "x")["state"]) == ("compensating", "compensating")
     spine.send(child)
     assert spine.perform(child, "undo-x").run_state == "cancelled"
+    assert send_again(spine, child) is False, "nor when it has ended by that"
     assert due(spine, run) == ["tell"]
     assert spine.tell(child).parent == run
     assert (spine.run(run)["state"], spine.run(run)["compensation"]) == ("failed", "complete")
