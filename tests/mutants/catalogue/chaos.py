@@ -73,6 +73,6 @@ MUTANTS = [
         "migrations/sql/0001_functions.sql",
         "id = p_run FOR NO KEY UPDATE;\n  IF r.state = 'cancelling' THEN\n    IF p_outcome",
         "id = p_run;\n  IF r.state = 'cancelling' THEN\n    IF p_outcome",
-        MODEL,
+        "tests/integration/db/test_races.py::test_last_open_steps_finish_together",
     ),
 ]

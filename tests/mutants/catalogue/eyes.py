@@ -25,14 +25,6 @@ MUTANTS = [
         "tests/unit/observability/test_tracing.py::test_an_unsampled_trace_builds_no_span_and_no_exporter",
     ),
     Mutant(
-        "a forked child sends through its parent's threads",
-        "app/observability/tracing.py",
-        "os.register_at_fork(after_in_child=_forked)",
-        "",
-        "tests/integration/observability/test_exporting.py"
-        "::test_a_forked_child_and_instruments_of_other_libraries",
-    ),
-    Mutant(
         "gauges are read at every scrape",
         "app/services/platform_gauges.py",
         "self._clock() - self._read_at >= FRESH_S",

@@ -123,11 +123,4 @@ MUTANTS = [
         "return None",
         f"{WALKS}::test_at_a_boundary_what_is_left_is_for_a_further_message",
     ),
-    Mutant(
-        "a header handed on is counted twice",
-        "tasks/base.py",
-        '            raise Ignore("another message goes on in its place")\n',
-        "            return TOLD\n",
-        f"{WORKERS}::test_a_wide_fork_costs_as_many_messages_as_there_are_processes",
-    ),
 ]
