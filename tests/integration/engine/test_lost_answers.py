@@ -33,7 +33,8 @@ def wire(environ: dict[str, str]) -> Iterator[Wire]:
 @pytest.fixture(scope="module")
 def rig(environ: dict[str, str], wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A rig whose app role talks by way of the wire; what a test looks at does not."""
-    by_wire = {**environ, "DATABASE_URL": wire.url(environ["DATABASE_URL"])}
+    # Lots are dealt out where stretches are; the process here has them in either suite.
+    by_wire = {**environ, "DATABASE_URL": wire.url(environ["DATABASE_URL"]), "WORKER_STRETCHES": "1"}
     with rig_on(by_wire, tmp_path_factory.mktemp("rig")) as rig:
         yield rig
 
