@@ -91,7 +91,10 @@ def watch_flower(stage: Stage, report: Report, client: ApiClient) -> None:
 
 
 def _tasks_of(stage: Stage, run_id: str, count: int) -> dict[str, str]:
-    """Step and operation of each task that Flower shows for the run; empty until there are so many."""
+    """Step and operation of each task that Flower shows for the run; empty until there are so many.
+
+    A task's name comes with its first event, which another process sends than its last: it may come later.
+    """
     try:
         answer = requests.get(f"{stage.flower_url}/api/tasks", auth=stage.flower_login, timeout=5)
         tasks = answer.json() if answer.ok else {}
@@ -101,7 +104,7 @@ def _tasks_of(stage: Stage, run_id: str, count: int) -> dict[str, str]:
     found = {
         task_id.split(":")[1]: task["name"]
         for task_id, task in tasks.items()
-        if task_id.startswith(f"{run_id}:")
+        if task_id.startswith(f"{run_id}:") and task["name"]
     }
     return found if len(found) >= count else {}
 
