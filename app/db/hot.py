@@ -148,24 +148,38 @@ def finish_step(
 
     An output that the database cannot keep fails the step: a step that cannot be settled would hang.
     """
+    values, kept = settlement(message, tries, outcome, input, output, error, retry_in_s)
+    row = database.call(
+        "SELECT * FROM finish_step(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s)", values
+    )[0]
+    return Finish(row[0], row[1], row[2], kept)
+
+
+def settlement(
+    message: StepMessage,
+    tries: int,
+    outcome: str,
+    input: Any,
+    output: Any,
+    error: Any,
+    retry_in_s: float | None,
+) -> tuple[tuple[Any, ...], bool]:
+    """Return the values that settle a step in SQL, and whether its output could be kept: else it fails."""
     stored, fault = stored_output(output)
     if fault is not None:
         outcome, error = "failed", fault
-    row = database.call(
-        "SELECT * FROM finish_step(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s)",
-        (
-            message.tenant_id,
-            message.run_id,
-            message.key,
-            tries,
-            outcome,
-            None if input is None else dump(printable(input)),
-            stored,
-            None if error is None else dump(printable(error)),
-            None if retry_in_s is None else timedelta(seconds=retry_in_s),
-        ),
-    )[0]
-    return Finish(row[0], row[1], row[2], fault is None)
+    values = (
+        message.tenant_id,
+        message.run_id,
+        message.key,
+        tries,
+        outcome,
+        None if input is None else dump(printable(input)),
+        stored,
+        None if error is None else dump(printable(error)),
+        None if retry_in_s is None else timedelta(seconds=retry_in_s),
+    )
+    return values, fault is None
 
 
 def finish_and_claim(

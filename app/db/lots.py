@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Connection, text
 
 from app.db.engine import Database
-from app.db.hot import Claim, Finish, stored_output
-from app.domain.documents import dump, printable
+from app.db.hot import Claim, Finish, settlement
 from app.domain.leases import Lease, Lot, StepMessage
 
 
@@ -48,27 +46,13 @@ def finish_and_take(
 
     An output that the database cannot keep fails the step.
     """
-    stored, fault = stored_output(output)
-    if fault is not None:
-        outcome, error = "failed", fault
+    values, kept = settlement(message, tries, outcome, input, output, error, retry_in_s)
     row = database.call(
         "SELECT * FROM finish_and_take(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s,"
         " %s, %s, %s, %s, %s)",
-        (
-            message.tenant_id,
-            message.run_id,
-            message.key,
-            tries,
-            outcome,
-            None if input is None else dump(printable(input)),
-            stored,
-            None if error is None else dump(printable(error)),
-            None if retry_in_s is None else timedelta(seconds=retry_in_s),
-            lot.id,
-            *_owner(lease),
-        ),
+        (*values, lot.id, *_owner(lease)),
     )[0]
-    return Finish(row[0], row[1], row[2], fault is None), _taken(lot, row[3:])
+    return Finish(row[0], row[1], row[2], kept), _taken(lot, row[3:])
 
 
 def take_step(database: Database, lot: Lot, lease: Lease) -> Taken | None:

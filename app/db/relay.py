@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import text
 
@@ -117,18 +118,7 @@ class PostgresOutbox:
         with self._database.system() as connection:
             return tuple(
                 Outgoing(
-                    Event(
-                        id=row.id,
-                        tenant_id=row.tenant_id,
-                        subject=row.subject,
-                        sequence=row.seq,
-                        type=row.type,
-                        data=row.data,
-                        actor=row.actor,
-                        time=row.created_at,
-                        position=row.position,
-                        trace=row.trace,
-                    ),
+                    event_of(row),
                     row.shard,
                     row.dead,
                 )
@@ -186,3 +176,19 @@ class PostgresOutbox:
             connection.execute(
                 text("DELETE FROM leases WHERE name = :name"), {"name": f"relay/{sink}/{owner}"}
             )
+
+
+def event_of(row: Any) -> Event:
+    """Return the event of a row of the outbox."""
+    return Event(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        subject=row.subject,
+        sequence=row.seq,
+        type=row.type,
+        data=row.data,
+        actor=row.actor,
+        time=row.created_at,
+        position=row.position,
+        trace=row.trace,
+    )

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from app.db.relay import event_of
 from app.domain.events import SHARDS, Event
 from app.domain.relay import Outgoing
 
@@ -120,7 +121,7 @@ def window(
         "tenant": wanted.tenant,
         "limit": limit,
     }
-    return tuple(Outgoing(_event(row), row.shard, False) for row in connection.execute(_REPLAYED, values))
+    return tuple(Outgoing(event_of(row), row.shard, False) for row in connection.execute(_REPLAYED, values))
 
 
 def dead(
@@ -129,7 +130,7 @@ def dead(
     """Return dead letters whose event is still there, the oldest first."""
     values = {"sink": sink, "ids": None if ids is None else list(ids), "limit": limit}
     return tuple(
-        DeadEvent(row.sink, _event(row), row.shard, row.attempts, row.error, row.died_at)
+        DeadEvent(row.sink, event_of(row), row.shard, row.attempts, row.error, row.died_at)
         for row in connection.execute(_DEAD, values)
     )
 
@@ -142,18 +143,3 @@ def revived(connection: Connection, letter: DeadEvent) -> bool:
         "DELETE FROM dead_events WHERE tenant_id = :t AND sink = :sink AND subject = :subject AND seq = :seq"
     )
     return bool(connection.execute(gone, values).rowcount)
-
-
-def _event(row: Any) -> Event:
-    return Event(
-        id=row.id,
-        tenant_id=row.tenant_id,
-        subject=row.subject,
-        sequence=row.seq,
-        type=row.type,
-        data=row.data,
-        actor=row.actor,
-        time=row.created_at,
-        position=row.position,
-        trace=row.trace,
-    )

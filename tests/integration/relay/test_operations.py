@@ -112,7 +112,10 @@ def test_a_replay_is_narrowed_by_time_and_subject(rig, quantum):
     with psycopg2.connect(rig.urls.admin) as connection, connection.cursor() as cursor:
         cursor.execute("UPDATE events SET created_at = created_at - interval '1 hour' WHERE seq = 1")
     moment = (datetime.now(UTC) - timedelta(minutes=30)).isoformat()
-    count = lambda *words: quantum("replay", "--sink", "redis", "--dry-run", *words)["events"]  # noqa: E731 - short
+
+    def count(*words: str) -> int:
+        return quantum("replay", "--sink", "redis", "--dry-run", *words)["events"]
+
     assert count("--from", moment) == 6
     assert count("--to", moment) == 2
     assert count("--to", moment, "--subject", "runs/1") == 1
