@@ -185,6 +185,9 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     settings = _settings(reader, environment, embedded, debug)
     if settings.flower_basic_auth and ":" not in settings.flower_basic_auth:
         reader.fault("FLOWER_BASIC_AUTH", "must be user:password")
+    for name in ("FEED_URL", "FLOWER_URL") if served else ():
+        if not environ.get(name):
+            reader.fault(name, f"must be set when ENVIRONMENT={environment}: people are sent there")
     # Keys come last: none is made for a configuration that is refused.
     keys = settings.state_dir / "keys"
     signing = reader.key("JWT_PRIVATE_KEY_FILE", keys / "jwt.key", served)

@@ -126,7 +126,9 @@ def _fire_alone(deps: SubmitDeps, tenant_id: UUID, found: Candidate) -> None:
     except Unavailable:
         raise
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"[:LONGEST_REASON]
+        # The log has all of it; a database error would show the tenant our statements.
+        log.exception("trigger_failed", tenant_id=str(tenant_id))
+        reason = f"internal fault: {type(error).__name__}"
         with deps.engine.database.tenant(tenant_id) as connection:
             for row, heard in _undecided(connection, tenant_id, [found]):
                 store.note(connection, tenant_id, [Firing(row["id"], heard, "failed", reason)])

@@ -133,6 +133,8 @@ def test_what_serves_people_refuses_generated_keys_debug_and_embedded_servers(
     assert {line.split()[0] for line in told} == {
         "DATABASE_URL",
         "QUANTUM_DEBUG",
+        "FEED_URL",
+        "FLOWER_URL",
         "JWT_PRIVATE_KEY_FILE",
         "SECRETS_KEY_FILE",
     }
@@ -146,6 +148,8 @@ def test_production_takes_named_keys(environ: dict[str, str], tmp_path: Path) ->
         {
             **environ,
             "ENVIRONMENT": "production",
+            "FEED_URL": "https://feed.example.org",
+            "FLOWER_URL": "https://flower.example.org",
             "JWT_PRIVATE_KEY_FILE": str(tmp_path / "raw"),
             "SECRETS_KEY_FILE": str(tmp_path / "hex"),
         }
