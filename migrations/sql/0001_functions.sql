@@ -187,9 +187,10 @@ BEGIN
     RETURNING t AS step, u AS run, p.definition INTO held;
     won := FOUND;
     EXIT WHEN won OR look = 2;
-    -- The run's lock comes before the step's, so ask first whether this message would win.
-    PERFORM 1 FROM runs u JOIN run_steps t ON t.tenant_id = u.tenant_id AND t.run_id = u.id
-    WHERE u.tenant_id = p_tenant AND u.id = p_run AND u.state = 'queued' AND t.key = p_key AND t.state = 'ready'
+    -- The run's lock comes before the step's, so ask first whether this message would win. Not whether the run is still
+    -- queued: another claim may have begun it since the statement above, and this one wins at the second look.
+    PERFORM 1 FROM run_steps t
+    WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.key = p_key AND t.state = 'ready'
       AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL
       AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant, 'worker/' || p_worker));
     EXIT WHEN NOT FOUND;

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from threading import Barrier
 
 from tests.support.spine import LEASE, Race, Spine, ask
 
 FINISH = "SELECT * FROM finish_step(%s, %s, %s, %s, 'succeeded', NULL, '1', NULL, NULL)"
 CLAIM = "SELECT verdict FROM claim_step(%s, %s, %s, 1, %s, %s, 1, 'w')"
 CANCEL = "SELECT verdict, run_state FROM cancel_run(%s, %s, '{}', NULL, NULL)"
+RUNS = 400
 MARK = "SELECT array_agg(key) FROM mark_sent(%s, %s, ARRAY['a'], ARRAY[7], 'b')"
 
 
@@ -167,3 +170,21 @@ def test_two_sequencers_number_each_event_once(spine: Spine) -> None:
         assert ask(two, "SELECT sequence_events(100)") == (0,)
         one.commit()
         two.commit()
+
+
+def test_no_first_claim_is_lost_whenever_the_other_one_starts_the_run(spine: Spine) -> None:
+    # The run may begin between two statements of a claim, which no lock can force: so often, at a barrier.
+    graph = {"a": [], "b": []}
+    runs = [spine.start(graph) for _ in range(RUNS)]
+    barrier = Barrier(2)
+
+    def claims(key: str) -> list[str]:
+        found = []
+        for run in runs:
+            barrier.wait()
+            found.append(spine.claim(run, key).verdict)
+        return found
+
+    with ThreadPoolExecutor(2) as pool:
+        one, two = pool.submit(claims, "a"), pool.submit(claims, "b")
+        assert set(one.result() + two.result()) == {"claimed"}

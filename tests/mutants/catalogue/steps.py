@@ -131,4 +131,16 @@ MUTANTS = [
         "            segments = segments[:]\n",
         "tests/acceptance/test_fairness.py::test_a_tenant_with_one_step_at_a_time_never_has_two",
     ),
+    Mutant(
+        "a claim gives up when the run begins beside it",
+        "migrations/sql/0001_functions.sql",
+        "      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL\n"
+        "      AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN"
+        " ('*', 'tenant/' || p_tenant, 'worker/' || p_worker));",
+        "      AND t.dispatch_epoch = p_epoch AND t.sent_at IS NOT NULL\n"
+        "      AND EXISTS (SELECT 1 FROM runs u WHERE u.tenant_id = p_tenant AND u.id = p_run"
+        " AND u.state = 'queued');",
+        "tests/integration/db/test_races.py"
+        "::test_no_first_claim_is_lost_whenever_the_other_one_starts_the_run",
+    ),
 ]
