@@ -10,12 +10,16 @@ from sqlalchemy import Connection, text
 
 from app.db.engine import Database
 from app.domain.events import SHARDS
-from app.domain.triggers import Heard
+from app.domain.triggers import MAX_CHAIN, Heard
 
 SINK: Final = "triggers"
-_DEPTH: Final = """
-  coalesce((SELECT max(f.depth) FROM trigger_firings f
-            WHERE f.tenant_id = e.tenant_id AND f.intent_id = event_intent(e.tenant_id, e.subject)), 0)
+_CHAIN: Final = """
+  LEFT JOIN LATERAL (SELECT f.depth, f.origin FROM trigger_firings f
+    WHERE f.tenant_id = e.tenant_id AND f.intent_id = event_intent(e.tenant_id, e.subject)
+    ORDER BY f.depth DESC LIMIT 1) f ON true
+  LEFT JOIN LATERAL (SELECT count(*) AS declared FROM (
+    SELECT 1 FROM trigger_firings d WHERE d.tenant_id = e.tenant_id AND d.origin = f.origin
+      AND d.outcome = 'fired' LIMIT :most) d) d ON true
 """
 
 
@@ -67,20 +71,25 @@ def advance(system: Database, stretch: Stretch) -> None:
 def heard(
     connection: Connection, tenant_id: UUID, found: Sequence[Candidate]
 ) -> Mapping[tuple[str, int], Heard]:
-    """Return the events of the candidates by subject and sequence, each with the triggers that led to it."""
+    """Return the events of the candidates by subject and sequence, each with what led to it."""
     statement = f"""
-      SELECT e.id, e.type, e.subject, e.seq, e.created_at, e.data, {_DEPTH} AS depth
+      SELECT e.id, e.type, e.subject, e.seq, e.created_at, e.data, coalesce(f.depth, 0) AS depth, f.origin,
+             d.declared
       FROM (SELECT DISTINCT * FROM unnest(CAST(:subjects AS text[]), CAST(:seqs AS integer[]))
             AS u (subject, seq)) k
       JOIN events e ON e.tenant_id = :tenant AND e.subject = k.subject AND e.seq = k.seq
+      {_CHAIN}
     """  # noqa: S608 - constants
     values: dict[str, Any] = {
         "tenant": tenant_id,
+        "most": MAX_CHAIN,
         "subjects": [one.subject for one in found],
         "seqs": [one.seq for one in found],
     }
     return {
-        (row.subject, row.seq): Heard(str(row.id), row.type, row.subject, row.created_at, row.data, row.depth)
+        (row.subject, row.seq): Heard(
+            str(row.id), row.type, row.subject, row.created_at, row.data, row.depth, row.origin, row.declared
+        )
         for row in connection.execute(text(statement), values)
     }
 

@@ -14,6 +14,8 @@ from app.domain.webhooks import checked_patterns
 MAX_TRIGGERS: Final = 200
 MAX_DEPTH: Final = 8
 """How many triggers may lead to one another: the next one is skipped."""
+MAX_CHAIN: Final = 100
+"""How many intents triggers may declare because of one first event: each of them makes several more."""
 SOURCES: Final = ("events", "inbound")
 STATES: Final = ("active", "paused")
 OUTCOMES: Final = ("fired", "skipped", "failed")
@@ -25,7 +27,10 @@ LARGEST_MESSAGE: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """What a trigger decides about: an event, or a message; `depth` counts the triggers before."""
+    """What a trigger decides about: an event, or a message; `depth` counts the triggers before.
+
+    `origin` names what the first of them heard; `declared` is what came of that so far, in intents.
+    """
 
     id: str
     type: str
@@ -33,6 +38,13 @@ class Heard:
     time: datetime
     data: Any
     depth: int = 0
+    origin: str | None = None
+    declared: int = 0
+
+    @property
+    def root(self) -> str:
+        """What all of its chain is counted under."""
+        return self.id if self.origin is None else self.origin
 
     def facts(self) -> dict[str, Any]:
         """Return what expressions see as `event`."""
@@ -66,6 +78,7 @@ class Firing:
             "outcome": self.outcome,
             "reason": self.reason,
             "depth": self.heard.depth + 1,
+            "origin": self.heard.root,
             "intent_id": str(self.intent_id) if self.intent_id else None,
             "run_id": str(self.run_id) if self.run_id else None,
         }

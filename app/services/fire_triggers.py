@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Final
@@ -14,7 +15,7 @@ from app.db.trigger_work import Candidate
 from app.db.triggers import TriggerRow
 from app.domain.errors import InvalidInput, QuantumError, Unavailable
 from app.domain.identity import Actor
-from app.domain.triggers import LOOP, MAX_DEPTH, Firing, Heard
+from app.domain.triggers import LOOP, MAX_CHAIN, MAX_DEPTH, Firing, Heard
 from app.observability.logging import get_log
 from app.observability.metrics import TRIGGERS_FIRED
 from app.services.flags import Switches
@@ -70,15 +71,17 @@ def decide(
     """
     firings: list[Firing] = []
     ready: list[tuple[Decision, Submission]] = []
+    chains = Counter({heard.root: heard.declared for _, heard in decisions})
     for row, heard in decisions:
         try:
             if not fits(row["filter"], heard.facts()):
                 continue
-            if heard.depth >= MAX_DEPTH:
+            if heard.depth >= MAX_DEPTH or chains[heard.root] >= MAX_CHAIN:
                 log.warning("trigger_loop", trigger_id=str(row["id"]), event_id=heard.id, depth=heard.depth)
                 firings.append(Firing(row["id"], heard, "skipped", LOOP))
                 continue
             ready.append(((row, heard), submission(row, heard)))
+            chains[heard.root] += 1
         except (ExpressionError, QuantumError) as error:
             firings.append(Firing(row["id"], heard, "failed", str(error)[:LONGEST_REASON]))
     accepted = accept(deps, connection, triggerer(tenant_id), [one for _, one in ready], epoch)

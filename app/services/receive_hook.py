@@ -75,7 +75,12 @@ def receive_message(
         if known is not None:
             return known
         heard = Heard(
-            message_id, f"inbound.{name}", f"hooks/{name}", datetime.fromtimestamp(message.now, UTC), data
+            message_id,
+            f"inbound.{name}",
+            f"hooks/{name}",
+            datetime.fromtimestamp(message.now, UTC),
+            data,
+            origin=f"hooks/{name}/{message_id}",  # senders choose their ids: another's may be the same
         )
         firings, accepted = decide(deps.submit, connection, tenant_id, [(row, heard)], epoch)
         firing = firings[0] if firings else Firing(trigger_id, heard, "skipped", FILTERED)

@@ -48,6 +48,7 @@ CREATE TABLE trigger_firings (
   outcome text NOT NULL CHECK (outcome IN ('fired', 'skipped', 'failed')),
   reason text,
   depth integer NOT NULL, -- how many triggers led here, this one included
+  origin text NOT NULL, -- what the first of them heard
   intent_id uuid,
   run_id uuid,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -57,6 +58,7 @@ CREATE TABLE trigger_firings (
 );
 CREATE INDEX trigger_firings_listed ON trigger_firings (tenant_id, trigger_id, id);
 CREATE INDEX trigger_firings_intent ON trigger_firings (tenant_id, intent_id) WHERE intent_id IS NOT NULL;
+CREATE INDEX trigger_firings_chain ON trigger_firings (tenant_id, origin) WHERE outcome = 'fired';
 CREATE INDEX trigger_firings_old ON trigger_firings (created_at);
 
 -- How far the triggers have read each shard: up to `upto` there are at most p_limit events behind the cursor.
@@ -83,10 +85,12 @@ $$;
 -- Writes what triggers decided, whose rows the transaction has locked, with an event for each.
 CREATE FUNCTION note_trigger_firings(p_tenant uuid, p_firings jsonb) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO trigger_firings (tenant_id, trigger_id, event_id, type, subject, outcome, reason, depth, intent_id, run_id)
-  SELECT p_tenant, i.trigger_id, i.event_id, i.type, i.subject, i.outcome, i.reason, i.depth, i.intent_id, i.run_id
+  INSERT INTO trigger_firings (tenant_id, trigger_id, event_id, type, subject, outcome, reason, depth, origin, intent_id,
+                               run_id)
+  SELECT p_tenant, i.trigger_id, i.event_id, i.type, i.subject, i.outcome, i.reason, i.depth, i.origin, i.intent_id,
+         i.run_id
   FROM jsonb_to_recordset(p_firings) AS i (trigger_id uuid, event_id text, type text, subject text, outcome text,
-       reason text, depth integer, intent_id uuid, run_id uuid);
+       reason text, depth integer, origin text, intent_id uuid, run_id uuid);
 
   PERFORM emit_event(p_tenant, 'triggers/' || t.id, (t.event_seq + i.place)::integer,
     CASE i.outcome WHEN 'fired' THEN 'trigger.fired' ELSE 'trigger.skipped' END,

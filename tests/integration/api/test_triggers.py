@@ -17,6 +17,7 @@ from standardwebhooks.webhooks import Webhook
 from werkzeug.test import TestResponse
 
 from app.api.limits import TenantLimits
+from app.db import trigger_work
 from app.db.engine import Database
 from app.domain.triggers import MAX_DEPTH
 from app.services import fire_triggers as service
@@ -178,6 +179,21 @@ def test_a_trigger_that_fires_itself_is_stopped(bench: Bench) -> None:
     assert [one["outcome"] for one in firings] == ["fired"] * MAX_DEPTH + ["skipped"]
     assert firings[-1]["reason"] == "loop"
     assert bench.events(trigger)[-1] == ("skipped", "loop")
+
+
+def test_a_tree_of_firings_is_cut_by_its_width(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (service, trigger_work):
+        monkeypatch.setattr(module, "MAX_CHAIN", 5)
+    both = [bench.make(on={"types": ["intent.created"]}, spec={"message": "again"}) for _ in range(2)]
+    for _ in range(2):
+        assert (
+            bench.caller.post("/intents", {"type": "core.echo", "spec": {"message": "x"}}).status_code == 202
+        )
+    for _ in range(MAX_DEPTH):
+        bench.hear()
+    found = [firing for trigger in both for firing in bench.firings(trigger)]
+    assert [one["outcome"] for one in found].count("fired") == 2 * 5, "each first intent has its own count"
+    assert {one["reason"] for one in found if one["outcome"] == "skipped"} == {"loop"}
 
 
 def test_what_is_refused_is_told_and_holds_nobody(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

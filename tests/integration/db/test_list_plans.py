@@ -90,8 +90,8 @@ FILL = f"""
   INSERT INTO triggers (tenant_id, id, name, source, types, type_name, spec)
     VALUES (%(big)s, %(big)s, 'x', 'events', '{{*}}', 't', '{{}}');
   INSERT INTO trigger_firings (tenant_id, trigger_id, event_id, id, type, subject, outcome, depth,
-                               intent_id, run_id)
-    SELECT tenant_id, %(big)s, id::text, id, 't', 'x/1', 'fired', 1, id, id FROM made
+                               origin, intent_id, run_id)
+    SELECT tenant_id, %(big)s, id::text, id, 't', 'x/1', 'fired', 1, id::text, id, id FROM made
     WHERE tenant_id = %(big)s;
   ANALYZE triggers, trigger_firings;
   ANALYZE schedules, schedule_firings, bulk_actions, bulk_action_items;

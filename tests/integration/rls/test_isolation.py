@@ -134,8 +134,8 @@ FILL = {
     "triggers": "(tenant_id, id, name, source, types, type_name, spec)"
     " VALUES ({t}, {t}, 'n', 'events', '{{*}}', 't', '{{}}')",
     "trigger_secrets": "(tenant_id, trigger_id, id, nonce, ciphertext) VALUES ({t}, {t}, {t}, 'n', 'c')",
-    "trigger_firings": "(tenant_id, trigger_id, event_id, type, subject, outcome, depth)"
-    " VALUES ({t}, {t}, 'e', 't', 'x/1', 'skipped', 1)",
+    "trigger_firings": "(tenant_id, trigger_id, event_id, type, subject, outcome, depth, origin)"
+    " VALUES ({t}, {t}, 'e', 't', 'x/1', 'skipped', 1, 'e')",
     "webhooks": "(tenant_id, id, name, url, types) VALUES ({t}, {t}, 'n', 'u', '{{*}}')",
     "webhook_secrets": "(tenant_id, webhook_id, id, nonce, ciphertext) VALUES ({t}, {t}, {t}, 'n', 'c')",
     "webhook_queues": "(tenant_id, webhook_id) VALUES ({t}, {t})",

@@ -105,9 +105,23 @@ MUTANTS = [
     Mutant(
         "a trigger that fires itself goes on",
         FIRE,
-        "if heard.depth >= MAX_DEPTH:",
-        "if heard.depth >= 100 * MAX_DEPTH:",
+        "if heard.depth >= MAX_DEPTH or",
+        "if heard.depth >= 100 * MAX_DEPTH or",
         f"{TRIGGERS}::test_a_trigger_that_fires_itself_is_stopped",
+    ),
+    Mutant(
+        "what one transaction decides is not counted to its chain",
+        FIRE,
+        "            chains[heard.root] += 1\n",
+        "",
+        f"{TRIGGERS}::test_a_tree_of_firings_is_cut_by_its_width",
+    ),
+    Mutant(
+        "a chain is counted anew at each of its links",
+        "app/domain/triggers.py",
+        "return self.id if self.origin is None else self.origin",
+        "return self.id",
+        f"{TRIGGERS}::test_a_tree_of_firings_is_cut_by_its_width",
     ),
     Mutant(
         "one bad event keeps all others from being heard",
