@@ -237,7 +237,7 @@ class _Json:
             raise ExpressionError(str(value)[:300])
         self._values -= 1
         if isinstance(value, str):
-            self._characters -= len(value)
+            self._characters -= len(_storable(value))
         if self._values < 0 or self._characters < 0:
             raise ExpressionError("the result is too large")
         if value is None or isinstance(value, (bool, int, str)):
@@ -261,7 +261,13 @@ def _finite(value: float) -> float:
     raise ExpressionError(f"{value} has no JSON form")
 
 
+def _storable(text: str) -> str:
+    if "\0" in text:
+        raise ExpressionError("the result holds the character U+0000, which cannot be stored")
+    return text
+
+
 def _key(key: Any) -> str:
     if isinstance(key, str):
-        return key
+        return _storable(key)
     raise ExpressionError(f"the key {key!r} of a map is not a string")

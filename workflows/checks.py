@@ -13,11 +13,13 @@ from workflows.concurrency import key_faults
 from workflows.definition import WAIT, WORKFLOW, Definition, StepDefinition
 from workflows.graph import Cycle, Graph, build_graph
 from workflows.nesting import NO_LIBRARY, Library, child_fault, child_of, secret_faults
-from workflows.specs import check_schema, pointer, validate_spec
+from workflows.specs import canonical_json, check_schema, pointer, validate_spec
 from workflows.templates import Template, compile_template
 from workflows.waits import wait_faults
 
 MAX_FAULTS = 50
+MAX_SCHEMA_CHARACTERS = 4_000_000
+"""In one plan, which keeps with each step the schema of the workflow that it runs."""
 
 
 def check_definition(definition: Definition, registry: ModuleRegistry, library: Library = NO_LIBRARY) -> None:
@@ -42,6 +44,7 @@ def check_definition(definition: Definition, registry: ModuleRegistry, library: 
         faults += _compensation(step, f"/steps/{index}/compensate", graph, registry)
     if definition.compensates and not any(_is_undone(step, library) for step in definition.steps):
         faults.append(Fault("/on_failure", "nothing_to_compensate", "no step says how it is compensated"))
+    faults += _schemas(definition, library)
     faults += wait_faults(definition)
     faults += _output(definition)
     if definition.concurrency is not None:
@@ -79,6 +82,20 @@ def _workflow(step: StepDefinition, at: str, library: Library) -> Iterator[Fault
     yield from secret_faults(_texts(step.inputs, pointer(at, "with")))
     if child is not None and child.spec_schema is not None:
         yield from _inputs(step, child.spec_schema, pointer(at, "with"), str(step.workflow))
+
+
+def _schemas(definition: Definition, library: Library) -> Iterator[Fault]:
+    """Yield a fault when the schemas that the plan keeps with its sub-workflows would fill the memory."""
+    sizes: dict[str | None, int] = {None: 0}
+    total = 0
+    for step in definition.steps:
+        if step.workflow not in sizes:
+            child = child_of(step, library)
+            sizes[step.workflow] = len(canonical_json((child and child.spec_schema) or {}))
+        total += sizes[step.workflow]
+    if total > MAX_SCHEMA_CHARACTERS:
+        message = f"the workflows that it runs have schemas of more than {MAX_SCHEMA_CHARACTERS} characters"
+        yield Fault("/steps", "too_large", message)
 
 
 def _output(definition: Definition) -> Iterator[Fault]:

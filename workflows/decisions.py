@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from app.domain.documents import DEEPEST, too_deep
 from app.domain.errors import OperationFailed
 from workflows.cel import ExpressionError, Scope, compile_expression
 from workflows.definition import MAX_ITEMS
@@ -57,6 +58,8 @@ def evaluate_with(definition: Mapping[str, Any], context: Mapping[str, Any]) -> 
         values = {key: _render(value, frame) for key, value in definition.get("with", {}).items()}
     except ExpressionError as error:
         raise DecisionFailed("with_failed", f"with: {error}") from error
+    if too_deep(values):
+        raise DecisionFailed("with_failed", f"with: it nests deeper than {DEEPEST} levels")
     stored = {key: _shown(value) for key, value in values.items()} if frame.secrets else values
     return StepInput(stored, frozenset(frame.secrets), values)
 
@@ -69,6 +72,8 @@ def evaluate_foreach(definition: Mapping[str, Any], context: Mapping[str, Any]) 
         raise DecisionFailed("foreach_failed", f"foreach gives {type(items).__name__}, not a list")
     if len(items) > MAX_ITEMS:
         raise DecisionFailed("foreach_too_wide", f"foreach gives {len(items)} items; {MAX_ITEMS} are allowed")
+    if too_deep(items):
+        raise DecisionFailed("foreach_failed", f"foreach: it nests deeper than {DEEPEST} levels")
     return items
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MAX_NESTING = 5
 """How many runs may stand below each other, the first one not counted."""
+MAX_FAMILY_STEPS = 20_000
+"""How many steps a workflow may have with all those that it runs, each of them counted once."""
 MAX_SPEC_CHARACTERS = 256 * 1024
 
 

@@ -25,7 +25,7 @@ from workflows.definition import (
     StepDefinition,
 )
 from workflows.limits import read_limits
-from workflows.specs import pointer, validate_spec
+from workflows.specs import EVERY_PLACE, pointer, validate_spec
 from workflows.yaml12 import Loader
 
 
@@ -35,7 +35,7 @@ def parse_definition(document: Any) -> Definition:
     Only the form is judged here; `workflows.checks.check_definition` judges the graph.
     """
     check_bounds(document)
-    faults = validate_spec(definition_schema(), document)
+    faults = validate_spec(definition_schema(), document, most=EVERY_PLACE)
     if faults:
         raise InvalidInput(faults)
     return Definition(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -72,8 +72,8 @@ class Plan:
 
     `graph` holds the edges that a canvas may travel: those of success. `fans` are the steps that no message
     carries (foreach, waits, workflows), `conditional` those which need another outcome than success. `undo`
-    compensates steps. `children` are the plans of the workflows that its steps run, unknown to a stored plan.
-    `limits` are the time limits of its runs, in seconds.
+    compensates steps. `below` are the plans of all workflows that its steps run, and theirs, by hash, in
+    `nesting` levels of runs; a stored plan knows of none. `limits` are the time limits of its runs, in s.
     """
 
     hash: str
@@ -88,7 +88,8 @@ class Plan:
     document: Mapping[str, Any] = field(compare=False, repr=False)
     graph: Graph = field(compare=False, repr=False)
     _index: Mapping[str, PlanStep] = field(compare=False, repr=False)
-    children: tuple[Plan, ...] = field(default=(), compare=False, repr=False)
+    below: Mapping[str, Plan] = field(default_factory=dict, compare=False, repr=False)
+    nesting: int = field(default=0, compare=False)
 
     @property
     def output(self) -> Mapping[str, Any]:
@@ -97,17 +98,9 @@ class Plan:
         return found
 
     @property
-    def nesting(self) -> int:
-        """How many levels of other runs stand below a run of this plan."""
-        return max((1 + child.nesting for child in self.children), default=0)
-
-    @property
     def family(self) -> dict[str, Plan]:
         """This plan with all that stand below it, by hash."""
-        found = {self.hash: self}
-        for child in self.children:
-            found |= child.family
-        return found
+        return {self.hash: self, **self.below}
 
     def step(self, base: str) -> PlanStep:
         """Return the step with this id; raises KeyError."""
@@ -175,7 +168,8 @@ def compile_plan(definition: Definition, registry: ModuleRegistry, library: Libr
         steps=steps,
         document=document,
         _index=_by_base((*steps, *undo)),
-        children=tuple(child.plan for child in children.values()),
+        below=_below(children.values()),
+        nesting=max((1 + child.plan.nesting for child in children.values()), default=0),
     )
 
 
@@ -188,6 +182,12 @@ def load_plan(document: Mapping[str, Any], plan_hash: str) -> Plan:
 def _step_of(row: Mapping[str, Any]) -> PlanStep:
     tuples = {key: tuple(row[key]) for key in ("needs", "successors", "successors_on") if key in row}
     return PlanStep(**{**row, **tuples})
+
+
+def _below(children: Iterable[ChildWorkflow]) -> dict[str, Plan]:
+    """Return the plans of these workflows with all below them; each once, however many steps run it."""
+    plans = {child.plan.hash: child.plan for child in children}
+    return {key: plan for child in plans.values() for key, plan in child.family.items()}
 
 
 def _by_base(steps: tuple[PlanStep, ...]) -> dict[str, PlanStep]:

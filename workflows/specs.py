@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import jsonschema_rs
 
 from app.domain.errors import Fault
+from workflows.schema_cost import MOST_AT_A_PLACE, TooCostly, cost_of
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 MAX_FAULTS = 50
+MOST_EVALUATIONS = 100_000
+"""Evaluations above which the places of faults are not looked for: each may cost tens of microseconds."""
+EVERY_PLACE = 1 << 60
+"""For documents whose schema is the platform's own."""
 # Their members are data of the schema's author, not schemas, so a "$ref" in them is plain text.
 _LITERALS = frozenset({"const", "enum", "default", "examples"})
 
@@ -22,20 +28,28 @@ def pointer(parent: str, *parts: str | int) -> str:
     return parent + "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
-def validate_spec(schema: Mapping[str, Any], spec: Any, at: str = "") -> tuple[Fault, ...]:
+def validate_spec(
+    schema: Mapping[str, Any], spec: Any, at: str = "", *, most: int = MOST_EVALUATIONS
+) -> tuple[Fault, ...]:
     """Return what is wrong with `spec`, pointers below `at`; at most 50 faults.
 
-    Raises ValueError when the schema itself is bad: see `check_schema`.
+    Where the schema may judge the places of `spec` more than `most` times in all, one fault says that it does
+    not fit: to find each place would take long. Raises ValueError for a bad schema: see `check_schema`.
     """
-    errors = _validator(canonical_json(schema)).iter_errors(spec)
+    judge = _judge(canonical_json(schema))
+    if judge.validator.is_valid(spec):
+        return ()
+    if _places(spec, most // judge.cost) > most // judge.cost:
+        return (Fault(at, "schema", "it does not fit its schema; there is too much of it to say where"),)
     found = []
-    for error, _ in zip(errors, range(MAX_FAULTS), strict=False):
+    for error, _ in zip(judge.validator.iter_errors(spec), range(MAX_FAULTS), strict=False):
         found.append(Fault(pointer(at, *error.instance_path), "schema", error.message[:500]))
     return tuple(found)
 
 
 def check_schema(schema: Any, at: str = "") -> tuple[Fault, ...]:
-    """Return what is wrong with a schema: bad keywords, another draft, references that leave the document."""
+    """Return what is wrong with a schema: bad keywords, another draft, references that leave the document,
+    subschemas that judge one place too often."""
     if not isinstance(schema, Mapping):
         return (Fault(at, "schema", "a schema is a JSON object"),)
     if schema.get("$schema", DRAFT) != DRAFT:
@@ -47,7 +61,10 @@ def check_schema(schema: Any, at: str = "") -> tuple[Fault, ...]:
     if remote:
         return remote[:MAX_FAULTS]
     try:
-        _validator(canonical_json(schema))
+        _judge(canonical_json(schema))
+        cost_of(schema)
+    except TooCostly as error:
+        return (Fault(at, "too_costly", str(error)),)
     except jsonschema_rs.ValidationError as error:
         return (Fault(pointer(at, *error.instance_path), "schema", error.message[:500]),)
     except (ValueError, RecursionError) as error:
@@ -64,15 +81,41 @@ def _refuse(uri: str) -> Any:
     raise ValueError(f"{uri} lies outside of this document; nothing is fetched")
 
 
+@dataclass(frozen=True, slots=True)
+class _Judge:
+    """A compiled schema; `cost` is how often it judges one place at most."""
+
+    validator: jsonschema_rs.Draft202012Validator
+    cost: int
+
+
 @lru_cache(maxsize=512)
-def _validator(schema: str) -> jsonschema_rs.Draft202012Validator:
+def _judge(text: str) -> _Judge:
+    schema = json.loads(text)
     # The linear-time regex engine: a tenant's pattern must not be able to hang the API.
-    return jsonschema_rs.Draft202012Validator(
-        json.loads(schema),
+    validator = jsonschema_rs.Draft202012Validator(
+        schema,
         retriever=_refuse,
         validate_formats=True,
         pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
     )
+    try:
+        return _Judge(validator, cost_of(schema))
+    except TooCostly:
+        return _Judge(validator, MOST_AT_A_PLACE)  # an operator's own: a tenant's is refused
+
+
+def _places(value: Any, most: int) -> int:
+    """Return how many values a document holds, itself among them; counts little further than `most`."""
+    pending, found = [value], 0
+    while pending and found <= most:
+        one = pending.pop()
+        found += 1
+        if isinstance(one, Mapping):
+            pending.extend(one.values())
+        elif isinstance(one, list):
+            pending.extend(one)
+    return found
 
 
 def _remote_references(schema: Any, at: str) -> Iterator[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from app.domain.errors import Fault
@@ -62,14 +62,17 @@ def duration_of(value: Any) -> float:
 
 
 def moment_of(value: Any) -> datetime:
-    """Return the moment of an RFC 3339 text; raises ValueError for anything else."""
+    """Return the moment of an RFC 3339 text, in UTC; raises ValueError for anything else.
+
+    Also for one of the first or the last day that Python knows, which in UTC is none.
+    """
     try:
         moment = datetime.fromisoformat(value)
-    except (TypeError, ValueError) as error:
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(f"{str(value)[:100]!r} is no time such as 2030-01-31T08:00:00Z") from error
-    if moment.tzinfo is None:
-        raise ValueError(f"{value[:100]!r} names no offset from UTC")
-    return moment
+    raise ValueError(f"{value[:100]!r} names no offset from UTC")
 
 
 def _time_fault(text: str, parse: Callable[[Any], object]) -> tuple[str, str] | None:

@@ -56,7 +56,7 @@ _STEP_HOLDERS: Final = text("""
 # Steps that have not ended, in the plan's order, each with its open needs.
 _OPEN: Final = text("""
     SELECT s.key, s.state, s.queue, s.operation, s.is_fan, s.sent_at, s.not_before, s.needs_left, s.attempt,
-           s.worker, s.started_at, s.input ->> 'signal' AS signal, ARRAY(
+           s.worker, s.started_at, s.input ->> 'signal' AS signal, s.undoes, ARRAY(
              SELECT n.key FROM plan_steps p
              JOIN run_steps n ON n.tenant_id = s.tenant_id AND n.run_id = s.run_id AND n.key = ANY (p.needs)
               AND n.state NOT IN ('succeeded', 'failed', 'skipped', 'cancelled')

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import Connection, text
 
 from app.db.engine import Database
-from app.domain.documents import dump, printable
+from app.domain.documents import DEEPEST, dump, printable, too_deep
 from app.domain.leases import Lease, StepMessage
 
 
@@ -224,6 +224,8 @@ def finish_and_claim(
 def stored_output(output: Any) -> tuple[str | None, dict[str, str] | None]:
     """Return the output as the database keeps it, or the error of a step whose output is no document."""
     try:
+        if too_deep(output):
+            raise ValueError(f"it nests deeper than {DEEPEST} levels")
         return None if output is None else dump(output), None
     except (ValueError, TypeError, RecursionError) as fault:
         return None, {"code": "output_invalid", "message": f"the output is not a JSON document: {fault}"}

@@ -72,6 +72,18 @@ _DUE: Final = """
       AND s.undoes IS NOT NULL {of_run}
   ) due WHERE what IS NOT NULL LIMIT {limit}
 """
+# The run of an intent with all below it: an intent has one open run, so what is younger is its.
+_FAMILY: Final = text("""
+  WITH RECURSIVE up AS (
+    SELECT r.id, r.parent_run_id, r.intent_id FROM runs r WHERE r.tenant_id = :tenant AND r.id = :run
+    UNION ALL
+    SELECT p.id, p.parent_run_id, p.intent_id
+    FROM up JOIN runs p ON p.tenant_id = :tenant AND p.id = up.parent_run_id
+  )
+  SELECT count(*) FROM (
+    SELECT FROM up JOIN runs r ON r.tenant_id = :tenant AND r.intent_id = up.intent_id AND r.id >= up.id
+    WHERE up.parent_run_id IS NULL LIMIT :most) found
+""")
 ALL_DUE: Final = _DUE.format(of_parent="", of_run="", limit="%s")
 ALL_OF_ONE: Final = 10_000
 
@@ -128,6 +140,12 @@ def start_child(
         "deepest": deepest,
     }
     return Begun(*connection.execute(_START, values).one())
+
+
+def count_family(connection: Connection, tenant_id: UUID, run_id: UUID, most: int) -> int:
+    """Return how many runs stand in the tree of this one, its root among them, counted up to `most`."""
+    values = {"tenant": tenant_id, "run": run_id, "most": most}
+    return int(connection.execute(_FAMILY, values).scalar_one())
 
 
 def start_undo(connection: Connection, tenant_id: UUID, run_id: UUID, key: str) -> Begun:

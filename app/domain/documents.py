@@ -7,6 +7,8 @@ from typing import Any
 
 # Made once: json.dumps with options makes an encoder for every call.
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
+DEEPEST = 100
+"""Levels of nested arrays and objects in what a step takes or gives: JSON readers end at about a thousand."""
 SUSPECT = ("\\u0000", "\\ud")  # as JSON escapes U+0000 or one half of a surrogate pair
 
 
@@ -16,6 +18,17 @@ def dump(value: Any) -> str:
     if any(mark in text for mark in SUSPECT) and not _storable(value):
         raise ValueError("U+0000 or a lone surrogate cannot be stored")
     return text
+
+
+def too_deep(value: Any) -> bool:
+    """Whether arrays and objects nest deeper than `DEEPEST` levels."""
+    level = [value] if isinstance(value, dict | list | tuple) else []
+    for _ in range(DEEPEST):
+        members = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
+        level = [part for part in members if isinstance(part, dict | list | tuple)]
+        if not level:
+            return False
+    return True
 
 
 def printable(value: Any) -> Any:

@@ -11,7 +11,7 @@ from uuid import UUID
 from app.db import admission as store
 from app.db.admission import Admitted, PoolLoad
 from app.db.engine import Connection, Database
-from app.domain.errors import QuantumError, Unavailable
+from app.domain.errors import Unavailable
 from app.domain.runs import Run
 from app.services.advance import advance
 from app.services.ports import Engine
@@ -136,8 +136,8 @@ class Admission:
         for run in others:
             try:
                 advance(self._engine, run.tenant_id, run.run_id)
-            except QuantumError:
-                # It is admitted, ready, unsent: the dispatcher finds it.
+            except Exception:
+                # It is admitted, ready, unsent: the dispatcher finds it. The others are not to wait for it.
                 log.exception("advance_failed", extra={"run_id": str(run.run_id), "reason": "admitted"})
 
     def _plan(self, run: Admitted) -> Plan:

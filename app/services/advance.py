@@ -6,19 +6,22 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import UUID
 
-from app.db import hot, undo, waits
+from app.db import hot, nesting, undo, waits
 from app.db.engine import Connection
 from app.db.ids import new_id
 from app.domain.errors import OperationFailed
 from app.domain.tracing import parse_traceparent
 from app.services.children import begin_child, send_again, tell_parent
+from app.services.failing import failing
 from app.services.ports import Engine
 from app.services.send import Parcel, send_parcels
 from workflows.decisions import evaluate_foreach
 from workflows.definition import UNDO
 from workflows.lots import deal, with_messages
+from workflows.nesting import evaluate_child
 from workflows.plan import Plan
 from workflows.segments import MAX_STRETCH, ReadyStep, Segment, Stretch, narrow, restrict, segments_for
 from workflows.waits import evaluate_wait
@@ -30,15 +33,22 @@ ROUNDS = 200
 """Enough for the widest permitted run; what is left over then is the dispatcher's."""
 CHILDREN_AT_ONCE = 50
 """How many sub-workflows one transaction begins: it holds their parent's lock."""
+ITEMS_AT_ONCE = 10_000
+"""How many items of fans one transaction writes, before the next step is decided."""
+FAMILY_AT_MOST = 100_000
+"""How many runs may stand below one intent's run, itself among them: fans of fans grow by powers."""
+FULL = f"the run with all that it called has {FAMILY_AT_MOST} runs already"
 RUNS_AT_ONCE = 5_000
 """How many runs, parents with their children, one call may bring forward; the others are recovery's."""
 
 
 @dataclass(slots=True)
 class Decided:
-    """What one transaction decided: how many steps, which runs began by that, which have to be sent again."""
+    """What one transaction decided: how many steps, with how many items in all; which runs began by that,
+    which have to be sent again."""
 
     steps: int = 0
+    items: int = 0
     begun: list[UUID] = field(default_factory=list)
     again: list[UUID] = field(default_factory=list)
 
@@ -91,27 +101,54 @@ def _decide(
 ) -> Decided:
     """Write what each ready fan fans out to, what each ready wait waits for, which run a step becomes."""
     decided = Decided()
+    full = _is_full(connection, tenant_id, run_id, found)
     for step in found.steps:
         if step.definition is None:
             continue
         decided.steps += 1
         try:
-            context = engine.artifacts.opened(tenant_id, step.context)
+            value = _evaluated(engine, tenant_id, step)
             if step.is_fan:
-                items = evaluate_foreach(step.definition, context)
-                hot.expand_step(connection, tenant_id, run_id, step.base, items)
+                hot.expand_step(connection, tenant_id, run_id, step.base, value)
+                decided.items += len(value)
             elif "workflow" in step.definition:
-                begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, context)
+                if full and value is not None:
+                    raise OperationFailed("too_many_runs", FULL, retryable=False)
+                begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, value)
                 if begun.child is not None:
                     (decided.again if begun.verdict == "again" else decided.begun).append(begun.child)
             else:
-                waiting = evaluate_wait(step.definition, context)
-                waits.begin_wait(connection, tenant_id, run_id, step.key, waiting)
+                waits.begin_wait(connection, tenant_id, run_id, step.key, value)
         except OperationFailed as fault:
             hot.fail_decision(connection, tenant_id, run_id, step.key, fault.as_error())
-        if len(decided.begun) >= CHILDREN_AT_ONCE:
+        if len(decided.begun) >= CHILDREN_AT_ONCE or decided.items >= ITEMS_AT_ONCE:
             break
     return decided
+
+
+def _is_full(connection: Connection, tenant_id: UUID, run_id: UUID, found: hot.Ready) -> bool:
+    """Tell whether the run, with all that stand around it, may begin no further sub-workflow.
+
+    What undoes one, or skips it, has no spec, and begins none.
+    """
+    calls = any(step.definition and "workflow" in step.definition and not step.is_fan for step in found.steps)
+    return calls and nesting.count_family(connection, tenant_id, run_id, FAMILY_AT_MOST) >= FAMILY_AT_MOST
+
+
+def _evaluated(engine: Engine, tenant_id: UUID, step: hot.ReadyRow) -> Any:
+    """Return the items of a fan, the spec of a sub-workflow, or what the step waits for.
+
+    Raises OperationFailed, whatever an expression meets: a step that could not be decided would come back
+    for ever. Raises Unavailable when the database or the artifact store is away.
+    """
+    definition = step.definition
+    with failing("decision_raised"):
+        context = engine.artifacts.opened(tenant_id, step.context)
+        if step.is_fan:
+            return evaluate_foreach(definition, context)
+        if "workflow" in definition:
+            return None if definition.get("undo") else evaluate_child(definition, context)
+        return evaluate_wait(definition, context)
 
 
 def _mark(

@@ -13,21 +13,29 @@ from app.domain.documents import dump
 from app.domain.errors import OperationFailed
 from app.domain.retry import RetryPolicy, decide
 from app.services.artifacts import Artifacts
+from app.services.failing import failing
 from app.services.plans import PlanCache
 from app.services.ports import Engine
 from workflows.decisions import DecisionFailed
-from workflows.nesting import MAX_NESTING, evaluate_child, evaluate_output
+from workflows.nesting import MAX_NESTING, evaluate_output
 
 CHANCES = 1009
 
 
 def begin_child(
-    connection: Connection, tenant_id: UUID, run_id: UUID, key: str, definition: Any, context: Any
+    connection: Connection,
+    tenant_id: UUID,
+    run_id: UUID,
+    key: str,
+    definition: Any,
+    spec: Mapping[str, Any] | None,
 ) -> nesting.Begun:
-    """Let a ready step become a run, or undo the one it was; raises DecisionFailed."""
+    """Let a ready step become a run with this spec, or undo the one it was; raises DecisionFailed.
+
+    Without a spec its `when` was false.
+    """
     if definition.get("undo"):
         return nesting.start_undo(connection, tenant_id, run_id, key)
-    spec = evaluate_child(definition, context)
     begun = nesting.start_child(connection, tenant_id, run_id, key, spec, MAX_NESTING)
     if begun.verdict == "too_deep":
         raise DecisionFailed("too_deep", f"more than {MAX_NESTING} runs below each other")
@@ -83,8 +91,9 @@ def output_of(
     if not output:
         return {}
     context = nesting.output_context(connection, tenant_id, run_id, output["refs"], output["uses_spec"])
-    opened = store.opened(tenant_id, context)
-    value = evaluate_output(output["value"], opened)
-    if opened is context or len(dump(value)) <= INLINE_BYTES:
-        return value
-    return evaluate_output(output["value"], context)
+    with failing("output_failed"):
+        opened = store.opened(tenant_id, context)
+        value = evaluate_output(output["value"], opened)
+        if opened is context or len(dump(value)) <= INLINE_BYTES:
+            return value
+        return evaluate_output(output["value"], context)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from app.db import recovery
 from app.db.engine import Database
-from app.domain.errors import QuantumError
 from app.domain.leases import RunRef
 from app.observability.metrics import RECOVERIES
 from app.services.advance import advance
@@ -41,13 +40,14 @@ def dispatch(deps: Dispatch) -> int:
 
 
 def advance_each(engine: Engine, runs: Iterable[RunRef], reason: str) -> int:
-    """Advance the runs one by one; a run whose advance fails does not keep the others waiting."""
+    """Advance the runs one by one; a run whose advance fails, however, does not keep the others waiting."""
     number = 0
     for run in runs:
         number += 1
         RECOVERIES.labels(reason).inc()
         try:
             advance(engine, run.tenant_id, run.run_id)
-        except QuantumError:
+        except Exception:
+            # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
             log.exception("advance_failed", extra={"run_id": str(run.run_id), "reason": reason})
     return number

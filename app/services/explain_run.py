@@ -194,13 +194,21 @@ def _verdict(
         detail = {"worker": step["worker"], "attempt": step["attempt"], "since": _time(step["started_at"])}
         return "running", f"it runs on {step['worker']}", detail
     if state == "pending":
-        return "need", f"it needs {', '.join(step['needs'])}", {"needs": step["needs"]}
+        return _pending(step)
     if state == "waiting":
         return _waits(step)
     held = "paused" if run.state in ("pausing", "paused") else "admission" if run.waits else "sending"
     if step["sent_at"] is None:
         return held, UNSENT[held], {}
     return _queued(queue, loads.get(queue))
+
+
+def _pending(step: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    if step["needs"]:
+        return "need", f"it needs {', '.join(step['needs'])}", {"needs": step["needs"]}
+    if step["undoes"] is not None:
+        return "need", "the compensations before it have to end first", {"needs": []}
+    return "place", "all places of its fan (max_parallel) are taken by items before it", {}
 
 
 def _queued(queue: str, load: PoolLoad | None) -> tuple[str, str, dict[str, Any]]:

@@ -9,7 +9,6 @@ from uuid import UUID
 
 from app.db import nesting, runs
 from app.db.nesting import Due
-from app.domain.errors import QuantumError
 from app.observability.metrics import RECOVERIES
 from app.services.advance import advance
 from app.services.children import send_again
@@ -52,7 +51,8 @@ def bring_in_line(engine: Engine, actor: Mapping[str, Any], due: Iterable[Due]) 
                 pass_down(engine, actor, tenant_id, run_id)
             else:
                 advance(engine, tenant_id, run_id)
-        except QuantumError:
+        except Exception:
+            # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
             log.exception("child_left_to_recovery", extra={"run_id": str(run_id), "what": one.what})
 
 

@@ -11,7 +11,7 @@ from app.domain.errors import InvalidInput
 from app.domain.modules import ModuleRegistry
 from workflows.catalog import Catalogue, IntentType
 from workflows.definition import Definition
-from workflows.nesting import ChildWorkflow
+from workflows.nesting import MAX_FAMILY_STEPS, ChildWorkflow
 from workflows.parsing import parse_definition
 from workflows.plan import compile_plan
 
@@ -20,7 +20,7 @@ class WorkflowLibrary:
     """Compiles what a definition names, once each; without a connection it has what is built in only.
 
     What a tenant registered can name only what was there before, so it has no cycles; what is built in could,
-    and raises InvalidInput then.
+    and raises InvalidInput then; so does a family of too many steps.
     """
 
     def __init__(
@@ -36,6 +36,7 @@ class WorkflowLibrary:
         self._tenant_id = tenant_id
         self._found: dict[tuple[str, int], ChildWorkflow] = {}
         self._open: list[tuple[str, int]] = []
+        self._steps = 0
 
     def find(self, name: str, version: int | None) -> ChildWorkflow | None:
         """Return the workflow, the newest version when `version` is None; None when there is none."""
@@ -47,6 +48,7 @@ class WorkflowLibrary:
             if key in self._open:
                 path = " -> ".join(f"{one}@{number}" for one, number in (*self._open, key))
                 raise InvalidInput.at("/steps", "cycle", f"the workflows run each other: {path}")
+            self._count(len(definition.steps))
             self._open.append(key)
             try:
                 plan = compile_plan(definition, self._registry, self)
@@ -54,6 +56,13 @@ class WorkflowLibrary:
                 self._open.pop()
             self._found[key] = ChildWorkflow(plan, self._schema(*key))
         return self._found[key]
+
+    def _count(self, steps: int) -> None:
+        """Raise InvalidInput when what is compiled in all would keep the caller waiting."""
+        self._steps += steps
+        if self._steps > MAX_FAMILY_STEPS:
+            message = f"the workflows that it runs have more than {MAX_FAMILY_STEPS} steps in all"
+            raise InvalidInput.at("/steps", "too_many_steps", message)
 
     def _built_in(self, name: str, version: int | None) -> Definition | None:
         found = [one for one in self._catalogue.workflows if one.name == name]

@@ -94,10 +94,14 @@ def pool_refused(taken: frozenset[str]) -> InvalidInput:
 
 def _faults(definition: Definition, plan: Plan, library: Library, taken: frozenset[str]) -> Iterator[Fault]:
     undo = {step.undoes: step.queue for step in plan.undo}
+    below: dict[str, list[str]] = {}
     for index, step in enumerate(definition.steps):
         at = f"/steps/{index}"
         if step.workflow is not None:
-            for pool in sorted(known_child(step, library).plan.pools & taken):
+            child = known_child(step, library).plan
+            if child.hash not in below:
+                below[child.hash] = sorted(child.pools & taken)
+            for pool in below[child.hash]:
                 yield Fault(f"{at}/workflow", "pool_dedicated", _message(pool))
         elif plan.step(step.id).queue in taken:
             yield _fault(step, at, plan.step(step.id).queue)

@@ -43,7 +43,8 @@ END $$;
 -- A ready fan becomes its items, once: compare-and-set on its state. No items: it ends well at once, so a join still
 -- runs. Items of an earlier round, retired by a retry, run again under their old keys. True when something is ready
 -- that no message carries.
--- With max_parallel the first items have a place, the others are pending until they get one.
+-- With max_parallel the first items have a place, the others are pending until they get one. Items that would make
+-- more than 100,000 open steps of the run fail their step instead.
 CREATE FUNCTION expand_step(p_tenant uuid, p_run uuid, p_base text, p_items jsonb)
 RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE r runs; s run_steps; news record; width integer := jsonb_array_length(p_items); places integer;
@@ -53,6 +54,10 @@ BEGIN
     FOR NO KEY UPDATE;
   IF NOT FOUND THEN
     RETURN false;
+  END IF;
+  IF r.open_steps + width > 100000 THEN
+    RETURN fail_decision(p_tenant, p_run, p_base, jsonb_build_object('code', 'too_many_steps', 'retryable', false,
+      'message', format('with %s items the run would have more than 100000 open steps', width)));
   END IF;
   SELECT (definition ->> 'max_parallel')::integer INTO places FROM plan_steps
   WHERE tenant_id = p_tenant AND plan_hash = r.plan_hash AND base = p_base;

@@ -247,12 +247,16 @@ BEGIN
 END $$;
 
 -- A new run of the plan of a run that has ended, its steps unsent. Another spec, also that of an earlier generation,
--- becomes the intent's next generation.
+-- becomes the intent's next generation. The locks of its key and of the tenant's limits come before that of the run, as
+-- in every submission: who holds a key may wait for a run that it cancels.
 CREATE FUNCTION rerun_run(p_tenant uuid, p_run uuid, p_actor jsonb, p_version integer, p_new uuid, p_spec jsonb,
                           p_spec_hash text, p_concurrency jsonb DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE r runs; i intents; wanted intent_generations; present text;
 BEGIN
   PERFORM set_config('app.tenant_id', p_tenant::text, true);
+  PERFORM lock_keys(p_tenant, array_remove(ARRAY[coalesce(p_concurrency ->> 'key', u.concurrency_key)], NULL)),
+          free_places(p_tenant)
+  FROM runs u WHERE u.tenant_id = p_tenant AND u.id = p_run;
   SELECT * INTO r FROM runs WHERE tenant_id = p_tenant AND id = p_run FOR NO KEY UPDATE;
   IF r.id IS NULL OR r.version <> p_version
      OR r.state NOT IN ('succeeded', 'failed', 'cancelled', 'superseded') THEN

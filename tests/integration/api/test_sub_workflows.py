@@ -184,6 +184,16 @@ def test_a_child_is_steered_by_its_parent(platform: Platform, admin: Caller, fam
     assert [item["action"] for item in audit] == ["run.cancel"]
 
 
+def test_a_family_that_is_full_begins_no_further_run(
+    admin: Caller, family: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.services.advance.FAMILY_AT_MOST", 1)
+    run = str(admin.post("/intents", {"type": family, "spec": {"number": 7}}).get_json()["run"]["id"])
+    eventually(lambda: admin.get(f"/runs/{run}").get_json()["state"] == "failed")
+    assert admin.get(f"/runs/{run}/steps/call").get_json()["error"]["code"] == "too_many_runs"
+    assert admin.get("/runs", parent=run).get_json()["items"] == []
+
+
 def test_a_spec_that_does_not_fit_fails_the_step(admin: Caller, family: str) -> None:
     run = str(admin.post("/intents", {"type": family, "spec": {"number": "seven"}}).get_json()["run"]["id"])
     eventually(lambda: admin.get(f"/runs/{run}").get_json()["state"] == "failed")

@@ -55,6 +55,17 @@ def test_an_item_that_ends_hands_its_place_on_in_the_same_transaction(spine: Spi
     assert (spine.step(run, "f.3")["attempt"], spine.step(run, "f.0")["attempt"]) == (0, 1)
 
 
+def test_a_fan_that_would_open_too_many_steps_fails_its_own(spine: Spine) -> None:
+    run = spine.declare(spine.plan({"f": [], "join": ["f"], "other": []}, fans=["f"]))
+    spine.admin.call("UPDATE runs SET open_steps = 99998 WHERE id = %s", (run,))
+    spine.expand(run, "f", [1, 2, 3])
+    assert spine.states(run) == {"f": "failed", "join": "cancelled", "other": "ready"}
+    assert spine.step(run, "f")["error"]["code"] == "too_many_steps"
+    second = spine.declare(spine.plan({"f": []}, fans=["f"]))
+    spine.admin.call("UPDATE runs SET open_steps = 99998 WHERE id = %s", (second,))
+    assert spine.expand(second, "f", [1, 2]) is True
+
+
 def test_a_skip_frees_only_a_place_that_was_taken(spine: Spine) -> None:
     run = fan(spine, 5, 2)
     assert skip(spine, run, "f.3") == "ok"

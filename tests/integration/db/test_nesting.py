@@ -69,6 +69,20 @@ def test_a_step_becomes_one_run_only(spine: Spine) -> None:
         )
 
 
+def test_a_family_is_counted_from_its_root(spine: Spine) -> None:
+    leaf = spine.plan({"x": []})
+    middle = spine.plan({"one": [], "two": []}, calls={"one": leaf, "two": leaf})
+    run = spine.declare(spine.plan({"call": []}, calls={"call": middle}))
+    begun = spine.call_child(run, "call").child
+    assert begun is not None
+    grandchildren = [spine.call_child(begun, key).child for key in ("one", "two")]
+    for one in (run, begun, *grandchildren):
+        assert one is not None
+        with spine.app.tenant(spine.tenant) as connection:
+            assert nesting.count_family(connection, spine.tenant, one, 100) == 4
+            assert nesting.count_family(connection, spine.tenant, one, 3) == 3
+
+
 def test_two_that_call_at_once_begin_one_child(spine: Spine) -> None:
     child = spine.plan({"x": []})
     run = spine.declare(spine.plan({"call": []}, calls={"call": child}))

@@ -324,6 +324,22 @@ def test_two_reruns_of_one_run(spine: Spine) -> None:
         two.commit()
 
 
+def test_a_rerun_waits_for_its_key_before_it_holds_its_run(spine: Spine) -> None:
+    run = spine.declare(spine.plan({"a": []}), broker=BROKER, concurrency={"key": "k", "limit": 1})
+    spine.send(run)
+    spine.perform(run, "a")
+    again = "SELECT rerun_run(%s, %s, '{}', NULL, gen_random_uuid(), NULL, NULL)"
+    with spine.session() as holder, spine.session() as other:
+        ask(holder, "SELECT 1 FROM concurrency_keys WHERE key = 'k' FOR NO KEY UPDATE")
+        race = Race(other, partial(ask, other, again, spine.tenant, run))
+        spine.wait_blocked(race)
+        # Who holds the key may cancel the run, as cancel_oldest does, and must not wait for who waits for it.
+        ask(holder, "SELECT 1 FROM runs WHERE id = %s FOR NO KEY UPDATE NOWAIT", run)
+        holder.commit()
+        assert race.result() == ("ok",)
+        other.commit()
+
+
 def test_dead_letters_of_a_tenant_page_by_page(spine: Spine) -> None:
     neighbour, spine.tenant = spine.tenant, spine.new_tenant()
     made = []

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.domain.documents import dump, printable
+from app.db.hot import stored_output
+from app.domain.documents import DEEPEST, dump, printable, too_deep
 from app.domain.errors import InvalidInput
 from app.domain.ids import uuid7, uuid7_floor, uuid7_ms
 from app.domain.paging import PageRequest, decode_cursor, encode_cursor
@@ -69,6 +70,16 @@ def test_printable_can_always_be_stored(value: object) -> None:
 
 def test_printable_shows_what_cannot_be_stored() -> None:
     assert printable({"a\0": ["\ud800b", "😀"]}) == {"a\ufffd": ["\ufffdb", "😀"]}
+
+
+def test_an_output_that_nests_too_deep_to_be_read_again_is_told() -> None:
+    deep: object = {}
+    for _ in range(DEEPEST - 1):
+        deep = [deep]
+    assert stored_output(deep) == (dump(deep), None)
+    text, fault = stored_output({"a": deep})
+    assert (text, fault and fault["code"]) == (None, "output_invalid")
+    assert not too_deep("x" * 1000)
 
 
 def test_states_lead_only_to_states() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from app.domain.documents import DEEPEST
 from workflows.cel import ExpressionError, Scope, compile_expression
 from workflows.decisions import DecisionFailed, evaluate_foreach, evaluate_when, evaluate_with
 
@@ -98,6 +99,8 @@ def test_refused_when_compiled(source: str) -> None:
         "steps.a.output.filter(x, true)",
         "range(1999).map(x, range(1))",
         "range(200).map(x, spec.big)",
+        "['a\\u0000b']",
+        "{'a\\u0000b': 1}",
     ],
 )
 def test_refused_when_evaluated(source: str) -> None:
@@ -136,6 +139,24 @@ def test_foreach() -> None:
     with pytest.raises(DecisionFailed) as caught:
         evaluate_foreach({"foreach": "spec"}, {"spec": [0] * 10_001})
     assert caught.value.code == "foreach_too_wide"
+
+
+def nested(levels: int) -> Any:
+    value: Any = 1
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_what_nests_too_deep_to_be_read_again_is_refused() -> None:
+    spec = {"deep": nested(DEEPEST - 1), "deeper": nested(DEEPEST)}
+    assert evaluate_with({"with": {"a": "${spec.deep}"}}, {"spec": spec}).stored == {"a": spec["deep"]}
+    assert evaluate_foreach({"foreach": "spec.deep"}, {"spec": spec}) == spec["deep"]
+    with pytest.raises(DecisionFailed, match="deeper than 100 levels") as caught:
+        evaluate_with({"with": {"a": "${spec.deeper}"}}, {"spec": spec})
+    assert caught.value.code == "with_failed"
+    with pytest.raises(DecisionFailed, match="deeper than 100 levels"):
+        evaluate_foreach({"foreach": "spec.deeper"}, {"spec": {"deeper": nested(DEEPEST + 1)}})
 
 
 def test_secrets_are_named_in_what_is_stored_and_put_in_by_the_worker_only() -> None:

@@ -96,6 +96,34 @@ def test_five_levels_nest_and_six_do_not() -> None:
     assert caught.value.faults[0].code == "too_deep"
 
 
+def test_a_family_is_counted_once_however_many_steps_run_it() -> None:
+    calls = 100  # steps of each level: followed one by one they would be 100 to the fourth
+    chain = [flow("w0"), *(flow(f"w{n}", *[f"w{n - 1}"] * calls) for n in range(1, MAX_NESTING + 1))]
+    plan = compiled(*reversed(chain))
+    assert (plan.nesting, len(plan.family)) == (MAX_NESTING, MAX_NESTING + 1)
+
+
+def test_a_family_of_too_many_steps_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    family = [flow("leaf"), flow("pair", "leaf", "leaf"), flow("trio", "leaf", "pair", "pair")]
+    monkeypatch.setattr("app.services.library.MAX_FAMILY_STEPS", 6)
+    assert len(compiled(flow("top", "trio", "pair"), *family).family) == len(family) + 1
+    monkeypatch.setattr("app.services.library.MAX_FAMILY_STEPS", 5)
+    with pytest.raises(InvalidInput) as caught:
+        compiled(flow("top", "trio", "pair"), *family)
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/steps", "too_many_steps")]
+
+
+def test_schemas_that_would_fill_a_plan_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    types = (IntentType("t", 1, "job", "", {"title": "x" * 100}, "leaf", 1),)
+    known = WorkflowLibrary(Catalogue((parse_definition(flow("leaf")),), types, {}), REGISTRY)
+    definition = parse_definition(flow("top", *["leaf"] * 3))
+    check_definition(definition, REGISTRY, known)
+    monkeypatch.setattr("workflows.checks.MAX_SCHEMA_CHARACTERS", 300)
+    with pytest.raises(InvalidInput) as caught:
+        check_definition(definition, REGISTRY, known)
+    assert [(fault.pointer, fault.code) for fault in caught.value.faults] == [("/steps", "too_large")]
+
+
 def test_workflows_that_run_each_other_are_refused_with_their_path() -> None:
     with pytest.raises(InvalidInput) as caught:
         library(flow("a", "b"), flow("b", "a")).find("a", None)

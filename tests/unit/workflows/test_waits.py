@@ -58,6 +58,8 @@ def _mixed() -> Plan:
         (_wait(**{"for": "${steps.b.output}"}), "/steps/0/wait/for", "unknown_reference"),
         (_wait(until="2030-01-31T08:00:00"), "/steps/0/wait/until", "bad_time"),
         (_wait(signal="go", timeout="P9Y"), "/steps/0/wait/timeout", "bad_time"),
+        (_wait(until="9999-12-31T23:59:59-14:00"), "/steps/0/wait/until", "bad_time"),
+        (_wait(until="0001-01-01T00:00:00+14:00"), "/steps/0/wait/until", "bad_time"),
         (_wait(signal="Go!"), "/steps/0/wait/signal", "schema"),
         (
             _wait(signal="go", approvers={"roles": ["boss"]}),
