@@ -35,6 +35,7 @@ COMMANDS = {
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",
     "workflow": "app.commands.workflows:workflow",
+    "module": "app.commands.modules:module",
     "workers": "app.commands.workers:workers",
     "drain": "app.commands.workers:drain",
     "undrain": "app.commands.workers:undrain",

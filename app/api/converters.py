@@ -18,7 +18,7 @@ class StepKey(BaseConverter):
 class Dotted(BaseConverter):
     """Names joined by dots."""
 
-    regex = r"[a-z][a-z0-9_]{0,62}(?:\.[a-z][a-z0-9_]{0,62}){0,3}"
+    regex = r"[a-z][a-z0-9_-]{0,62}(?:\.[a-z0-9][a-z0-9_-]{0,62}){0,3}"
     part_isolating = True
 
 

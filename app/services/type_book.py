@@ -34,7 +34,11 @@ class PlannedType:
 
 
 class TypeBook:
-    """Built-in types from the catalogue, the tenant's own from its rows; kept, as versions never change."""
+    """Built-in types from the catalogue, the tenant's own from its rows; kept, as versions never change.
+
+    A workflow of the tenant is a type of its own name and version, whose spec is any object, as long as the
+    tenant has no type of that name.
+    """
 
     def __init__(self, catalogue: Catalogue, registry: ModuleRegistry, plans: PlanCache) -> None:
         self._catalogue = catalogue
@@ -65,7 +69,7 @@ class TypeBook:
             return kept
         row = store.find_type(connection, tenant_id, name, version)
         if row is None:
-            raise _unknown(name, version)
+            return self._workflow(connection, tenant_id, name, version)
         kind = IntentType(
             row.name,
             row.version,
@@ -82,6 +86,17 @@ class TypeBook:
         definition = self._definitions[kind.workflow_name, kind.workflow_version]
         library = WorkflowLibrary(self._catalogue, self._registry)
         return self._planned(kind, compile_plan(definition, self._registry, library))
+
+    def _workflow(
+        self, connection: Connection, tenant_id: UUID, name: str, version: int | None
+    ) -> PlannedType:
+        row = store.find_workflow(connection, tenant_id, name, version)
+        if row is None or (version and store.find_type(connection, tenant_id, name, None)):
+            raise _unknown(name, version)
+        kind = IntentType(name, row.version, "job", "", {"type": "object"}, name, row.version)
+        # Not under the key of a type: one that is registered later must be found.
+        key = (tenant_id, f"workflow {name}", row.version)
+        return self._kept.get(key, lambda: self._own(connection, tenant_id, kind))
 
     def _own(self, connection: Connection, tenant_id: UUID, kind: IntentType) -> PlannedType:
         definition = self._definitions.get((kind.workflow_name, kind.workflow_version))
@@ -101,4 +116,4 @@ class TypeBook:
 
 def _unknown(name: str, version: int | None) -> InvalidInput:
     label = name if version is None else f"{name} version {version}"
-    return InvalidInput.at("/type", "unknown_type", f"there is no intent type {label}")
+    return InvalidInput.at("/type", "unknown_type", f"there is no intent type, no workflow {label}")

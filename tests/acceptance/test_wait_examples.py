@@ -12,7 +12,9 @@ import pytest
 
 from app.domain.errors import Conflict, Forbidden, IllegalState, InvalidInput, NotFound
 from app.domain.identity import Actor
+from app.services.dead_letters import replay_dead_letter
 from app.services.retry_run import retry_run
+from app.services.skip_step import skip_step
 from app.services.tell_run import tell_run
 from tests.support.rig import Rig, rig_on
 from tests.support.waiting import eventually
@@ -127,3 +129,39 @@ def test_outcomes_choose_the_branch(rig: Rig) -> None:
     retry_run(rig.base, rig.actor, bad)
     rig.ends(bad, "failed")
     assert rig.step(bad, "restore")["round"] == 0, "what ended well stays"
+
+
+def test_a_condition_leaves_a_step_out_its_dependants_run(rig: Rig) -> None:
+    full, empty = submit(rig, "when", {"used": 93}), submit(rig, "when", {"used": 12})
+    rig.ends(full)
+    rig.ends(empty)
+    assert output(rig, full, "report")["message"] == "cleaned at 93 %"
+    assert {key: row["state"] for key, row in rig.steps(empty).items() if row["state"] == "skipped"} == {
+        "clean": "skipped",
+        "tell": "skipped",
+    }
+    assert output(rig, empty, "report")["message"] == "nothing to clean"
+
+
+def test_a_step_past_its_limit_is_done_without(rig: Rig) -> None:
+    late, soon = submit(rig, "timeout", {"seconds": 30}), submit(rig, "timeout", {"seconds": 0.01})
+    rig.ends(soon)
+    rig.ends(late, "failed")
+    assert rig.step(soon, "do_without")["state"] == "skipped"
+    assert output(rig, late, "do_without")["message"] == "no answer: timeout"
+
+
+def test_a_run_is_steered_as_the_example_says(rig: Rig) -> None:
+    run = submit(rig, "steering", {"healthy": False})
+    rig.ends(run, "failed")
+    retry_run(rig.base, rig.actor, run)
+    rig.ends(run, "failed")
+    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {"load": 1, "migrate": 2, "verify": 0}
+    retry_run(rig.base, rig.actor, run, from_step="load")
+    rig.ends(run, "failed")
+    replay_dead_letter(rig.base, rig.actor, run, "migrate")
+    rig.ends(run, "failed")
+    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {"load": 2, "migrate": 4, "verify": 0}
+    skip_step(rig.base, rig.actor, run, "migrate", "not needed")
+    rig.ends(run)
+    assert output(rig, run, "verify")["message"] == "verified"

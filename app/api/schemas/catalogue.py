@@ -8,6 +8,8 @@ from app.api.paging import PageArgs
 from app.api.schemas.common import DOTTED, JsonObject, text
 
 LONGEST_SECRET = 64 * 1024
+LAST_VERSION = 999_999_999
+"""Nine digits, as the paths of versions have them: enough for a date."""
 
 
 class ModuleSchema(Schema):
@@ -40,12 +42,12 @@ class NewIntentTypeSchema(Schema):
     """An intent type that a manifest brings."""
 
     name = text(DOTTED, required=True)
-    version = fields.Integer(required=True, strict=True, validate=validate.Range(1, 1_000_000))
+    version = fields.Integer(required=True, strict=True, validate=validate.Range(1, LAST_VERSION))
     mode = fields.String(load_default="job", validate=validate.Equal("job"))
     description = fields.String(load_default="", validate=validate.Length(0, 2000))
     spec_schema = JsonObject(required=True)
     workflow_name = text(DOTTED, required=True)
-    workflow_version = fields.Integer(required=True, strict=True, validate=validate.Range(1, 1_000_000))
+    workflow_version = fields.Integer(required=True, strict=True, validate=validate.Range(1, LAST_VERSION))
 
 
 class IntentTypeSchema(Schema):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -30,6 +32,13 @@ def test_a_dry_run_only_counts(admin: Caller, batch: str) -> None:
     assert admin.get("/bulk-actions").get_json()["items"] == []
     answer = admin.post("/runs:retry", {"filter": {"label": batch}, "dry_run": True})
     assert (answer.status_code, answer.get_json()) == (200, {"matched": 0, "sample": []})
+
+
+def test_the_example(admin: Caller) -> None:
+    order = json.loads((Path(__file__).parents[3] / "docs" / "examples" / "bulk.json").read_text())
+    assert admin.post("/bulk-actions", {**order, "dry_run": True}).get_json() == {"matched": 0, "sample": []}
+    made = admin.post("/bulk-actions", order)
+    assert (made.status_code, made.get_json()["state"]) == (202, "finished"), "nothing fits"
 
 
 def test_it_is_made_once_and_looked_at(admin: Caller, stranger: Caller, batch: str) -> None:

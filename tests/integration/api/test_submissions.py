@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
+import yaml
 
 from app.api.app import create_app
 from app.api.limits import TenantLimits
@@ -16,6 +18,7 @@ from app.services.manage_secrets import secret_reader
 from app.settings import Settings
 from tests.support.http_api import Caller, Platform, assert_problem, echo
 
+EXAMPLES = Path(__file__).parents[3] / "docs" / "examples"
 YAML = """
 name: team.report
 version: 1
@@ -98,6 +101,42 @@ def test_own_workflow_and_type_can_be_submitted(admin: Caller, stranger: Caller)
     assert run["graph"] == {"nodes": ["load", "each"], "edges": [edge]}
     assert_problem(admin.post("/intents", {"type": "team.report", "spec": {}}), 422)
     assert_problem(stranger.post("/intents", {"type": "team.report", "spec": {"who": "x"}}), 422)
+
+
+def test_a_workflow_is_submitted_under_its_own_name(admin: Caller, stranger: Caller) -> None:
+    def flow(version: int) -> dict[str, Any]:
+        step = {"id": "a", "uses": "core.echo", "with": {"message": version}}
+        return {"name": "own-name.2026-11", "version": version, "steps": [step]}
+
+    for version in (1, 20261127):
+        made = admin.post("/workflows", flow(version))
+        assert made.status_code == 201, made.text
+        assert admin.get(made.headers["Location"].removeprefix("/api/v1")).get_json()["version"] == version
+    wanted = {"type": "own-name.2026-11", "spec": {"any": "object"}}
+    for more, version in (({}, 20261127), ({"type_version": 1}, 1)):
+        answer = admin.post("/intents", {**wanted, **more})
+        assert answer.status_code == 202, answer.text
+        assert answer.get_json()["intent"]["type_version"] == version
+        run = admin.get(f"/runs/{answer.get_json()['run']['id']}").get_json()
+        assert run["workflow"] == {"name": "own-name.2026-11", "version": version}
+    for refused in ({"type_version": 2}, {"spec": []}):
+        assert_problem(admin.post("/intents", {**wanted, **refused}), 422)
+    assert_problem(stranger.post("/intents", wanted), 422)
+    strict = {"type": "object", "required": ["who"]}
+    kind = {**TYPE, "name": "own-name.2026-11", "workflow_name": "own-name.2026-11", "spec_schema": strict}
+    assert admin.post("/modules", {"name": "own", "version": "1", "intent_types": [kind]}).status_code == 201
+    for version in (None, 1, 20261127):
+        named = {} if version is None else {"type_version": version}
+        assert_problem(admin.post("/intents", {**wanted, **named}), 422)
+
+
+def test_the_example_of_a_module(admin: Caller) -> None:
+    text = (EXAMPLES / "module.yaml").read_text()
+    assert admin.post("/modules", yaml.safe_load(text)).status_code == 201
+    order = {"type": "shop.order", "spec": {"item": "lamp", "count": 2}}
+    assert admin.post("/intents", order).status_code == 202
+    problem = assert_problem(admin.post("/intents", {**order, "spec": {"item": "lamp", "count": 0}}), 422)
+    assert problem["errors"][0]["pointer"] == "/spec/count"
 
 
 def test_a_module_is_registered_whole_or_not_at_all(admin: Caller) -> None:

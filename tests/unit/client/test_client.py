@@ -20,6 +20,7 @@ from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.progress import layers, step_lines, totals
 from app.client.tokens import Token, load_token, save_token
 from app.client.watching import Sight, look
+from app.commands.modules import module
 from app.commands.runs import runs
 from app.commands.shell import Exit, exit_code
 
@@ -251,6 +252,19 @@ def test_json_prints_the_documents_alone() -> None:
     with serving([(200, {"items": [{"id": "r1"}], "next_cursor": None})]) as (url, _):
         result = CliRunner().invoke(runs, ["list", "--json", "--url", url, "--token", "t"])
     assert json.loads(result.stdout) == [{"id": "r1"}]
+
+
+def test_a_manifest_is_registered_its_types_are_listed(tmp_path) -> None:
+    path = tmp_path / "module.yaml"
+    path.write_text('name: shop\nversion: "1.0"\n')
+    kind = {"name": "shop.order", "version": 1, "workflow_name": "shop.order", "workflow_version": 2}
+    answers = [(201, {"name": "shop", "version": "1.0"}), (200, {"items": [kind], "next_cursor": None})]
+    with serving(answers) as (url, asked):
+        made = CliRunner().invoke(module, ["register", "-f", str(path), "--url", url, "--token", "t"])
+        listed = CliRunner().invoke(module, ["types", "--url", url, "--token", "t"])
+    assert (made.exit_code, made.output) == (Exit.OK, "Registered shop 1.0.\n")
+    assert "shop.order" in listed.output
+    assert [path.partition("?")[0] for path, _ in asked] == ["/api/v1/modules", "/api/v1/intent_types"]
 
 
 def test_without_a_token_the_command_says_how_to_sign_in(tmp_path) -> None:
