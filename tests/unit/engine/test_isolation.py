@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +41,7 @@ def test_the_others_are_brought_forward(advanced: list[UUID]) -> None:
 
 
 def test_the_other_parents_are_told(advanced: list[UUID]) -> None:
-    engine: Any = None
+    engine: Any = SimpleNamespace(database=SimpleNamespace(tenant=lambda _: nullcontext()))
     bring_in_line(engine, {}, [Due(run, "tell") for run in RUNS])
     assert advanced == [run.run_id for run in RUNS]
 

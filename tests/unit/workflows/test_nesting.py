@@ -50,7 +50,7 @@ def test_the_plan_of_the_parent_names_the_plan_of_the_child() -> None:
     parent = compiled(flow("b", "a@1", output={"z": ["${steps.s0.output.x}"]}), child)
     (step,) = parent.steps
     assert (step.operation, step.queue, step.first_carrier, parent.fans) == ("workflow", "", None, {"s0"})
-    (plan,) = parent.children
+    (plan,) = parent.below.values()
     assert step.definition["workflow"] == {"name": "a", "version": 1, "plan_hash": plan.hash}
     assert list(parent.family) == [parent.hash, plan.hash]
     assert (parent.nesting, plan.nesting) == (1, 0)
