@@ -38,7 +38,7 @@ def cost_of(schema: Mapping[str, Any]) -> int:
         raise TooCostly(INTRICATE) from deep
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Group:
     """What judges members of one kind: those without a rule of their own, those of a name or an index.
 

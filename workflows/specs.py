@@ -60,16 +60,20 @@ def check_schema(schema: Any, at: str = "") -> tuple[Fault, ...]:
     )
     if remote:
         return remote[:MAX_FAULTS]
+    return tuple(_unfit(schema, at))
+
+
+def _unfit(schema: Mapping[str, Any], at: str) -> Iterator[Fault]:
+    """Yield what keeps a schema from judging: keywords, references, how often they judge one place."""
     try:
         _judge(canonical_json(schema))
         cost_of(schema)
     except TooCostly as error:
-        return (Fault(at, "too_costly", str(error)),)
+        yield Fault(at, "too_costly", str(error))
     except jsonschema_rs.ValidationError as error:
-        return (Fault(pointer(at, *error.instance_path), "schema", error.message[:500]),)
+        yield Fault(pointer(at, *error.instance_path), "schema", error.message[:500])
     except (ValueError, RecursionError) as error:
-        return (Fault(at, "schema", str(error)[:500]),)
-    return ()
+        yield Fault(at, "schema", str(error)[:500])
 
 
 def canonical_json(value: Any) -> str:

@@ -224,11 +224,12 @@ def finish_and_claim(
 def stored_output(output: Any) -> tuple[str | None, dict[str, str] | None]:
     """Return the output as the database keeps it, or the error of a step whose output is no document."""
     try:
-        if too_deep(output):
-            raise ValueError(f"it nests deeper than {DEEPEST} levels")
-        return None if output is None else dump(output), None
+        if not too_deep(output):
+            return None if output is None else dump(output), None
+        wrong = f"it nests deeper than {DEEPEST} levels"
     except (ValueError, TypeError, RecursionError) as fault:
-        return None, {"code": "output_invalid", "message": f"the output is not a JSON document: {fault}"}
+        wrong = str(fault)
+    return None, {"code": "output_invalid", "message": f"the output is not a JSON document: {wrong}"}
 
 
 def _claim(row: Sequence[Any]) -> Claim:

@@ -37,7 +37,9 @@ ITEMS_AT_ONCE = 10_000
 """How many items of fans one transaction writes, before the next step is decided."""
 FAMILY_AT_MOST = 100_000
 """How many runs may stand below one intent's run, itself among them: fans of fans grow by powers."""
-FULL = f"the run with all that it called has {FAMILY_AT_MOST} runs already"
+FULL = OperationFailed(
+    "too_many_runs", f"an intent's run makes at most {FAMILY_AT_MOST} runs below it", retryable=False
+)
 RUNS_AT_ONCE = 5_000
 """How many runs, parents with their children, one call may bring forward; the others are recovery's."""
 
@@ -113,7 +115,8 @@ def _decide(
                 decided.items += len(value)
             elif "workflow" in step.definition:
                 if full and value is not None:
-                    raise OperationFailed("too_many_runs", FULL, retryable=False)
+                    hot.fail_decision(connection, tenant_id, run_id, step.key, FULL.as_error())
+                    continue
                 begun = begin_child(connection, tenant_id, run_id, step.key, step.definition, value)
                 if begun.child is not None:
                     (decided.again if begun.verdict == "again" else decided.begun).append(begun.child)

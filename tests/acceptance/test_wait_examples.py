@@ -156,12 +156,20 @@ def test_a_run_is_steered_as_the_example_says(rig: Rig) -> None:
     rig.ends(run, "failed")
     retry_run(rig.base, rig.actor, run)
     rig.ends(run, "failed")
-    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {"load": 1, "migrate": 2, "verify": 0}
+    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {
+        "load": 1,
+        "migrate": 2,
+        "verify": 0,
+    }
     retry_run(rig.base, rig.actor, run, from_step="load")
     rig.ends(run, "failed")
     replay_dead_letter(rig.base, rig.actor, run, "migrate")
     rig.ends(run, "failed")
-    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {"load": 2, "migrate": 4, "verify": 0}
+    assert {key: row["tries"] for key, row in rig.steps(run).items()} == {
+        "load": 2,
+        "migrate": 4,
+        "verify": 0,
+    }
     skip_step(rig.base, rig.actor, run, "migrate", "not needed")
     rig.ends(run)
     assert output(rig, run, "verify")["message"] == "verified"

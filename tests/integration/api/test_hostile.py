@@ -1,4 +1,4 @@
-"""What a tenant may try with graphs, schemas, expressions is refused with its place, or fails: no hang, no crash."""
+"""What a tenant may try with graphs, schemas, expressions is refused or fails: nothing hangs or crashes."""
 
 from __future__ import annotations
 

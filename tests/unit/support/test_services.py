@@ -1,4 +1,4 @@
-"""What `make test-services` runs: each test that starts workers runs with stretches off, too, or says why not."""
+"""What `make test-services` runs: each test that starts workers runs with stretches off, or says why not."""
 
 from __future__ import annotations
 
