@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "a step may give what nests too deep",
         "app/db/hot.py",
-        "        if too_deep(output):",
-        "        if False:",
+        "        if not too_deep(output):",
+        "        if True:",
         "tests/unit/domain/test_values.py::test_an_output_that_nests_too_deep_to_be_read_again_is_told",
     ),
     Mutant(
