@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from app.bootstrap import build_feed
 from app.feed.application import Feed
+from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 
-application = Feed(build_feed(load_settings(inherited_environment())))
+settings = load_settings(inherited_environment())
+application = Feed(build_feed(settings))
+build_pulse(settings, "feed").start()

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from importlib.metadata import version
-from pathlib import Path
 
 import redis
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -24,7 +23,6 @@ from app.db import workers
 from app.db.engine import Database
 from app.db.feed import PostgresOutlook
 from app.db.flags import FlagStore
-from app.db.gauges import Gauge
 from app.db.ids import new_id
 from app.db.intake import accept_intents
 from app.db.prune import Pruner
@@ -44,8 +42,7 @@ from app.messaging.producer import CanvasProducer, SendThread
 from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
-from app.observability.host import host_gauges
-from app.observability.logging import configure_logging, get_log
+from app.observability.logging import configure_logging, get_log, name_process
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
@@ -65,7 +62,6 @@ from app.services.manage_secrets import secret_reader
 from app.services.manage_webhooks import WebhookDeps
 from app.services.manage_workflows import Installed
 from app.services.plans import PlanCache
-from app.services.platform_gauges import PlatformGauges
 from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.receive_hook import HookDeps
@@ -80,6 +76,7 @@ from app.services.type_book import TypeBook
 from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
 from app.settings import Settings
+from app.pulse_setup import PulseOf, build_figures, build_pulse
 from app.trace_setup import trace_as
 from workflows.catalog import load_catalogue
 
@@ -101,6 +98,7 @@ class WorkerParts:
     """How long a step may go on past its soft time limit."""
     stretches: bool
     """Whether a pool process goes on with the next step of a chain."""
+    pulse: PulseOf
 
     def named(self, hostname: str) -> WorkerParts:
         """Return the parts under the name that Celery gave this worker."""
@@ -117,6 +115,7 @@ class BeatParts:
     bulk: SubmitDeps
     chores: tuple[Chore, ...]
     flags: Flags
+    pulse: PulseOf
 
 
 def build_celery(settings: Settings) -> QuantumCelery:
@@ -143,6 +142,7 @@ class CeleryParts:
         """The parts of a worker."""
         settings = self._settings
         trace_as(settings, "worker")
+        name_process("worker")
         dispatch = self._dispatch(BrokerLink(_epoch_reader(settings), time.monotonic))
         database = dispatch.engine.database
         executor = Executor(
@@ -159,7 +159,10 @@ class CeleryParts:
         )
         worker = Worker(self._boot, "worker", os.getpid(), _release(), settings.worker_queues)
         nursing = Nursing(dispatch, random.random)
-        return WorkerParts(executor, nursing, worker, settings.step_kill_after_s, settings.worker_stretches)
+        pulse = partial(build_pulse, settings, database=dispatch.system)
+        return WorkerParts(
+            executor, nursing, worker, settings.step_kill_after_s, settings.worker_stretches, pulse
+        )
 
     @cached_property
     def beat(self) -> BeatParts:
@@ -176,7 +179,8 @@ class CeleryParts:
         chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
         flags = build_flags(dispatch.engine.database)
         look = _broker_look(settings, link, dispatch.system)
-        return BeatParts(dispatch, look, submit, bulk, chores, flags)
+        pulse = partial(build_pulse, settings, database=dispatch.system)
+        return BeatParts(dispatch, look, submit, bulk, chores, flags, pulse)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
@@ -208,7 +212,7 @@ def build_database(settings: Settings) -> Database:
 
 def build_platform(settings: Settings) -> Database:
     """Return the database as the system role sees it: for the administration of tenants."""
-    return Database(settings.database_system_url)
+    return Database(settings.database_system_url, "system")
 
 
 def build_submit(settings: Settings, database: Database) -> SubmitDeps:
@@ -252,7 +256,7 @@ def build_api(settings: Settings) -> ApiParts:
     return ApiParts(
         database=database,
         platform=platform,
-        gauges=_gauges(settings, platform),
+        gauges=build_figures(settings, platform),
         keys=signing_keys(settings.jwt_private_key),
         box=box,
         audit_key=AuditKey(settings.secrets_key),
@@ -275,12 +279,6 @@ def build_api(settings: Settings) -> ApiParts:
             "broker": _epoch_reader(settings),
         },
     )
-
-
-def _gauges(settings: Settings, system: Database) -> Callable[[], Sequence[Gauge]]:
-    rows = PlatformGauges(system, time.monotonic)
-    folder = settings.state_dir if settings.state_dir.is_dir() else Path("/")
-    return lambda: [*rows(), *host_gauges(folder)]
 
 
 def build_feed(settings: Settings) -> FeedParts:

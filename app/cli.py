@@ -42,6 +42,7 @@ COMMANDS = {
     "quarantine": "app.commands.workers:quarantine",
     "queues": "app.commands.queues:queues",
     "maintenance": "app.commands.maintenance:maintenance",
+    "logs": "app.commands.log_levels:logs",
     "backup": "app.commands.backup:backup",
 }
 
@@ -52,6 +53,12 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names in the table's order: platform first, tenants after."""
         return list(COMMANDS)
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command with its log set up; that is loaded here, as help needs none of it."""
+        logged = importlib.import_module("app.commands.logged").logged
+        with logged():
+            return super().invoke(ctx)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         """Return the command of that name, or None."""

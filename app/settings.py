@@ -94,8 +94,15 @@ class Settings:
     """How many steps a queue may have, sent or running, however few workers listen on it."""
     admission_per_slot: int = 4
     """How many steps a queue may have for each live worker process."""
+    metrics_dir: Path | None = None
+    """Where all processes of this machine put their metrics, if they share any."""
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = 0
+    """Where a process that serves nothing else serves its metrics; 0: nowhere."""
+    metrics_tenants: int = 10
+    """How many tenants have metrics of their own: those that use most."""
     log_level: str = "INFO"
-    log_format: Literal["json", "console"] = "json"
+    log_format: Literal["auto", "json", "console"] = "auto"
     feed_host: str = "127.0.0.1"
     feed_port: int = 8001
     feed_url: str = "http://127.0.0.1:8001"
@@ -234,8 +241,12 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         step_kill_after_s=reader.number("STEP_KILL_AFTER_S", 10, 1, 3600),
         admission_floor=reader.number("ADMISSION_FLOOR", 32, 1, 100_000),
         admission_per_slot=reader.number("ADMISSION_PER_SLOT", 4, 1, 10_000),
+        **_eyes(reader),
         log_level=reader.one_of("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
-        log_format=cast(Literal["json", "console"], reader.one_of("LOG_FORMAT", ("json", "console"), "json")),
+        log_format=cast(
+            Literal["auto", "json", "console"],
+            reader.one_of("LOG_FORMAT", ("auto", "json", "console"), "auto"),
+        ),
         sinks=read_sinks(reader, urls["BROKER_URL"]),
         **_doors(reader),
         trace_ratio=reader.fraction("TRACE_RATIO", 0.01 if environment in SERVED else 1.0),
@@ -243,6 +254,17 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         otlp_headers=reader.items("OTEL_EXPORTER_OTLP_HEADERS", (), header_item),
         azure_monitor=reader.text("APPLICATIONINSIGHTS_CONNECTION_STRING", ""),
     )
+
+
+def _eyes(reader: Variables) -> dict[str, Any]:
+    """Return where metrics are, how many tenants they name."""
+    folder = reader.text("PROMETHEUS_MULTIPROC_DIR", "")
+    return {
+        "metrics_dir": Path(folder) if folder else None,
+        "metrics_host": reader.text("METRICS_HOST", "127.0.0.1"),
+        "metrics_port": reader.number("METRICS_PORT", 0, 0, 65535),
+        "metrics_tenants": reader.number("METRICS_TENANTS", 10, 0, 100),
+    }
 
 
 def _doors(reader: Variables) -> dict[str, Any]:

@@ -27,6 +27,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("pictures", [PYTHON, "-m", "checks.pictures"]),
     ("dashboards", [PYTHON, "-m", "checks.dashboards"]),
     ("metrics", [PYTHON, "-m", "checks.metrics"]),
+    ("logs", [PYTHON, "-m", "checks.logs"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),
 )
 

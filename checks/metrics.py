@@ -17,7 +17,7 @@ TABLE = re.compile(r"(<!-- metrics -->\n).*?(<!-- end -->)", re.DOTALL)
 
 def declared() -> dict[str, tuple[str, str, str]]:
     """Return kind, labels, help of each metric by its name."""
-    found = {name: ("gauge", label, text) for name, (text, label) in PLATFORM.items()}
+    found = {name: (read.kind, read.label, read.text) for name, read in PLATFORM.items()}
     for node in ast.walk(ast.parse(SOURCE.read_text())):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in KINDS:
             name, text, *rest = (ast.literal_eval(one) for one in node.args)

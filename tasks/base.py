@@ -26,6 +26,7 @@ from app.services.ports import Engine, Executor
 from tasks.children import born
 from tasks.deadlines import limits_of
 from tasks.middleware import surrounded
+from tasks.pulse import follow_parent
 from tasks.stretch import Stretch, monotonic
 from workflows.canvas import message_of, signature_of
 
@@ -95,6 +96,7 @@ class StepTask(Task):
         if self._executor is None:  # made in the pool process, which has the slot
             self._executor = replace(parts.executor, limits=limits_of(lease.child, parts.kill_after_s))
             worker_process_shutdown.connect(lambda **_: flush_traces(), weak=False)
+            follow_parent()
         stretch = Stretch(self.request, message, enabled=parts.stretches, clock=monotonic)
         result = self._step(self._executor, lease, stretch, None)
         if result.following is None and message.lot is None:

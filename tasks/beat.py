@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from celery.beat import Scheduler
 
 from app.bootstrap import BeatParts
 from app.domain.errors import QuantumError, Unavailable
+from app.observability.context import log_context
 from app.services.admission import Admitter
 from app.services.run_bulk import BulkRunner
 from app.services.schedule import claim_due, note_end
@@ -37,6 +39,7 @@ class PostgresScheduler(Scheduler):
         """Run the jobs that are due, in the order of the table; return the seconds until the next look."""
         parts: BeatParts = self.app.container.beat
         if not self._jobs:
+            parts.pulse("beat").start()
             self._jobs = {job.name: job for job in beat_table(parts)}
         if self._timers is None:
             self._timers = Timers(parts.dispatch.system)
@@ -57,20 +60,26 @@ class PostgresScheduler(Scheduler):
         return TICK_S
 
     def _run(self, parts: BeatParts, job: Job) -> None:
+        with log_context(job=job.name):
+            self._run_named(parts, job)
+
+    def _run_named(self, parts: BeatParts, job: Job) -> None:
         fault: str | None = None
+        began = time.monotonic()
         try:
             job.run()
+            log.debug("beat_job_ended", extra={"ms": round((time.monotonic() - began) * 1000, 1)})
         except QuantumError as error:
             fault = str(error)
-            log.warning("beat_job_failed", extra={"job": job.name, "reason": fault})
+            log.warning("beat_job_failed", extra={"reason": fault})
         except Exception as error:
             # One broken job must not keep recovery from running: it is told in the job's row and in the log.
             fault = repr(error)
-            log.exception("beat_job_raised", extra={"job": job.name})
+            log.exception("beat_job_raised")
         try:
             note_end(parts.dispatch.system, job.name, fault)
         except QuantumError:
-            log.warning("beat_job_not_noted", extra={"job": job.name})
+            log.warning("beat_job_not_noted")
 
     def close(self) -> None:
         """End the threads with beat."""

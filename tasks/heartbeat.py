@@ -17,6 +17,7 @@ from celery.signals import worker_shutdown, worker_shutting_down
 from app.bootstrap import WorkerParts
 from app.domain.errors import QuantumError
 from app.domain.leases import Child, HeldStep, Lease
+from app.observability.context import step_context
 from app.services.heartbeat import beat, leave, wanted
 from app.services.lost_child import child_lease, held_claims, release_child, release_orphan, settle_timeout
 from app.services.recover import BEAT_S
@@ -24,6 +25,7 @@ from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
 from tasks.orders import QUARANTINED, Obedience
 from tasks.orphans import Orphans
+from tasks.pulse import SHARED, PoolFigures
 from tasks.stretch import CLOSING
 
 log = logging.getLogger(__name__)
@@ -167,8 +169,9 @@ class Heart:
         # Behind the claims: a process that took one since then executes it, and it is not among them.
         running = TABLE.running().values()
         for claim in self._orphans.look(time.monotonic(), claims, running):
-            log.warning("claim_orphaned", extra={"run_id": str(claim.run_id), "step": claim.key})
-            release_orphan(nursing, claim)
+            with step_context(claim.tenant_id, claim.run_id, claim.key):
+                log.warning("claim_orphaned")
+                release_orphan(nursing, claim)
 
     def _do_cares(self) -> None:
         """Do what was asked for; what fails stays for the next beat."""
@@ -219,6 +222,7 @@ class HeartStep(bootsteps.StartStopStep):
         obedience = Obedience(parent, named.worker.queues)
         parent.app.heart = Heart(named, partial(_pids, parent), obedience=obedience)
         parent.app.heart.start()
+        named.pulse("worker", share=SHARED.write, figures=(PoolFigures(parent).tell,)).start()
         worker_shutting_down.connect(lambda **_: CLOSING.begin(), weak=False)
         worker_shutdown.connect(lambda **_: parent.app.heart.leave(), weak=False)
 

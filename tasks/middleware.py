@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from app.domain.leases import StepMessage
+from app.observability.context import step_context
 from app.observability.metrics import RUNS_FINISHED, STEP_SECONDS, STEPS_FINISHED
 from app.services.execute import StepResult
 
@@ -21,6 +22,12 @@ class Middleware(Protocol):
     """Wraps one execution: does its own, and calls the rest once."""
 
     def __call__(self, message: StepMessage, call: Call, /) -> StepResult: ...
+
+
+def named(message: StepMessage, call: Call) -> StepResult:
+    """Let every line of the log, from the claim to the last commit, name tenant, run, step."""
+    with step_context(message.tenant_id, message.run_id, message.key):
+        return call()
 
 
 def measured(_message: StepMessage, call: Call) -> StepResult:
@@ -42,8 +49,6 @@ def told(message: StepMessage, call: Call) -> StepResult:
         log.info(
             "step_not_done",
             extra={
-                "run_id": str(message.run_id),
-                "step": message.key,
                 "dispatch_epoch": message.epoch,
                 "outcome": result.outcome,
                 "error_code": (result.error or {}).get("code"),
@@ -53,7 +58,7 @@ def told(message: StepMessage, call: Call) -> StepResult:
     return result
 
 
-STEP_MIDDLEWARE: tuple[Middleware, ...] = (measured, told)
+STEP_MIDDLEWARE: tuple[Middleware, ...] = (named, measured, told)
 """Outermost first."""
 
 

@@ -57,6 +57,13 @@ class WorkerName(BaseConverter):
     part_isolating = True
 
 
+class LogModule(BaseConverter):
+    """The name of a logger: names joined by dots."""
+
+    regex = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
+    part_isolating = True
+
+
 class Version(BaseConverter):
     """The number of an immutable version."""
 
@@ -76,6 +83,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "pool_name": PoolName,
     "sha256": Sha256,
     "worker_name": WorkerName,
+    "log_module": LogModule,
     "version": Version,
 }
 

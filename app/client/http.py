@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 
 import requests
 
+from app.observability.context import bound_request_id
+
 API_PREFIX = "/api/v1"
 PAGE_SIZE = 100
 _PIECE = 1 << 16
@@ -58,6 +60,9 @@ class ApiClient:
         self._http = requests.Session()
         # A proxy configured for the internet must not swallow calls to this very machine.
         self._http.trust_env = urlsplit(self.base_url).hostname not in _LOOPBACK
+        request_id = bound_request_id()
+        if request_id is not None:
+            self._http.headers["X-Request-ID"] = request_id
         if token:
             self._http.headers["Authorization"] = f"Bearer {token}"
 

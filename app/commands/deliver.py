@@ -9,6 +9,7 @@ import click
 from app.bootstrap import build_deliverer, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
+from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 
 
@@ -22,4 +23,5 @@ def deliver() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())
     wakeups.start()
+    build_pulse(settings, "webhooks").start()
     build_deliverer(settings).run(wakeups.waiter())

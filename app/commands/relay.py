@@ -10,6 +10,7 @@ import click
 from app.bootstrap import build_relays, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
+from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 from app.sink_settings import SINKS
 
@@ -31,6 +32,7 @@ def relay(names: tuple[str, ...]) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())
     wakeups.start()
+    build_pulse(settings, "relay").start()
     loops = []
     for one in build_relays(settings, names):
         waits = (wakeups.stopped, wakeups.waiter())

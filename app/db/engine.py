@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import select
 import time
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -17,13 +19,16 @@ import psycopg2.extensions
 import psycopg2.extras
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.pool import PoolProxiedConnection
+from sqlalchemy.exc import TimeoutError as PoolExhausted
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from app.domain.errors import IllegalState, Unavailable
 from app.observability import tracing
-from app.observability.metrics import DB_SECONDS
+from app.observability.metrics import DB_POOL_EXHAUSTED, DB_SECONDS
 
-__all__ = ["Connection", "Database", "Reader", "driver_url"]
+__all__ = ["Connection", "Database", "PoolUse", "Reader", "driver_url", "pools"]
+
+log = logging.getLogger(__name__)
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -89,6 +94,22 @@ def _placed(statement: str) -> str:
 
 _INHERITED: list[list[_Pooled]] = []
 """Kept as they are: their end would be sent on sockets that the parent still uses."""
+_LIVE: weakref.WeakSet[Database] = weakref.WeakSet()
+"""The pools of this process."""
+
+
+class PoolUse(NamedTuple):
+    """Connections of a pool: at work, ready, how many there may be."""
+
+    role: str
+    used: int
+    idle: int
+    limit: int
+
+
+def pools() -> list[PoolUse]:
+    """Return the use of each pool of this process."""
+    return [database.use() for database in list(_LIVE)]
 
 
 class Database:
@@ -111,6 +132,8 @@ class Database:
             },
         )
         self._parked: list[_Pooled] = []
+        self._limit = pool_size + overflow
+        _LIVE.add(self)
         # A child must neither use nor close the sockets it inherits: they are the parent's.
         os.register_at_fork(after_in_child=self._forget_inherited)
 
@@ -123,6 +146,14 @@ class Database:
     def engine(self) -> Engine:
         """The SQLAlchemy engine, for tools that need one."""
         return self._engine
+
+    def use(self) -> PoolUse:
+        """Return how many connections are at work; parked ones are not."""
+        pool = self._engine.pool
+        assert isinstance(pool, QueuePool)
+        parked = len(self._parked)
+        out, ready = max(pool.checkedout() - parked, 0), pool.checkedin() + parked
+        return PoolUse(self.role, out, ready, self._limit)
 
     @contextlib.contextmanager
     def tenant(self, tenant_id: UUID) -> Iterator[Connection]:
@@ -173,7 +204,10 @@ class Database:
         with _traced(statement), self._borrowed() as raw, raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
             rows: list[Row] = cursor.fetchall() if cursor.description else []
-        self._seconds.observe(time.perf_counter() - began)
+        took_s = time.perf_counter() - began
+        self._seconds.observe(took_s)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("statement_ended", extra={"function": _name_of(statement), "ms": round(took_s * 1000, 1)})
         return rows
 
     @contextlib.contextmanager
@@ -242,9 +276,13 @@ def _traced(statement: str) -> contextlib.AbstractContextManager[tracing.Span]:
     here = tracing.current()
     if here is None or not here.sampled:
         return tracing.NOTHING
-    named = _FUNCTION.search(statement)
-    name = named[1] if named else "statement"
+    name = _name_of(statement)
     return tracing.span(name, "client", db__system__name="postgresql", db__operation__name=name)
+
+
+def _name_of(statement: str) -> str:
+    named = _FUNCTION.search(statement)
+    return named[1] if named else "statement"
 
 
 def _give_back(pooled: _Pooled) -> None:
@@ -273,6 +311,9 @@ def translated() -> Iterator[None]:
         yield
     except (OperationalError, InterfaceError, psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         raise Unavailable("database", _first_line(error)) from error
+    except PoolExhausted as error:
+        DB_POOL_EXHAUSTED.inc()
+        raise Unavailable("database", "every connection of the pool is in use") from error
     except (DBAPIError, psycopg2.Error) as error:
         if _sqlstate(error) == ILLEGAL_TRANSITION:
             raise IllegalState(_first_line(error)) from error

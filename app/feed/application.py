@@ -12,13 +12,13 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 from uuid import uuid4
 
-from structlog.contextvars import bound_contextvars
-
 from app.domain.errors import Forbidden, InvalidInput, NotFound, QuantumError, Unauthenticated, Unavailable
 from app.domain.identity import Actor
 from app.domain.interest import Interest, interest_of
+from app.domain.tracing import parse_traceparent
 from app.feed.replies import STREAM_HEADERS, Receive, Send, answer, begin, refuse
 from app.feed.stream import LEFT, STALLED, Stream, StreamRules
+from app.observability.context import log_context
 from app.observability.logging import get_log
 from app.observability.metrics import CONTENT_TYPE, FEED_CUT, render_metrics
 from app.security.access_tokens import Bearer, read_bearer
@@ -73,7 +73,8 @@ class Feed:
             await self._live(receive, send)
         elif scope["type"] == "http":
             request = _request(scope)
-            with bound_contextvars(request_id=request.request_id):
+            caller = parse_traceparent(request.headers.get("traceparent"))
+            with log_context(request_id=request.request_id, trace_id=caller and caller.trace_id):
                 await self._serve(request, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
@@ -101,7 +102,7 @@ class Feed:
         interest, start = _wanted(request)
         tenant_id = bearer.actor.tenant_id
         await asyncio.to_thread(self._parts.flags.require, "live_feed", tenant_id)
-        with bound_contextvars(tenant_id=str(tenant_id), user_id=str(bearer.actor.user_id)):
+        with log_context(tenant_id=tenant_id, user_id=bearer.actor.user_id):
             async with self._parts.feed.reading(tenant_id, start) as reading:
                 await begin(send, 200, STREAM_HEADERS, request.request_id)
                 position = reading.newest if start is None else start

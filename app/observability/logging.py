@@ -5,26 +5,40 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import MutableMapping
+from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 import structlog
 from structlog.types import Processor
 
 from app.observability.capture import CaptureHandler
+from app.observability.levels import apply_levels
 from app.observability.masking import mask_log
+from app.observability.tracing import current
 
 Log = structlog.stdlib.BoundLogger
-# Their lines at INFO repeat what ours say with names and ids, once for each step.
-NOISY = ("celery.worker.strategy", "celery.app.trace", "urllib3", "kombu", "alembic.runtime.plugins")
+# Their lines at INFO repeat what ours say with names and ids, once for each step, or hold addresses.
+NOISY = ("celery.worker.strategy", "celery.app.trace", "urllib3", "kombu", "alembic.runtime.plugins", "azure")
+
+Style = Literal["auto", "json", "console"]
 
 
-def configure_logging(
-    level: str, style: Literal["json", "console"], *, process: str, stream: TextIO | None = None
-) -> None:
+@dataclass(slots=True)
+class _Process:
+    name: str = ""
+
+
+_PROCESS = _Process()
+
+
+def configure_logging(level: str, style: Style, *, process: str, stream: TextIO | None = None) -> None:
     """Send the logs of structlog and of the standard library to `stream` (standard error) in one form.
 
-    Safe to call again, for a forked child or a test: the last call holds. Credentials are masked in both.
+    `auto` is coloured text in a terminal, JSON else. Safe to call again, for a forked child or a test: the
+    last call holds. Credentials are masked in both. Lines of a thread that works for a span name its trace.
     """
+    name_process(process)
+    apply_levels({})  # what somebody set before, for a process that was set up differently
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -32,7 +46,8 @@ def configure_logging(
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _process_name(process),
+        _process_name,
+        _trace,
         structlog.processors.format_exc_info,
         _mask,
     ]
@@ -50,7 +65,7 @@ def configure_logging(
     output = stream or sys.stderr
     renderer: Processor = (
         structlog.processors.JSONRenderer(default=str)
-        if style == "json"
+        if style == "json" or (style == "auto" and not output.isatty())
         else structlog.dev.ConsoleRenderer(colors=output.isatty())
     )
     handler = logging.StreamHandler(output)
@@ -72,12 +87,23 @@ def get_log(name: str) -> Log:
     return structlog.stdlib.get_logger(name)
 
 
-def _process_name(process: str) -> Processor:
-    def add(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event.setdefault("process_name", process)
-        return event
+def name_process(name: str) -> None:
+    """Say what this process does; each line tells it."""
+    _PROCESS.name = name
 
-    return add
+
+def _process_name(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    event.setdefault("process_name", _PROCESS.name)
+    return event
+
+
+def _trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    here = current()
+    if here is not None:
+        event.setdefault("trace_id", here.trace_id)
+    return event
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

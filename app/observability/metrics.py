@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, start_http_server
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
-FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
+"""0.05 and 0.2 are bounds of service levels, so they must be bounds of buckets."""
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800)
 
 REGISTRY = CollectorRegistry()
-"""The metrics of this process. No label ever holds a tenant, a run or a user: their number has no bound."""
+"""The metrics of this process. No label ever holds a run or a user, whose number has no bound; tenants have one:
+those that use most, as many as METRICS_TENANTS says."""
 
 API_REQUESTS = Counter(
     "quantum_api_requests_total", "Requests answered", ("route", "method", "status"), registry=REGISTRY
@@ -123,18 +129,122 @@ DB_SECONDS = Histogram(
     registry=REGISTRY,
 )
 
-PLATFORM: dict[str, tuple[str, str]] = {
-    "quantum_queue_steps": ("Steps sent that no worker has taken, 10,000 at most", "queue"),
-    "quantum_queue_oldest_seconds": ("How long the oldest of them has waited: scale workers by it", "queue"),
-    "quantum_unsent_oldest_seconds": ("How long the oldest ready step has waited to be sent", ""),
-    "quantum_schedule_lag_seconds": ("How late the longest overdue schedule is", ""),
-    "quantum_workers": ("Workers by whether their heartbeat comes: live, silent", "state"),
-    "quantum_dead_events": ("Events that a sink will not get, 10,000 at most", "sink"),
-    "quantum_host_disk_free_ratio": ("Free part of the disk under the state directory", ""),
-    "quantum_host_load_ratio": ("Load of the last minute for each processor", ""),
-    "quantum_host_memory_free_ratio": ("Part of the memory that can still be had", ""),
+DB_CONNECTIONS = Gauge(
+    "quantum_db_connections",
+    "Connections in the pools of all processes: used, idle",
+    ("role", "state"),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+DB_POOL_LIMIT = Gauge(
+    "quantum_db_connections_limit",
+    "Connections that the pools of all processes may open",
+    ("role",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+DB_POOL_EXHAUSTED = Counter(
+    "quantum_db_pool_exhausted_total", "Waits for a connection that were given up", registry=REGISTRY
+)
+WORKER_PROCESSES = Gauge(
+    "quantum_worker_processes",
+    "Pool processes of workers: busy, idle",
+    ("state",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+BROKER_RECONNECTS = Counter(
+    "quantum_broker_reconnects_total",
+    "Connections to the broker made anew: of consumers (workers), of senders",
+    ("side",),
+    registry=REGISTRY,
+)
+BREAKERS_OPEN = Gauge(
+    "quantum_breakers_open",
+    "Circuit breakers that are open now, of all processes",
+    ("dependency",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+BREAKER_OPENINGS = Counter(
+    "quantum_breaker_openings_total", "Times a circuit breaker opened", ("dependency",), registry=REGISTRY
+)
+PROCESSES = Gauge(
+    "quantum_processes", "Processes that live", ("process",), multiprocess_mode="livesum", registry=REGISTRY
+)
+PROCESS_CPU = Counter(
+    "quantum_process_cpu_seconds_total", "Processor time used", ("process",), registry=REGISTRY
+)
+PROCESS_MEMORY = Gauge(
+    "quantum_process_memory_bytes",
+    "Memory in use; what processes share is counted in each",
+    ("process",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+PROCESS_THREADS = Gauge(
+    "quantum_process_threads", "Threads", ("process",), multiprocess_mode="livesum", registry=REGISTRY
+)
+PROCESS_FILES = Gauge(
+    "quantum_process_open_files",
+    "Open files with sockets",
+    ("process",),
+    multiprocess_mode="livesum",
+    registry=REGISTRY,
+)
+
+
+class Read(NamedTuple):
+    """A metric that is read for each scrape: its help, its label if it has one, what it is."""
+
+    text: str
+    label: str = ""
+    kind: Literal["gauge", "counter"] = "gauge"
+
+
+PLATFORM: dict[str, Read] = {
+    "quantum_queue_steps": Read("Steps sent that no worker has taken, 10,000 at most", "queue"),
+    "quantum_queue_oldest_seconds": Read(
+        "How long the oldest of them has waited: scale workers by it", "queue"
+    ),
+    "quantum_queue_demand_slots": Read(
+        "Slots that would be busy if there were enough, 30,000 at most: how far to scale", "queue"
+    ),
+    "quantum_queue_slots": Read("Pool processes that live workers offer", "queue"),
+    "quantum_queue_slots_busy": Read("Those that execute a step, 10,000 at most", "queue"),
+    "quantum_unsent_oldest_seconds": Read("How long the oldest ready step has waited to be sent"),
+    "quantum_schedule_lag_seconds": Read("How late the longest overdue schedule is"),
+    "quantum_workers": Read("Workers by whether their heartbeat comes: live, silent", "state"),
+    "quantum_dead_events": Read("Events that a sink will not get, 10,000 at most", "sink"),
+    "quantum_tenants": Read("Tenants: active, suspended", "state"),
+    "quantum_tenant_day_runs": Read("Runs that ended today (UTC), of those tenants that use most", "tenant"),
+    "quantum_tenant_day_step_seconds": Read("Time that their steps took", "tenant"),
+    "quantum_tenant_day_events": Read("Events of theirs", "tenant"),
+    "quantum_tenant_day_event_bytes": Read("What these events measure", "tenant"),
+    "quantum_flag_tenants": Read("Active tenants that a feature flag is on for, 10,000 at most", "flag"),
+    "quantum_host_cpu_seconds_total": Read("Time of the processors by what they did", "mode", "counter"),
+    "quantum_host_disk_bytes_total": Read("Bytes of the disks: read, written", "direction", "counter"),
+    "quantum_host_disk_free_ratio": Read("Free part of the disk under the state directory"),
+    "quantum_host_load_ratio": Read("Load of the last minute for each processor"),
+    "quantum_host_memory_free_ratio": Read("Part of the memory that can still be had"),
+    "quantum_host_network_bytes_total": Read(
+        "Bytes of all interfaces but loopback: received, sent", "direction", "counter"
+    ),
 }
-"""Help and label of the gauges read at a scrape: those of rows are the same on every host."""
+"""What is read for each scrape: what rows tell is the same on every host."""
+
+
+@dataclass(slots=True)
+class _Place:
+    folder: Path | None = None
+
+
+_PLACE = _Place()
+
+
+def share_metrics(folder: Path | None) -> None:
+    """Tell where PROMETHEUS_MULTIPROC_DIR lets all processes of this machine put their metrics."""
+    _PLACE.folder = folder
 
 
 class _Scraped(Collector):
@@ -145,32 +255,62 @@ class _Scraped(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield one family for each name."""
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for name, label, value in self._gauges:
-            text, labelled = PLATFORM[name]
-            family = families.setdefault(
-                name, GaugeMetricFamily(name, text, labels=[labelled] if labelled else [])
-            )
-            family.add_metric([label] if labelled else [], value)
+            if name not in families:
+                families[name] = _family(name, PLATFORM[name])
+            families[name].add_metric([label] if PLATFORM[name].label else [], value)
         yield from families.values()
 
 
-def render_metrics(gauges: Iterable[tuple[str, str, float]] = ()) -> bytes:
-    """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`.
+class _Everything(Collector):
+    """All that the processes of this machine have counted."""
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics of the folder that they share, or of this process."""
+        _forget_the_dead()
+        shared = CollectorRegistry()
+        try:
+            MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # the library does not annotate it
+        except ValueError:
+            # No shared folder is configured: the library has no gentler way to say so.
+            yield from REGISTRY.collect()
+        else:
+            yield from shared.collect()
+
+
+def render_metrics(read: Iterable[tuple[str, str, float]] = ()) -> bytes:
+    """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`, with what was read for this scrape.
 
     When PROMETHEUS_MULTIPROC_DIR names a folder, which prometheus_client reads by itself, they cover all
     processes of this machine that share it, pool children included; else this process alone.
     """
-    shared = CollectorRegistry()
-    try:
-        MultiProcessCollector(shared)  # type: ignore[no-untyped-call]  # the library does not annotate it
-    except ValueError:
-        # No shared folder is configured: the library has no gentler way to say so.
-        return generate_latest(REGISTRY) + _scraped(gauges)
-    return generate_latest(shared) + _scraped(gauges)
+    return generate_latest(_registry(_Everything())) + generate_latest(_registry(_Scraped(list(read))))
 
 
-def _scraped(gauges: Iterable[tuple[str, str, float]]) -> bytes:
+def serve_metrics(host: str, port: int) -> None:
+    """Serve the metrics at a port of their own, by a thread: for processes that serve nothing else."""
+    start_http_server(port, host, _registry(_Everything()))
+
+
+def _registry(collector: Collector) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(_Scraped(list(gauges)))
-    return generate_latest(registry)
+    registry.register(collector)
+    return registry
+
+
+def _family(name: str, read: Read) -> CounterMetricFamily | GaugeMetricFamily:
+    made = CounterMetricFamily if read.kind == "counter" else GaugeMetricFamily
+    return made(name, read.text, labels=[read.label] if read.label else [])
+
+
+def _forget_the_dead() -> None:
+    """Remove what processes that are gone said of themselves, of which the library would go on to tell."""
+    for file in _PLACE.folder.glob("gauge_live*_*.db") if _PLACE.folder is not None else ():
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            file.unlink(missing_ok=True)
+        except PermissionError:
+            continue  # it lives, under another user

@@ -13,6 +13,7 @@ from app.db.admission import Admitted, PoolLoad
 from app.db.engine import Connection, Database
 from app.domain.errors import Unavailable
 from app.domain.runs import Run
+from app.observability.context import run_context
 from app.services.advance import advance
 from app.services.ports import Engine
 from app.services.send import Parcel, send_parcels
@@ -134,11 +135,12 @@ class Admission:
                 others.append(run)
         send_parcels(self._engine, parcels)
         for run in others:
-            try:
-                advance(self._engine, run.tenant_id, run.run_id)
-            except Exception:
-                # It is admitted, ready, unsent: the dispatcher finds it. The others are not to wait for it.
-                log.exception("advance_failed", extra={"run_id": str(run.run_id), "reason": "admitted"})
+            with run_context(run.tenant_id, run.run_id):
+                try:
+                    advance(self._engine, run.tenant_id, run.run_id)
+                except Exception:
+                    # It is admitted, ready, unsent: the dispatcher finds it. The others are not to wait for it.
+                    log.exception("advance_failed", extra={"reason": "admitted"})
 
     def _plan(self, run: Admitted) -> Plan:
         plan = self._engine.plans.peek(run.plan_hash)

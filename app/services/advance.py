@@ -14,6 +14,7 @@ from app.db.engine import Connection
 from app.db.ids import new_id
 from app.domain.errors import OperationFailed
 from app.domain.tracing import parse_traceparent
+from app.observability.context import run_context
 from app.services.children import begin_child, send_again, tell_parent
 from app.services.failing import failing
 from app.services.ports import Engine
@@ -66,7 +67,9 @@ def advance(engine: Engine, tenant_id: UUID, run_id: UUID) -> None:
     for _ in range(RUNS_AT_ONCE):
         if not due:
             return
-        due.extend(_advance_one(engine, tenant_id, due.popleft()))
+        here = due.popleft()
+        with run_context(tenant_id, here):
+            due.extend(_advance_one(engine, tenant_id, here))
     log.warning("advance_unfinished", extra={"run_id": str(run_id), "runs": RUNS_AT_ONCE})
 
 
@@ -91,7 +94,7 @@ def _advance_one(engine: Engine, tenant_id: UUID, run_id: UUID) -> Iterator[UUID
         if marked is None or not send_parcels(engine, [marked]):
             return
     else:
-        log.warning("advance_unfinished", extra={"run_id": str(run_id), "rounds": ROUNDS})
+        log.warning("advance_unfinished", extra={"rounds": ROUNDS})
     if may_have_ended:
         parent = tell_parent(engine, tenant_id, run_id)
         if parent is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from app.db.engine import Database
 from app.db.webhook_work import PostgresWebhooks, Result
 from app.domain.errors import Unavailable
 from app.domain.webhooks import Answer, Breaker, Delivery, DeliveryRules, after, verdict
+from app.observability.context import event_context
 from app.observability.logging import get_log
 from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKERS, WEBHOOK_LAG, WEBHOOK_SECONDS
 from app.security.secret_box import SecretBox, SecretUnreadable
@@ -144,7 +146,8 @@ class Deliverer:
             queue.breaker, hold_s = after(self.rules, queue.breaker, answer.succeeded, self.random())
             if hold_s:
                 queue.expire = True
-                log.warning("webhook_breaker_opens", webhook_id=str(queue.endpoint.webhook_id), hold_s=hold_s)
+                with event_context(sent.delivery.event, webhook_id=queue.endpoint.webhook_id):
+                    log.warning("webhook_breaker_opens", hold_s=hold_s)
             queue.hold_s = max(hold_s, min(answer.retry_after_s or 0.0, self.rules.longest_pause_s))
         if queue.hold_s or answer.gone:
             queue.close()
@@ -194,7 +197,9 @@ class Deliverer:
             secrets, row = signing_secrets(self.box, self.database, tenant_id, webhook_id)
         except SecretUnreadable:
             # One tenant's key must not keep the others from being served: it is tried again, later.
-            log.exception("webhook_secret_unreadable", webhook_id=str(webhook_id))
+            log.exception(
+                "webhook_secret_unreadable", tenant_id=str(tenant_id), webhook_id=str(webhook_id)
+            )
             secrets, row = [], None
         version, url = (row["version"], row["url"]) if row is not None else (0, "")
         endpoint = Endpoint(tenant_id, webhook_id, version, url, secrets)
@@ -226,13 +231,17 @@ class Deliverer:
         subject = chain[0].event.subject
         try:
             for delivery in chain:
-                answer = self.attempts.attempt(queue.line, queue.endpoint, delivery)
+                with event_context(delivery.event, webhook_id=queue.endpoint.webhook_id):
+                    answer = self.attempts.attempt(queue.line, queue.endpoint, delivery)
+                    if log.isEnabledFor(logging.DEBUG):
+                        log.debug("webhook_attempted", status=answer.status, error=answer.error)
                 self._sent.put(_Sent(queue, subject, delivery, answer))
                 if not answer.succeeded or queue.closing:
                     break
         except Exception:
             # Whatever is wrong with this one, it is tried again by whoever has the lease next.
-            log.exception("webhook_attempt_failed", webhook_id=str(queue.endpoint.webhook_id))
+            with event_context(chain[0].event, webhook_id=queue.endpoint.webhook_id):
+                log.exception("webhook_attempt_failed")
             queue.close()
         finally:
             self._sent.put(_Sent(queue, subject))

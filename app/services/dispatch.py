@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from app.db import recovery
 from app.db.engine import Database
 from app.domain.leases import RunRef
+from app.observability.context import run_context
 from app.observability.metrics import RECOVERIES
 from app.services.advance import advance
 from app.services.ports import Engine
@@ -45,9 +46,10 @@ def advance_each(engine: Engine, runs: Iterable[RunRef], reason: str) -> int:
     for run in runs:
         number += 1
         RECOVERIES.labels(reason).inc()
-        try:
-            advance(engine, run.tenant_id, run.run_id)
-        except Exception:
-            # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
-            log.exception("advance_failed", extra={"run_id": str(run.run_id), "reason": reason})
+        with run_context(run.tenant_id, run.run_id):
+            try:
+                advance(engine, run.tenant_id, run.run_id)
+            except Exception:
+                # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
+                log.exception("advance_failed", extra={"reason": reason})
     return number

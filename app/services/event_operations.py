@@ -16,6 +16,7 @@ from app.domain.errors import Conflict, NotFound, Unavailable
 from app.domain.events import SHARDS
 from app.domain.identity import PLATFORM_SLUG
 from app.domain.relay import Blame, Lane, Outgoing
+from app.observability.context import bound_request_id
 from app.services.relay import Sink
 
 PAGE = 500
@@ -174,7 +175,8 @@ def _audit(connection: Any, who: str, mark: Mark) -> None:
     found = tenants.resolve(connection, PLATFORM_SLUG)
     if found is None:
         raise NotFound("there is no platform tenant to audit this for: quantum tenant create --first")
-    trail.leave(connection, found.id, {"email": who, "via": "operator's shell"}, mark)
+    actor = {"email": who, "via": "operator's shell", "request_id": bound_request_id()}
+    trail.leave(connection, found.id, actor, mark)
 
 
 def _told(wanted: Window) -> dict[str, Any]:

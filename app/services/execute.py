@@ -17,7 +17,6 @@ from app.domain.modules import OperationContext, OperationSpec
 from app.domain.retry import RetryPolicy
 from app.domain.retry import decide as decide_retry
 from app.observability import tracing
-from app.observability.context import step_context
 from app.observability.masking import secrets_in_use
 from app.services.advance import advance
 from app.services.artifacts import StepArtifacts
@@ -144,18 +143,18 @@ def _give_back(executor: Executor, message: StepMessage) -> None:
 def _perform(executor: Executor, message: StepMessage, claim: Claim) -> Outcome:
     """Decide whether the step runs, and run its operation; every fault becomes an outcome."""
     attempt = _Attempt(executor, message, claim)
-    with step_context(message.tenant_id, message.run_id, message.key):
-        try:
-            return attempt.limited()
-        except executor.interruption:
-            executor.limits.end()  # the signal may have struck just before
-            return attempt.interrupted()
-        except Exception as fault:
-            # An operation may raise anything: it becomes a row, and the traceback goes to the log only.
-            if not isinstance(fault, QuantumError):
-                with secrets_in_use(attempt.secrets.values.values()):
-                    log.exception("operation_raised")
-            return attempt.fault(fault)
+    log.debug("step_claimed", extra={"operation": claim.operation, "tries": claim.tries})
+    try:
+        return attempt.limited()
+    except executor.interruption:
+        executor.limits.end()  # the signal may have struck just before
+        return attempt.interrupted()
+    except Exception as fault:
+        # An operation may raise anything: it becomes a row, and the traceback goes to the log only.
+        if not isinstance(fault, QuantumError):
+            with secrets_in_use(attempt.secrets.values.values()):
+                log.exception("operation_raised")
+        return attempt.fault(fault)
 
 
 @dataclass(slots=True)
@@ -298,6 +297,7 @@ def _settle(
     finish = settled.finish
     if finish.verdict != "finished":
         return StepResult(False, "lost")
+    log.debug("step_settled", extra={"outcome": outcome.name, "run_state": finish.run_state})
     if finish.needs_advance:
         _advance_or_leave(executor, message.tenant_id, message.run_id)
     if not finish.kept:

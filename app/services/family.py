@@ -9,6 +9,7 @@ from uuid import UUID
 
 from app.db import nesting, runs
 from app.db.nesting import Due
+from app.observability.context import run_context
 from app.observability.metrics import RECOVERIES
 from app.services.advance import advance
 from app.services.children import send_again
@@ -45,15 +46,16 @@ def bring_in_line(engine: Engine, actor: Mapping[str, Any], due: Iterable[Due]) 
     """Do what is due to each child; one that fails does not keep the others waiting."""
     for one in due:
         tenant_id, run_id = one.run.tenant_id, one.run.run_id
-        try:
-            _steer(engine, actor, one)
-            if one.what in ("cancel", "pause", "resume"):
-                pass_down(engine, actor, tenant_id, run_id)
-            else:
-                advance(engine, tenant_id, run_id)
-        except Exception:
-            # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
-            log.exception("child_left_to_recovery", extra={"run_id": str(run_id), "what": one.what})
+        with run_context(tenant_id, run_id):
+            try:
+                _steer(engine, actor, one)
+                if one.what in ("cancel", "pause", "resume"):
+                    pass_down(engine, actor, tenant_id, run_id)
+                else:
+                    advance(engine, tenant_id, run_id)
+            except Exception:
+                # Whatever is wrong with one run of one tenant, it is not the others' fault: they go on.
+                log.exception("child_left_to_recovery", extra={"what": one.what})
 
 
 def _steer(engine: Engine, actor: Mapping[str, Any], due: Due) -> None:

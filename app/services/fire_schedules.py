@@ -17,6 +17,7 @@ from app.db.schedules import ScheduleRow
 from app.domain.errors import InvalidInput, QuantumError, Unavailable
 from app.domain.identity import Actor
 from app.domain.schedules import Firing, Look, due_at, look
+from app.observability.context import log_context
 from app.observability.logging import get_log
 from app.services.firing_times import last_until, times_after
 from app.services.submit import (
@@ -78,13 +79,14 @@ def fire_schedules(deps: SubmitDeps, system: Database) -> int:
 def _fire_tenant(deps: SubmitDeps, tenant_id: UUID, ids: Sequence[UUID]) -> int:
     total = 0
     for at in range(0, len(ids), SCHEDULES_AT_ONCE):
-        try:
-            total += _fire_some(deps, tenant_id, ids[at : at + SCHEDULES_AT_ONCE])
-        except Unavailable:
-            raise
-        except Exception:
-            # One tenant's rows must not keep the schedules of the others from firing.
-            log.exception("schedules_failed", tenant_id=str(tenant_id))
+        with log_context(tenant_id=tenant_id):
+            try:
+                total += _fire_some(deps, tenant_id, ids[at : at + SCHEDULES_AT_ONCE])
+            except Unavailable:
+                raise
+            except Exception:
+                # One tenant's rows must not keep the schedules of the others from firing.
+                log.exception("schedules_failed")
     return total
 
 

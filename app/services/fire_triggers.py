@@ -16,6 +16,7 @@ from app.db.triggers import TriggerRow
 from app.domain.errors import InvalidInput, QuantumError, Unavailable
 from app.domain.identity import Actor
 from app.domain.triggers import LOOP, MAX_CHAIN, MAX_DEPTH, Firing, Heard
+from app.observability.context import log_context
 from app.observability.logging import get_log
 from app.observability.metrics import TRIGGERS_FIRED
 from app.services.flags import Switches
@@ -50,7 +51,8 @@ def fire_triggers(deps: SubmitDeps, system: Database, flags: Switches) -> int:
             found = work.candidates(system, stretch)
             for tenant_id, group in groupby(found, key=lambda one: one.tenant_id):
                 if flags.on("event_triggers", tenant_id):
-                    _fire_tenant(deps, tenant_id, list(group))
+                    with log_context(tenant_id=tenant_id):
+                        _fire_tenant(deps, tenant_id, list(group))
             work.advance(system, stretch)
             total += stretch.upto - stretch.origin
         if not stretches:
@@ -118,7 +120,7 @@ def _fire_tenant(deps: SubmitDeps, tenant_id: UUID, found: Sequence[Candidate]) 
             raise
         except Exception:
             # One of them must not keep the others, or other tenants, from firing.
-            log.exception("triggers_failed", tenant_id=str(tenant_id))
+            log.exception("triggers_failed")
             for one in some:
                 _fire_alone(deps, tenant_id, one)
 
@@ -130,7 +132,7 @@ def _fire_alone(deps: SubmitDeps, tenant_id: UUID, found: Candidate) -> None:
         raise
     except Exception as error:
         # The log has all of it; a database error would show the tenant our statements.
-        log.exception("trigger_failed", tenant_id=str(tenant_id))
+        log.exception("trigger_failed", trigger_id=str(found.trigger_id), subject=found.subject)
         reason = f"internal fault: {type(error).__name__}"
         with deps.engine.database.tenant(tenant_id) as connection:
             for row, heard in _undecided(connection, tenant_id, [found]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from uuid import UUID
 from app.domain.errors import Unavailable
 from app.domain.events import Event
 from app.domain.relay import BatchResult, Blame, Lane, Memory, Outgoing, Receipt, Shard
+from app.observability.context import event_context, log_context
 from app.observability.logging import get_log
 from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
 from app.services.traces import tell_published
@@ -133,6 +135,10 @@ class Relay:
 
         `idle` waits in its stead while there is nothing to do: it may return sooner when there is.
         """
+        with log_context(sink=self.sink.name):
+            self._run(stopped, idle or stopped)
+
+    def _run(self, stopped: Callable[[float], bool], idle: Callable[[float], bool]) -> None:
         pause = 0.0
         failures = 0
         wait = stopped
@@ -142,13 +148,13 @@ class Relay:
             except Unavailable as error:
                 moved, refused = 0, True
                 RELAY_FAILURES.labels(self.sink.name).inc()
-                log.warning("relay_waits", sink=self.sink.name, part=error.part, failures=failures + 1)
+                log.warning("relay_waits", part=error.part, failures=failures + 1)
             except Exception:
                 moved, refused = 0, True
                 RELAY_FAILURES.labels(self.sink.name).inc()
-                log.exception("relay_broke", sink=self.sink.name)
+                log.exception("relay_broke")
             failures = failures + 1 if refused else 0
-            wait = stopped if refused or moved else idle or stopped
+            wait = stopped if refused or moved else idle
             if failures:
                 pause = min(
                     self.rules.backoff_least_s * 2 ** min(failures - 1, 30), self.rules.backoff_most_s
@@ -208,6 +214,8 @@ class Relay:
             result = results[lane]
             EVENTS_PUBLISHED.labels(self.sink.name).inc(result.sent)
             tell_published(self.sink.name, [one.event for one in batch[: result.sent]])
+            if log.isEnabledFor(logging.DEBUG):
+                _log_published([one.event for one in batch[: result.sent]])
             for one in batch[: result.sent]:
                 self._refusals.pop(one.event.id, None)
             if result.fault is None:
@@ -249,7 +257,8 @@ class Relay:
         self.sink.bury(event, reason, attempts)
         self.outbox.bury(self.sink.name, event, attempts, reason)
         EVENTS_DEAD.labels(self.sink.name).inc()
-        log.error("event_dead", event_id=str(event.id), tenant_id=str(event.tenant_id), reason=reason)
+        with event_context(event):
+            log.error("event_dead", type=event.type, attempts=attempts, reason=reason)
 
     def _advance(
         self, epoch: str, shards: Mapping[int, Shard], events: Sequence[Outgoing], still_open: set[UUID]
@@ -284,3 +293,9 @@ class Relay:
         except Unavailable:
             # The leases run out by themselves, only a little later.
             log.warning("relay_left_leases", owner=self.owner)
+
+
+def _log_published(events: Sequence[Event]) -> None:
+    for event in events:
+        with event_context(event):
+            log.debug("event_published", type=event.type, position=event.position)

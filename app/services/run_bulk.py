@@ -22,6 +22,7 @@ from app.domain.errors import (
 )
 from app.domain.identity import Actor
 from app.domain.runs import Run
+from app.observability.context import log_context
 from app.services.cancel_run import cancel_run
 from app.services.dead_letters import replay_dead_letter
 from app.services.pause_run import pause_run, resume_run
@@ -106,8 +107,10 @@ def run_bulk_actions(deps: SubmitDeps, system: Database, owner: str) -> int:
             items = bulk.pending(connection, batch.tenant_id, batch.id, batch.size)
         actor = _actor_of(batch)
         for item in items:
+            ids = {"tenant_id": batch.tenant_id, "run_id": item.run_id, "bulk_action": batch.id}
             try:
-                _do(deps, actor, batch, _ItemReceipt(batch, item, owner))
+                with log_context(request_id=actor.request_id, **ids):
+                    _do(deps, actor, batch, _ItemReceipt(batch, item, owner))
             except _Taken:
                 break  # stopped, or another's by now
             number += 1
@@ -138,7 +141,7 @@ def _refusal(
         return outcome, {"code": fault.code, "message": fault.message}
     except Exception:
         # One item that nobody foresaw must not keep the others from their turn.
-        log.exception("bulk_item_raised", extra={"bulk_action": str(batch.id), "item": receipt.item.n})
+        log.exception("bulk_item_raised", extra={"item": receipt.item.n})
         return "error", {"code": "internal", "message": "an internal error"}
     return None
 

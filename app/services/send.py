@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -14,6 +14,7 @@ from app.db import hot
 from app.domain.errors import Unavailable
 from app.domain.tracing import TraceContext
 from app.observability import tracing
+from app.observability.context import run_context
 from app.services.ports import Engine
 from workflows.canvas import bind_messages, canvas_of
 from workflows.plan import Plan
@@ -35,6 +36,10 @@ class Parcel:
     trace: TraceContext | None = None
     """The span of the run, where that is sampled."""
 
+    def named(self) -> AbstractContextManager[None]:
+        """Let lines of the log name the run, its trace."""
+        return run_context(self.tenant_id, self.run_id, self.trace.trace_id if self.trace else None)
+
     def canvases(self) -> Iterator[Any]:
         """Yield one canvas for each segment."""
         bind = bind_messages(self.plan, self.tenant_id, self.run_id, self.epochs, self.lots)
@@ -50,9 +55,14 @@ def send_parcels(engine: Engine, parcels: Sequence[Parcel]) -> bool:
             engine.sender.send(canvas for parcel in parcels for canvas in parcel.canvases())
     except Unavailable:
         for parcel in parcels:
-            log.info("send_failed", extra={"run_id": str(parcel.run_id), "steps": len(parcel.epochs)})
+            with parcel.named():
+                log.info("send_failed", extra={"steps": len(parcel.epochs)})
             hot.unmark_sent(engine.database, parcel.tenant_id, parcel.run_id, parcel.epochs)
         return False
+    if log.isEnabledFor(logging.DEBUG):
+        for parcel in parcels:
+            with parcel.named():
+                log.debug("steps_sent", extra={"steps": len(parcel.epochs), "messages": len(parcel.segments)})
     return True
 
 

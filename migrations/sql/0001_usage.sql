@@ -12,6 +12,7 @@ CREATE TABLE usage_days (
   event_bytes bigint NOT NULL DEFAULT 0,
   PRIMARY KEY (tenant_id, day)
 ) WITH (fillfactor = 70);
+CREATE INDEX usage_days_day ON usage_days (day);
 
 -- How many runs of a day lie in each bucket; see usage_bounds.
 CREATE TABLE usage_latencies (

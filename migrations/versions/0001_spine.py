@@ -46,6 +46,7 @@ def upgrade() -> None:
         "0001_flags.sql",
         "0001_usage.sql",
         "0001_hands.sql",
+        "0001_log_levels.sql",
         "0001_policies.sql",
         "0001_seed.sql",
     )

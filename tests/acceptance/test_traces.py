@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -207,10 +208,28 @@ def test_a_caller_who_does_not_sample_is_not_recorded(world: World) -> None:
 
 
 def test_the_trace_id_finds_the_log_lines(world: World, told: dict[str, Any]) -> None:
-    api = (world.rig.folder / "api.log").read_text()
-    worker = (world.rig.folder / "worker.log").read_text()
-    assert told["trace"] in api
-    assert told["trace"] in worker
+    """Retried by beat, written by the worker, published by the relay: each knows whom it works for."""
+    root = ApiClient(world.url, sign_in(world.url, "platform", ROOT, PASSWORD)["access_token"])
+    for module in ("app", "tasks"):
+        path = f"/platform/log-levels/{module}"
+        root.put(path, {"level": "DEBUG", "for": "PT1H"}, match=root.call("GET", path).headers["ETag"])
+    files = {name: world.rig.folder / f"{name}.log" for name in ("api", "beat", "relay", "worker")}
+    for file in files.values():
+        heard = 2 if file.stem == "worker" else 1  # the parent, its pool process
+        eventually(lambda f=file, n=heard: f.read_text().count('"log_levels_changed"') >= n, within=20)
+    body = {"type": "core.flaky", "spec": {"succeeds_at": 2}}
+    run = world.client.post("/intents", body)["run"]["id"]
+    world.ends(run, "succeeded")
+    trace = world.client.get(f"/runs/{run}")["trace_id"]
+    tenant = world.client.get("/me")["tenant_id"]
+    for name, file in files.items():
+        eventually(lambda f=file: trace in f.read_text(), within=20, what=f"{name}.log names the trace")
+    lines = [json.loads(line) for line in files["worker"].read_text().splitlines() if line.startswith("{")]
+    claimed = [line for line in lines if line["event"] == "step_claimed" and line["run_id"] == run]
+    assert {line["step"] for line in claimed} == {"before", "flaky", "after"}
+    assert {(line["trace_id"], line["tenant_id"], line["process_name"]) for line in claimed} == {
+        (trace, tenant, "worker")
+    }
 
 
 def test_events_carry_the_trace(world: World, told: dict[str, Any]) -> None:

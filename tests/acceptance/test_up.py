@@ -16,8 +16,35 @@ import pytest
 
 from app.runtime.ports import free_port
 from app.settings import inherited_environment
+from checks.metrics import declared
 from tests.support.processes import BIN, OsProcess, is_alive
+from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
+
+
+PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks"}
+LABELLED = sorted(PROCESSES)
+OCCASIONAL = {
+    "quantum_breaker_openings_total",
+    "quantum_breakers_open",
+    "quantum_dead_events",
+    "quantum_feed_streams_ended_total",
+    "quantum_flag_decisions_total",
+    "quantum_queue_demand_slots",
+    "quantum_queue_oldest_seconds",
+    "quantum_queue_slots_busy",
+    "quantum_queue_steps",
+    "quantum_recoveries_total",
+    "quantum_relay_events_dead_total",
+    "quantum_relay_failures_total",
+    "quantum_runs_finished_total",
+    "quantum_step_seconds",
+    "quantum_steps_finished_total",
+    "quantum_trace_spans_total",
+    "quantum_triggers_fired_total",
+    "quantum_webhook_attempts_total",
+}
+"""What nothing has happened of in a platform that has just come up."""
 
 
 @pytest.fixture
@@ -52,6 +79,35 @@ def descendants(pid: int) -> set[int]:
     return found - {pid}
 
 
+def scraped(port: str) -> str:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        return str(answer.read().decode())
+
+
+def sees_and_is_heard(environ: dict[str, str], up: OsProcess) -> None:
+    """Check that every process tells its figures, obeys what is said of its log."""
+    quantum = Quantum({**inherited_environment(), **environ}, Path(environ["QUANTUM_STATE_DIR"]) / "t.json")
+    root = ("--email", "root@platform.example", "--password-stdin")
+    quantum("tenant", "create", "--first", *root, typed=PASSWORD)
+    quantum("login", "--tenant", "platform", *root, typed=PASSWORD)
+    said = quantum.json("logs", "set", "app.feed", "debug", "--for", "PT1H")
+    assert (said["level"], said["in_force"]) == ("DEBUG", True)
+
+    def deaf() -> set[str]:
+        heard = [line for line in up.output.splitlines() if "log_levels_changed" in line]
+        return PROCESSES - {line.partition("│")[0].strip() for line in heard}
+
+    eventually(lambda: not deaf(), within=20, what="every process obeys")
+    assert quantum.json("logs", "reset") == []
+    for process in LABELLED:
+        pattern = f'quantum_processes{{process="{process}"}}'
+        eventually(lambda pattern=pattern: pattern in scraped(environ["API_PORT"]), within=20, what=process)
+    text = scraped(environ["API_PORT"])
+    named = {line.split()[2] for line in text.splitlines() if line.startswith("# HELP ")}
+    missing = {name for name in declared() if name.removesuffix("_total") not in named and name not in named}
+    assert missing <= OCCASIONAL, "each metric is there without an occasion, or has its test with one"
+
+
 def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
@@ -68,6 +124,8 @@ def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
         )
         assert second.returncode != 0
         assert "already up" in second.stderr
+
+        sees_and_is_heard(environ, up)
 
         postmaster = int(
             (Path(environ["QUANTUM_STATE_DIR"]) / "pg" / "postmaster.pid").read_text().split()[0]

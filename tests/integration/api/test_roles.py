@@ -128,6 +128,9 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/platform/steps", None, {"platform_admin"}),
     ("GET", "/platform/maintenance", None, {"platform_admin"}),
     ("PUT", "/platform/maintenance", {"active": False}, {"platform_admin"}),
+    ("GET", "/platform/log-levels", None, {"platform_admin"}),
+    ("GET", "/platform/log-levels/app.services.relay", None, {"platform_admin"}),
+    ("PUT", "/platform/log-levels/app.services.relay", {"level": None}, {"platform_admin"}),
 ]
 
 

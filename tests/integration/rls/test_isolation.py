@@ -76,6 +76,7 @@ GLOBAL = (
     "pools",
     "worker_orders",
     "maintenance",
+    "log_levels",
     "alembic_version",
 )
 DEFINERS = {
@@ -83,7 +84,7 @@ DEFINERS = {
     "foreign_pools(p_tenant uuid, p_pools text[])",
     "queue_slots()",
 }
-APP_MAY_SEE_GLOBAL = {"feature_flags", "maintenance", "roles", "sign_in_failures"}
+APP_MAY_SEE_GLOBAL = {"feature_flags", "log_levels", "maintenance", "roles", "sign_in_failures"}
 BIRTH = {
     "intents": '{"phase": "pending"}',
     "runs": '{"state": "queued"}',

@@ -8,7 +8,7 @@ import logging
 
 import pytest
 
-from app.observability.context import request_context, step_context
+from app.observability.context import log_context, step_context
 from app.observability.logging import configure_logging, get_log
 from app.observability.masking import mask_fields, mask_values, secrets_in_use
 from app.observability.metrics import CONTENT_TYPE, STEPS_FINISHED, render_metrics
@@ -67,7 +67,7 @@ def lines():
 
 def test_log_lines_carry_their_ids_and_no_secret(lines):
     here = context()
-    with request_context("req-1"), step_context(here.tenant_id, here.run_id, "s"), secrets_in_use([SECRET]):
+    with log_context(request_id="req-1"), step_context(here.tenant_id, here.run_id, "s"), secrets_in_use([SECRET]):
         get_log("a").info("thing_done", text=f"<{SECRET}>", count=1)
         try:
             int(SECRET)
