@@ -26,6 +26,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("containers", [PYTHON, "-m", "checks.containers"]),
     ("pictures", [PYTHON, "-m", "checks.pictures"]),
     ("dashboards", [PYTHON, "-m", "checks.dashboards"]),
+    ("slo", [PYTHON, "-m", "checks.slo"]),
     ("metrics", [PYTHON, "-m", "checks.metrics"]),
     ("logs", [PYTHON, "-m", "checks.logs"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),

@@ -10,11 +10,14 @@ from typing import Any
 
 import yaml
 
+from checks import observing
 from checks.report import ROOT, Fault, tell
 
 PINNED = re.compile(r"^[^:@\s]+(?:/[^:@\s]+)*:(?!latest\b)[\w.-]*\d[\w.-]*(?:@sha256:[0-9a-f]{64})?$")
 NEEDED = {"postgres", "valkey", "migrate"}
 """Services beside the processes of the Procfile."""
+WITHOUT_A_SHELL = ("otel-collector", "jaeger")
+"""Their images hold nothing that could ask for their health."""
 
 
 def dockerfile(text: str) -> Iterator[Fault]:
@@ -62,7 +65,7 @@ def habits(name: str, service: dict[str, Any]) -> Iterator[str]:
     if service.get("privileged"):
         yield "is privileged"
     health = service.get("healthcheck", {})
-    ends = health.get("disable") and name == "migrate"
+    ends = health.get("disable") and name in ("migrate", *WITHOUT_A_SHELL)
     inherits = "build" in service and name == "api"  # the image's own asks the API
     if not (health.get("test") or ends or inherits):
         yield "has no health check"
@@ -97,7 +100,9 @@ def faults(root: Path) -> Iterator[Fault]:
     for name in {"api", "worker", "beat", "relay", "webhooks", "feed", "flower"} ^ processes:
         yield Fault("Procfile", 1, f"{name} is missing, or unknown to docker-compose.yml")
     yield from dockerfile((root / "Dockerfile").read_text())
-    yield from compose((root / "docker-compose.yml").read_text(), processes)
+    text = (root / "docker-compose.yml").read_text()
+    yield from compose(text, processes)
+    yield from observing.faults(root, yaml.safe_load(text), processes)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,10 @@ def _p95(metric: str, by: str = "") -> str:
     return f"histogram_quantile(0.95, {_rate(metric + '_bucket', f'le, {by}' if by else 'le')})"
 
 
+def _used(measure: str) -> tuple[str, str]:
+    return f"max by (tenant) (quantum_tenant_day_{measure})", "{{tenant}}"
+
+
 BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
     "overview": (
         "Overview",
@@ -57,6 +61,16 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel(
                 "Age of the oldest", "s", (("max by (queue) (quantum_queue_oldest_seconds)", "{{queue}}"),)
             ),
+            Panel(
+                "Slots",
+                "short",
+                (
+                    ("max by (queue) (quantum_queue_demand_slots)", "{{queue}}: could be busy"),
+                    ("max by (queue) (quantum_queue_slots_busy)", "{{queue}}: busy"),
+                    ("max by (queue) (quantum_queue_slots)", "{{queue}}: all"),
+                ),
+            ),
+            Panel("Pool processes", "short", (("sum by (state) (quantum_worker_processes)", "{{state}}"),)),
             Panel("Ready, unsent: oldest", "s", (("max(quantum_unsent_oldest_seconds)", "oldest"),)),
             Panel("Workers", "short", (("max by (state) (quantum_workers)", "{{state}}"),)),
             Panel("Steps, p95", "s", ((_p95("quantum_step_seconds", "operation"), "{{operation}}"),)),
@@ -68,6 +82,17 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
         (
             Panel("Statements", "ops", ((_rate("quantum_db_seconds_count", "role"), "{{role}}"),)),
             Panel("Statements, p95", "s", ((_p95("quantum_db_seconds", "role"), "{{role}}"),)),
+            Panel(
+                "Connections",
+                "short",
+                (
+                    ("sum by (role, state) (quantum_db_connections)", "{{role}}: {{state}}"),
+                    ("sum by (role) (quantum_db_connections_limit)", "{{role}}: at most"),
+                ),
+            ),
+            Panel(
+                "Waits given up", "ops", (("sum(rate(quantum_db_pool_exhausted_total[$__rate_interval]))", "all"),)
+            ),
         ),
     ),
     "events": (
@@ -79,7 +104,66 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Dead", "short", (("max by (sink) (quantum_dead_events)", "{{sink}}"),)),
             Panel("Webhooks", "ops", ((_rate("quantum_webhook_attempts_total", "outcome"), "{{outcome}}"),)),
             Panel("Webhooks behind", "s", (("max(quantum_webhook_lag_seconds)", "longest"),)),
+            Panel("Left alone", "short", (("sum by (dependency) (quantum_breakers_open)", "{{dependency}}"),)),
             Panel("Spans", "ops", ((_rate("quantum_trace_spans_total", "outcome"), "{{outcome}}"),)),
+        ),
+    ),
+    "tenants": (
+        "Tenants",
+        (
+            Panel("Tenants", "short", (("max by (state) (quantum_tenants)", "{{state}}"),)),
+            Panel("Step seconds today", "s", (_used("step_seconds"),)),
+            Panel("Runs today", "short", (_used("runs"),)),
+            Panel("Events today", "short", (_used("events"),)),
+            Panel("Bytes of events today", "bytes", (_used("event_bytes"),)),
+            Panel(
+                "Flags: share of tenants",
+                "percentunit",
+                (
+                    (
+                        "max by (flag) (quantum_flag_tenants)"
+                        ' / on () group_left () max(quantum_tenants{state="active"})',
+                        "{{flag}}",
+                    ),
+                ),
+            ),
+            Panel(
+                "Flags: asked", "ops", ((_rate("quantum_flag_decisions_total", "flag, variant"), "{{flag}} {{variant}}"),)
+            ),
+        ),
+    ),
+    "processes": (
+        "Processes and hosts",
+        (
+            Panel(
+                "Processors of processes",
+                "percentunit",
+                ((_rate("quantum_process_cpu_seconds_total", "process"), "{{process}}"),),
+            ),
+            Panel("Memory of processes", "bytes", (("sum by (process) (quantum_process_memory_bytes)", "{{process}}"),)),
+            Panel("Processes", "short", (("sum by (process) (quantum_processes)", "{{process}}"),)),
+            Panel("Threads", "short", (("sum by (process) (quantum_process_threads)", "{{process}}"),)),
+            Panel("Open files", "short", (("sum by (process) (quantum_process_open_files)", "{{process}}"),)),
+            Panel(
+                "Connections to the broker made anew",
+                "ops",
+                ((_rate("quantum_broker_reconnects_total", "side"), "{{side}}"),),
+            ),
+            Panel(
+                "Processors of hosts",
+                "percentunit",
+                ((_rate("quantum_host_cpu_seconds_total", "instance, mode"), "{{instance}} {{mode}}"),),
+            ),
+            Panel(
+                "Network",
+                "Bps",
+                ((_rate("quantum_host_network_bytes_total", "instance, direction"), "{{instance}} {{direction}}"),),
+            ),
+            Panel(
+                "Disks",
+                "Bps",
+                ((_rate("quantum_host_disk_bytes_total", "instance, direction"), "{{instance}} {{direction}}"),),
+            ),
         ),
     ),
 }

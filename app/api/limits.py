@@ -16,11 +16,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
+from app.domain.breakers import BreakerRules
 from app.domain.errors import RateLimited
+from app.observability.breakers import Guard
 from app.observability.logging import get_log
 
 SOCKET_TIMEOUT_S: Final = 0.05
-OPEN_FOR_S: Final = 2.0
+RULES: Final = BreakerRules(failures=1, first_s=2.0, most_s=2.0, probe_s=2.0)
 LEASE_S: Final = 1.0
 MOST_AHEAD: Final = 64
 SHARE_AHEAD: Final = 500
@@ -29,39 +31,6 @@ MOST_TENANTS: Final = 10_000
 """Tenants whose counts ahead are remembered; beyond that all are forgotten at once."""
 
 log = get_log(__name__)
-
-
-class Breaker:
-    """Lets one caller through every `open_for_s` seconds after a failure, everybody after a success."""
-
-    def __init__(self, open_for_s: float = OPEN_FOR_S, clock: Callable[[], float] = time.monotonic) -> None:
-        self._open_for_s = open_for_s
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._retry_at: float | None = None
-
-    def allows(self) -> bool:
-        """Tell whether this caller may try; while open, the one that may moves the next try away."""
-        if self._retry_at is None:
-            return True
-        with self._lock:
-            if self._retry_at is None:
-                return True
-            if self._clock() < self._retry_at:
-                return False
-            self._retry_at = self._clock() + self._open_for_s
-            return True
-
-    def failed(self) -> bool:
-        """Open, or stay open; tells whether it was closed before."""
-        with self._lock:
-            was_closed = self._retry_at is None
-            self._retry_at = self._clock() + self._open_for_s
-            return was_closed
-
-    def succeeded(self) -> None:
-        """Close."""
-        self._retry_at = None
 
 
 @dataclass(slots=True)
@@ -108,7 +77,7 @@ class TenantLimits:
         )
         self._limiter = SlidingWindowCounterRateLimiter(storage)
         self._item = RateLimitItemPerMinute(per_minute)
-        self._breaker = Breaker()
+        self._guard = Guard("rate_limits", RULES)
         self._clock = clock
         self._name = name
         self._most = max(1, min(MOST_AHEAD, per_minute // SHARE_AHEAD))
@@ -125,17 +94,17 @@ class TenantLimits:
             if lease.take(now):
                 return
             size = lease.next_size(now, self._most)
-        if not self._breaker.allows():
+        if not self._guard.allows():
             return
         try:
             granted = size if self._hit(tenant_id, size) else 0
             if granted == 0 and size > 1:
                 granted = 1 if self._hit(tenant_id, 1) else 0
         except (RedisError, OSError) as down:
-            if self._breaker.failed():
+            if self._guard.failed():
                 log.warning("rate_limits_suspended", reason=type(down).__name__)
             return
-        self._breaker.succeeded()
+        self._guard.succeeded()
         if not granted:
             raise RateLimited(f"at most {self._item.amount} requests a minute", retry_after_s=1)
         with self._lock:

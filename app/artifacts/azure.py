@@ -9,7 +9,7 @@ from uuid import UUID
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
 from azure.storage.blob import BlobServiceClient, ContainerClient, LinearRetry
 
-from app.domain.artifacts import ArtifactMissing, ArtifactStoreFull
+from app.domain.artifacts import STORE, ArtifactMissing, ArtifactStoreFull
 from app.domain.errors import Unavailable
 
 CONNECT_TIMEOUT_S = 5
@@ -98,8 +98,8 @@ def _told() -> Iterator[None]:
     except HttpResponseError as fault:
         if fault.status_code == INSUFFICIENT_STORAGE or getattr(fault, "error_code", "") in FULL:
             raise ArtifactStoreFull("the storage account of the artifact store is full") from fault
-        raise Unavailable("artifact store", f"the artifact store answered {fault.status_code}") from fault
+        raise Unavailable(STORE, f"the artifact store answered {fault.status_code}") from fault
     except AzureError as fault:
         raise Unavailable(
-            "artifact store", f"no answer from the artifact store: {type(fault).__name__}"
+            STORE, f"no answer from the artifact store: {type(fault).__name__}"
         ) from fault

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from app.artifacts.files import FileStore
+from app.artifacts.guarded import RULES, GuardedStore
 from app.domain.artifacts import ArtifactStore
+from app.observability.breakers import Guard
 from app.settings import Settings
 
 
@@ -14,4 +16,4 @@ def artifact_store(settings: Settings) -> ArtifactStore:
     # Of the extra `[azure]`: whoever keeps files needs none of it.
     from app.artifacts.azure import AzureStore  # noqa: PLC0415 - as above
 
-    return AzureStore(settings.azure_storage, settings.artifact_container)
+    return GuardedStore(AzureStore(settings.azure_storage, settings.artifact_container), Guard("artifacts", RULES))

@@ -34,6 +34,7 @@ STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
 IDLE_IN_TRANSACTION_MS = 60_000
 CONNECT_TIMEOUT_S = 5
+POOL_WAIT_S = 10.0
 ILLEGAL_TRANSITION = "QP001"
 
 # The statements inside the SQL functions go by keys: one plan serves all values, planning each would cost
@@ -115,14 +116,22 @@ def pools() -> list[PoolUse]:
 class Database:
     """The database as one role sees it; a forked child starts a pool of its own."""
 
-    def __init__(self, url: str, role: str = "app", *, pool_size: int = 16, overflow: int = 12) -> None:
+    def __init__(
+        self,
+        url: str,
+        role: str = "app",
+        *,
+        pool_size: int = 16,
+        overflow: int = 12,
+        wait_s: float = POOL_WAIT_S,
+    ) -> None:
         self.role = role
         self._seconds = DB_SECONDS.labels(role)
         self._engine: Engine = create_engine(
             driver_url(url),
             pool_size=pool_size,
             max_overflow=overflow,
-            pool_timeout=10,
+            pool_timeout=wait_s,
             pool_use_lifo=True,
             connect_args={
                 "options": _OPTIONS,

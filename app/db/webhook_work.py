@@ -10,8 +10,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.db.engine import Database
+from app.domain.breakers import Breaker
 from app.domain.events import SHARDS, Event
-from app.domain.webhooks import Answer, Breaker, Delivery, Verdict
+from app.domain.webhooks import Answer, Delivery, Verdict
 
 SINK: Final = "webhooks"
 Key = tuple[UUID, UUID]

@@ -11,6 +11,8 @@ from uuid import UUID
 
 from app.domain.errors import NotFound, QuantumError
 
+STORE = "artifact store"
+"""The part that is named when it is away."""
 MEMBER = "$artifact"
 VALUE_TYPE = "application/vnd.quantum.value+json"
 """The type of a JSON value that the platform put aside: whoever refers to it gets the value."""

@@ -135,3 +135,12 @@ class OperationFailed(QuantumError):
         """The JSON object stored in a step's `error` column."""
         error: dict[str, Any] = {"code": self.code, "message": self.message, "retryable": self.retryable}
         return {**error, "detail": self.detail} if self.detail else error
+
+
+class Deferred(OperationFailed):
+    """Nothing was done, since what it needs is away: the step waits `retry_after_s`, its attempt counts not."""
+
+    default_code = "deferred"
+
+    def __init__(self, code: str, message: str, retry_after_s: float) -> None:
+        super().__init__(code, message, detail={"deferred": True, "retry_after_s": round(retry_after_s, 1)})

@@ -1,13 +1,14 @@
-"""Webhooks: what they let through, when a failed delivery is tried again, when an endpoint is left alone."""
+"""Webhooks: what they let through, when a failed delivery is tried again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+from app.domain.breakers import BreakerRules
 from app.domain.errors import Fault, InvalidInput
 from app.domain.events import EVENT_TYPES, PREFIX, Event
 
@@ -50,6 +51,11 @@ class DeliveryRules:
     """Events of one subject that are sent one after the other before their outcome is written."""
     lease_s: float = 6.0
 
+    @property
+    def breaker(self) -> BreakerRules:
+        """When an endpoint is left alone."""
+        return BreakerRules(self.breaker_failures, self.breaker_first_s, self.breaker_most_s)
+
 
 DEFAULT_RULES: Final = DeliveryRules()
 
@@ -91,20 +97,6 @@ class Verdict:
 
     state: str
     delay_s: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Breaker:
-    """Of one endpoint: closed, open or half_open; failures since the last success, how often it opened."""
-
-    state: str = "closed"
-    failures: int = 0
-    openings: int = 0
-
-    @property
-    def closed(self) -> bool:
-        """Whether deliveries go out freely."""
-        return self.state == "closed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,21 +148,6 @@ def verdict(rules: DeliveryRules, delivery: Delivery, answer: Answer, drawn: flo
     # The last attempt comes at the end of the time, not some hours before it.
     wait_s = min(max(drawn * most_s, asked_s), rules.keep_trying_s - age_s)
     return Verdict("pending", max(wait_s, rules.least_s))
-
-
-def after(rules: DeliveryRules, breaker: Breaker, succeeded: bool, drawn: float) -> tuple[Breaker, float]:
-    """Return the breaker after an attempt, with the seconds for which nothing is sent (0: it is not open).
-
-    It opens after some failures in a row; when the one attempt of the half-open state fails, for longer.
-    """
-    if succeeded:
-        return Breaker(), 0.0
-    failed = replace(breaker, failures=breaker.failures + 1)
-    if breaker.state == "closed" and failed.failures < rules.breaker_failures:
-        return failed, 0.0
-    hold_s = min(rules.breaker_first_s * 2 ** min(breaker.openings, 30), rules.breaker_most_s)
-    # Up to a tenth more, so that endpoints which fell together are not asked together.
-    return Breaker("open", failed.failures, breaker.openings + 1), hold_s * (1 + drawn / 10)
 
 
 def checked_patterns(patterns: Iterable[str]) -> list[str]:

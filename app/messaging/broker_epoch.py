@@ -9,8 +9,14 @@ from uuid import uuid4
 
 import redis
 
+from app.domain.breakers import BreakerRules
+from app.observability.breakers import Guard
+from app.observability.metrics import BROKER_RECONNECTS
+
 EPOCH_KEY = "quantum:broker-epoch"
 REFRESH_S = 0.5
+RULES = BreakerRules(failures=1, first_s=REFRESH_S, most_s=REFRESH_S)
+"""It only tells how the link stands: the link itself asks twice a second, whoever sends."""
 
 
 class EpochReader(Protocol):
@@ -46,6 +52,7 @@ class BrokerLink:
         self._epoch: str | None = None
         self._read_at = float("-inf")
         self._stop = threading.Event()
+        self._guard = Guard("broker", RULES, clock)
 
     @property
     def epoch(self) -> str | None:
@@ -58,6 +65,10 @@ class BrokerLink:
             self._epoch = self._read()
         except (OSError, redis.RedisError):
             self._epoch = None  # told by the value: every sender asks for it before it sends
+            self._guard.failed()
+        else:
+            if self._guard.succeeded():
+                BROKER_RECONNECTS.labels("sender").inc()
         self._read_at = self._clock()
         return self._epoch
 

@@ -18,7 +18,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
+from app.domain.breakers import BreakerRules
 from app.domain.tracing import TraceContext
+from app.observability.breakers import Guard
 from app.observability.metrics import TRACE_SPANS
 from app.observability.tracing import Exporting, FinishedSpan
 
@@ -28,6 +30,9 @@ BATCH = 512
 EVERY_MS = 1000
 TIMEOUT_S = 2
 """How long one attempt to send may take; it costs a thread of its own, and at most this at the end."""
+
+RULES = BreakerRules(failures=3, first_s=5.0, most_s=60.0)
+"""Spans that come while a destination is left alone are lost, as they would be after its time-out."""
 
 _KINDS = {
     "internal": SpanKind.INTERNAL,
@@ -112,11 +117,12 @@ class SpanExporting:
 
 
 class _Bounded(SpanExporter):
-    """An exporter that counts what it sends, and gives up what is left once its process has to end."""
+    """An exporter that counts what it sends, leaves alone what is away, ends with its process."""
 
     def __init__(self, destination: str, exporter: SpanExporter) -> None:
         self._destination = destination
         self._exporter = exporter
+        self._guard = Guard(f"traces_{destination}", RULES)
         self._until = float("inf")
 
     def close_by(self, moment: float) -> None:
@@ -125,8 +131,13 @@ class _Bounded(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send the spans."""
-        late = time.monotonic() > self._until
-        result = SpanExportResult.FAILURE if late else self._exporter.export(spans)
+        result = SpanExportResult.FAILURE
+        if time.monotonic() <= self._until and self._guard.allows():
+            result = self._exporter.export(spans)
+            if result is SpanExportResult.SUCCESS:
+                self._guard.succeeded()
+            else:
+                self._guard.failed()
         TRACE_SPANS.labels(self._destination, "sent" if result is SpanExportResult.SUCCESS else "lost").inc(
             len(spans)
         )

@@ -12,8 +12,9 @@ from uuid import UUID
 
 from app.db.engine import Database
 from app.db.webhook_work import PostgresWebhooks, Result
+from app.domain.breakers import Breaker, after
 from app.domain.errors import Unavailable
-from app.domain.webhooks import Answer, Breaker, Delivery, DeliveryRules, after, verdict
+from app.domain.webhooks import Answer, Delivery, DeliveryRules, verdict
 from app.observability.context import event_context
 from app.observability.logging import get_log
 from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKERS, WEBHOOK_LAG, WEBHOOK_SECONDS
@@ -143,7 +144,9 @@ class Deliverer:
         WEBHOOK_SECONDS.observe(answer.latency_s)
         # An attempt that was under way when the breaker opened says nothing new.
         if not queue.closing:
-            queue.breaker, hold_s = after(self.rules, queue.breaker, answer.succeeded, self.random())
+            queue.breaker, hold_s = after(
+                self.rules.breaker, queue.breaker, answer.succeeded, self.random()
+            )
             if hold_s:
                 queue.expire = True
                 with event_context(sent.delivery.event, webhook_id=queue.endpoint.webhook_id):

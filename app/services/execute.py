@@ -11,7 +11,8 @@ from uuid import UUID
 
 from app.db import hot, lots
 from app.db.hot import Claim
-from app.domain.errors import OperationFailed, QuantumError
+from app.domain.artifacts import STORE
+from app.domain.errors import Deferred, OperationFailed, QuantumError, Unavailable
 from app.domain.leases import Lease, Lot, StepMessage
 from app.domain.modules import OperationContext, OperationSpec
 from app.domain.retry import RetryPolicy
@@ -32,6 +33,9 @@ from workflows.specs import validate_spec
 log = logging.getLogger(__name__)
 
 ENDED_WELL = ("succeeded", "skipped")
+DEFERRALS = 100
+"""How often a step may wait, having done nothing, without an attempt of its policy."""
+STORE_PAUSE_S = 15.0
 CLAIMS = 3
 """How often one message may lose its claim while it works, and win it again."""
 
@@ -165,6 +169,8 @@ class _Attempt:
     started: float = field(init=False)
     stored: Any = None
     secrets: ResolvedSecrets = NO_SECRETS
+    began: bool = False
+    """Whether the operation was called: from then on something may have been done."""
 
     def __post_init__(self) -> None:
         self.started = self.executor.clock()
@@ -203,6 +209,7 @@ class _Attempt:
         told = reporting(executor, self.message, claim.tries, self.secrets, self._artifacts())
         traced = tracing.span(claim.operation, quantum__operation=claim.operation)
         with secrets_in_use(self.secrets.values.values()), told as reports, traced:
+            self.began = True
             output = operation.function(self._context(reports), **values)
         kept = self._aside("the output", self.secrets.mask(output))
         if reuse is not None:
@@ -238,6 +245,9 @@ class _Attempt:
         known = isinstance(fault, QuantumError)
         message = str(fault) if known else f"{type(fault).__name__}: {fault}"
         detail = fault.detail if isinstance(fault, OperationFailed) else {}
+        waits_s = self._waits_s(fault)
+        if waits_s is not None:
+            return self._failed("retry", code, message, waits_s, {**detail, "deferred": True})
         decision = decide_retry(
             policy_of(self.claim.definition), self.claim.attempt, fault, self.executor.random
         )
@@ -245,6 +255,15 @@ class _Attempt:
             return self._failed("failed", code, message, detail=detail)
         asked = float(detail.get("retry_after_s") or 0.0)
         return self._failed("retry", code, message, max(decision.delay_s, asked), detail)
+
+    def _waits_s(self, fault: Exception) -> float | None:
+        """Return how long the step waits for what is away, as nothing was done yet; None for an attempt."""
+        if self.claim.tries - self.claim.attempt >= DEFERRALS:
+            return None
+        if isinstance(fault, Deferred):
+            return float(fault.detail["retry_after_s"])
+        away = isinstance(fault, Unavailable) and fault.part == STORE and not self.began
+        return STORE_PAUSE_S * (1 + self.executor.random()) if away else None
 
     def _failed(
         self, name: str, code: str, message: str, retry_in_s: float | None = None, detail: Any = None

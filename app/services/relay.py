@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Protocol
 from uuid import UUID
 
+from app.domain.breakers import BreakerRules
 from app.domain.errors import Unavailable
 from app.domain.events import Event
 from app.domain.relay import BatchResult, Blame, Lane, Memory, Outgoing, Receipt, Shard
+from app.observability.breakers import Guard
 from app.observability.context import event_context, log_context
 from app.observability.logging import get_log
 from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
@@ -20,6 +22,8 @@ from app.services.traces import tell_published
 
 log = get_log(__name__)
 
+RULES = BreakerRules(failures=5, most_s=30.0)
+"""It tells how a sink stands: the pauses between tries are the relay's own, events wait in the outbox."""
 NOTHING = Memory("", {})
 """The memory of a sink that forgets nothing."""
 
@@ -124,11 +128,15 @@ class Relay:
     rules: RelayRules
     clock: Callable[[], float]
     now: Callable[[], datetime]
+    _guard: Guard = field(init=False)
     _claim_at: float = float("-inf")
     _refusals: dict[UUID, int] = field(default_factory=dict)
     _broken: set[Lane] = field(default_factory=set)
     _ahead: dict[Shard, set[UUID]] = field(default_factory=dict)
     """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another lane."""
+
+    def __post_init__(self) -> None:
+        self._guard = Guard(f"sink_{self.sink.name}", RULES, self.clock)
 
     def run(self, stopped: Callable[[float], bool], idle: Callable[[float], bool] | None = None) -> None:
         """Deliver until `stopped(seconds)`, which waits at most so long, returns true.
@@ -148,6 +156,8 @@ class Relay:
             except Unavailable as error:
                 moved, refused = 0, True
                 RELAY_FAILURES.labels(self.sink.name).inc()
+                if error.part == self.sink.name:
+                    self._guard.failed()
                 log.warning("relay_waits", part=error.part, failures=failures + 1)
             except Exception:
                 moved, refused = 0, True
@@ -188,6 +198,7 @@ class Relay:
         if not batches:
             return 0, False
         receipt = self.sink.publish(memory.epoch, batches)
+        self._guard.succeeded()
         if receipt.epoch_lost:
             return 0, False  # the next turn sees the new epoch, and starts over from what was lost
         still_open = self._settle(batches, receipt.batches)

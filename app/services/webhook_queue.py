@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from uuid import UUID
 
 from app.db.webhook_work import Key, Result
-from app.domain.webhooks import Breaker, Delivery, DeliveryRules
+from app.domain.breakers import Breaker
+from app.domain.webhooks import Delivery, DeliveryRules
 from app.services.webhook_attempt import Endpoint, Line
 
 

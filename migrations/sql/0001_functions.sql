@@ -431,7 +431,8 @@ BEGIN
 END $$;
 
 -- An attempt that ended without ending its step: a retry waits for its time, a killed one is ready again at once.
--- A kill is not the step's fault, so it gives the attempt back; but three of them make the step poison.
+-- A kill is not the step's fault, so it gives the attempt back; but three of them make the step poison. So does what
+-- was deferred, as nothing was done: its caller bounds how often.
 CREATE FUNCTION give_back(r runs, p_key text, p_tries integer, p_outcome text, p_input jsonb, p_error jsonb,
                           p_retry_in interval, OUT verdict text, OUT run_state text, OUT needs_advance boolean)
 LANGUAGE plpgsql AS $$
@@ -439,6 +440,7 @@ LANGUAGE plpgsql AS $$
 DECLARE
   s run_steps; news record; killed boolean := p_outcome = 'killed';
   counted boolean := killed AND p_error ->> 'code' IS DISTINCT FROM 'worker_quarantined';
+  free boolean := killed OR p_error #>> '{detail,deferred}' = 'true';
 BEGIN
   verdict := 'lost';
   run_state := r.state;
@@ -467,7 +469,7 @@ BEGIN
   END IF;
   needs_advance := killed OR r.held_steps IS NOT NULL;
   UPDATE run_steps SET state = CASE WHEN killed THEN 'ready' ELSE 'waiting' END, kills = kills + counted::integer,
-         attempt = attempt - killed::integer, input = coalesce(p_input, input), error = p_error, sent_at = NULL,
+         attempt = attempt - coalesce(free, false)::integer, input = coalesce(p_input, input), error = p_error, sent_at = NULL,
          carrier = NULL, ready_at = CASE WHEN killed THEN clock_timestamp() END,
          not_before = CASE WHEN NOT killed THEN clock_timestamp() + coalesce(p_retry_in, interval '0') END
   WHERE tenant_id = s.tenant_id AND run_id = s.run_id AND key = s.key;

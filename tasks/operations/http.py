@@ -17,9 +17,11 @@ from urllib.parse import urljoin
 import urllib3
 from urllib3.response import BaseHTTPResponse
 
-from app.domain.errors import OperationFailed
+from app.domain.breakers import BreakerRules
+from app.domain.errors import Deferred, OperationFailed
 from app.domain.modules import Module, OperationContext
 from app.observability import tracing
+from app.observability.breakers import Guard, Guards
 from app.observability.masking import MASK, SENSITIVE_HEADERS
 from app.security.egress import (
     NameNotResolved,
@@ -33,6 +35,9 @@ from app.security.egress import (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 RETRYABLE = frozenset({408, 425, 429, 500, 502, 503, 504})
+SILENCE = frozenset({"unreachable", "timed_out"})
+LONGEST_LEFT_S = 30.0
+"""How long a step waits at most before it looks again whether somebody has had an answer."""
 MOST_REDIRECTS = 5
 DEFAULT_MAX_BYTES = 1 << 20
 MOST_BYTES = 10 << 20
@@ -46,6 +51,9 @@ FRAMING_HEADERS = frozenset(
 )
 # The only headers of the caller that follow a redirect to another origin: any other may carry a credential.
 TRAVELLING_HEADERS = frozenset({"accept", "accept-language", "user-agent"})
+
+HOSTS = Guards("http", BreakerRules(failures=5, first_s=30.0, most_s=300.0, probe_s=330.0), most=1000)
+"""By tenant, host, port, in each process: no tenant can have another's host left alone."""
 
 module = Module("http", "1.0.0", "Requests to public HTTP services")
 
@@ -132,10 +140,11 @@ def request(
 def follow(context: OperationContext, call: Call, resolve: Resolver) -> Answer:
     """Make the call, judging the target of each redirect anew; raises OperationFailed."""
     target = _checked(call.url, context, resolve)
+    _refuse_while_away(context, target)
     for _ in range(MOST_REDIRECTS + 1):
         if context.cancelled():
             raise OperationFailed("cancelled", "cancelled before the request", retryable=False)
-        answer = _exchange(context, call, target)
+        answer = _watched(context, call, target)
         location = answer.headers.get("location")
         if answer.status not in REDIRECTS or location is None:
             return answer
@@ -182,6 +191,33 @@ def _redirected(call: Call, status: int, url: str, source: Target, target: Targe
         kept = {name: text for name, text in moved.headers.items() if name.lower() in TRAVELLING_HEADERS}
         moved = replace(moved, headers=kept)
     return moved
+
+
+def _guard(context: OperationContext, target: Target) -> Guard:
+    return HOSTS.of((context.tenant_id, target.host, target.port))
+
+
+def _refuse_while_away(context: OperationContext, target: Target) -> None:
+    """Put the step off while the host gives no answers: a slot is worth more than one more time-out."""
+    guard = _guard(context, target)
+    if not guard.allows():
+        words = f"{target.host_header} gave no answer several times: it is left alone for a while"
+        raise Deferred("host_left_alone", words, min(max(guard.left_s, 1.0), LONGEST_LEFT_S))
+
+
+def _watched(context: OperationContext, call: Call, target: Target) -> Answer:
+    """Make one hop; only silence counts against the host, since whatever it answers it is there."""
+    guard = _guard(context, target)
+    try:
+        answer = _exchange(context, call, target)
+    except OperationFailed as fault:
+        if fault.code in SILENCE:
+            guard.failed()
+        else:
+            guard.succeeded()
+        raise
+    guard.succeeded()
+    return answer
 
 
 def _exchange(context: OperationContext, call: Call, target: Target) -> Answer:

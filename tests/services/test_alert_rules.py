@@ -16,6 +16,8 @@ RULES = ROOT / "deploy" / "prometheus"
 def test_the_alerts_fire_when_they_should_and_only_then() -> None:
     promtool = shutil.which("promtool")
     assert promtool is not None, "promtool is missing: apt-get install prometheus"
-    for command in (["check", "rules", "quantum.rules.yml"], ["test", "rules", "quantum.tests.yml"]):
+    rules = [path.name for path in sorted(RULES.glob("*.rules.yml"))]
+    tests = [path.name for path in sorted(RULES.glob("*.tests.yml"))]
+    for command in (["check", "rules", *rules], ["test", "rules", *tests]):
         done = subprocess.run([promtool, *command], cwd=RULES, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -17,6 +17,7 @@ from app.domain.artifacts import INLINE_BYTES, VALUE_TYPE, ArtifactMissing, Arti
 from app.domain.errors import NotFound, Unavailable
 from app.security.secret_box import SecretBox
 from app.services.collect_artifacts import collect_artifacts
+from app.services.recover import recover
 from app.services.manage_secrets import put_secret
 from app.services.read_output import read_artifact, read_output
 from tests.support.hands import Hands
@@ -126,6 +127,24 @@ def test_a_store_that_is_full_or_away_lets_the_step_try_again(
         assert Hands(rig, hurried).perform(run, "a").outcome == "retry"
     row = rig.step(run, "a")
     assert (row["state"], row["error"]["code"]) == ("waiting", code)
+
+
+def test_a_step_that_cannot_begin_while_the_store_is_away_waits_without_an_attempt(
+    rig: Rig, hands: Hands, run: UUID, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise Unavailable("artifact store")
+
+    hurried = replace(hands.executor, clock=count(0, 30).__next__, wait=lambda _: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(FileStore, "read", refuse)
+        assert Hands(rig, hurried).perform(run, "inside").outcome == "retry"
+    row = rig.step(run, "inside")
+    assert (row["state"], row["tries"], row["attempt"]) == ("waiting", 1, 0), "its policy has one attempt"
+    assert row["error"]["detail"]["deferred"] is True
+    rig.rows("UPDATE run_steps SET not_before = clock_timestamp() WHERE run_id = %s AND key = 'inside'", run)
+    recover(rig.beat_parts.dispatch)
+    assert hands.perform(run, "inside").ok
 
 
 def test_a_missing_value_fails_the_step_that_needs_it(rig: Rig, hands: Hands, run: UUID) -> None:

@@ -27,9 +27,9 @@ MUTANTS = [
     ),
     Mutant(
         "an endpoint that is down is asked on and on",
-        "app/domain/webhooks.py",
-        "failed.failures < rules.breaker_failures:",
-        "failed.failures < 1000 * rules.breaker_failures:",
+        "app/domain/breakers.py",
+        "failed.failures < rules.failures:",
+        "failed.failures < 1000 * rules.failures:",
         f"{FAILURES}::test_the_breaker_opens_asks_once_closes",
     ),
     Mutant(

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
+from uuid import UUID
 
 import pytest
 
-from app.domain.errors import OperationFailed
+from app.domain.breakers import BreakerRules
+from app.domain.errors import Deferred, OperationFailed
+from app.observability.breakers import Guards
 from app.observability.masking import MASK
+from app.runtime.ports import free_port
 from tasks.operations import http
 from tests.support.http_target import http_target
 from tests.support.operation_context import context
@@ -172,3 +177,34 @@ def test_a_cancelled_run_sends_nothing(server):
     assert failure.value.code == "cancelled"
     assert server.seen == []
     assert json.dumps(failure.value.as_error())
+
+
+def test_a_host_that_gives_no_answers_is_left_alone_for_its_tenant(monkeypatch):
+    now = [0.0]
+    rules = BreakerRules(failures=2, first_s=40.0)
+    monkeypatch.setattr(http, "HOSTS", Guards("http", rules, most=10, clock=lambda: now[0]))
+    place = f"127.0.0.1:{free_port()}"
+    mine = context(targets=(place,))
+    others = replace(mine, tenant_id=UUID(int=9))
+
+    def code(who):
+        with pytest.raises(OperationFailed) as failure:
+            http.request(who, url=f"http://{place}/")
+        return failure.value
+
+    assert [code(mine).code for _ in range(3)] == ["unreachable", "unreachable", "host_left_alone"]
+    put_off = code(mine)
+    assert isinstance(put_off, Deferred)
+    assert put_off.detail == {"deferred": True, "retry_after_s": 30.0}
+    assert code(others).code == "unreachable", "another tenant asks for itself"
+    now[0] = 50.0
+    assert [code(mine).code for _ in range(2)] == ["unreachable", "host_left_alone"], "one asks"
+
+
+def test_a_host_that_answers_is_there_whatever_it_answers(server, monkeypatch):
+    monkeypatch.setattr(http, "HOSTS", Guards("http", BreakerRules(failures=1), most=10))
+    server.reply = lambda _: (503, {}, b"")
+    for _ in range(3):
+        with pytest.raises(OperationFailed) as failure:
+            ask(server)
+        assert failure.value.code == "unexpected_status"

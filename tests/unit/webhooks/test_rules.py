@@ -8,14 +8,13 @@ from uuid import UUID
 import pytest
 from standardwebhooks.webhooks import Webhook
 
+from app.domain.breakers import Breaker, after
 from app.domain.errors import InvalidInput
 from app.domain.events import Event
 from app.domain.webhooks import (
     DEFAULT_RULES,
     Answer,
-    Breaker,
     Delivery,
-    after,
     checked_patterns,
     verdict,
 )
@@ -64,14 +63,14 @@ def test_what_is_asked_for_is_heeded_within_an_hour() -> None:
 def test_the_breaker_opens_longer_each_time_and_closes_at_once() -> None:
     breaker, holds = Breaker(), []
     for _ in range(4):
-        breaker, hold_s = after(DEFAULT_RULES, breaker, False, 0.0)
+        breaker, hold_s = after(DEFAULT_RULES.breaker, breaker, False, 0.0)
         assert hold_s == 0.0
     for _ in range(9):
-        breaker, hold_s = after(DEFAULT_RULES, breaker, False, 0.0)
+        breaker, hold_s = after(DEFAULT_RULES.breaker, breaker, False, 0.0)
         holds.append(hold_s)
         breaker = Breaker("half_open", breaker.failures, breaker.openings)
     assert holds == [30, 60, 120, 240, 480, 960, 1920, 3600, 3600]
-    assert after(DEFAULT_RULES, breaker, True, 0.0) == (Breaker(), 0.0)
+    assert after(DEFAULT_RULES.breaker, breaker, True, 0.0) == (Breaker(), 0.0)
 
 
 def test_patterns_are_known_types() -> None:
