@@ -43,6 +43,7 @@ from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log, name_process
+from app.pulse_setup import PulseOf, build_figures, build_pulse
 from app.security.audit_chain import AuditKey
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
@@ -76,7 +77,6 @@ from app.services.type_book import TypeBook
 from app.services.usage import follow_usage
 from app.services.webhook_attempt import Attempts
 from app.settings import Settings
-from app.pulse_setup import PulseOf, build_figures, build_pulse
 from app.trace_setup import trace_as
 from workflows.catalog import load_catalogue
 

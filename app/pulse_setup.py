@@ -1,4 +1,4 @@
-"""The wiring of what a process does for its operators: the log levels that it follows, the figures that it tells."""
+"""The wiring of what a process does for its operators: log levels that it follows, figures that it tells."""
 
 from __future__ import annotations
 

@@ -91,7 +91,9 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ),
             ),
             Panel(
-                "Waits given up", "ops", (("sum(rate(quantum_db_pool_exhausted_total[$__rate_interval]))", "all"),)
+                "Waits given up",
+                "ops",
+                (("sum(rate(quantum_db_pool_exhausted_total[$__rate_interval]))", "all"),),
             ),
         ),
     ),
@@ -104,7 +106,9 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Dead", "short", (("max by (sink) (quantum_dead_events)", "{{sink}}"),)),
             Panel("Webhooks", "ops", ((_rate("quantum_webhook_attempts_total", "outcome"), "{{outcome}}"),)),
             Panel("Webhooks behind", "s", (("max(quantum_webhook_lag_seconds)", "longest"),)),
-            Panel("Left alone", "short", (("sum by (dependency) (quantum_breakers_open)", "{{dependency}}"),)),
+            Panel(
+                "Left alone", "short", (("sum by (dependency) (quantum_breakers_open)", "{{dependency}}"),)
+            ),
             Panel("Spans", "ops", ((_rate("quantum_trace_spans_total", "outcome"), "{{outcome}}"),)),
         ),
     ),
@@ -128,7 +132,9 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ),
             ),
             Panel(
-                "Flags: asked", "ops", ((_rate("quantum_flag_decisions_total", "flag, variant"), "{{flag}} {{variant}}"),)
+                "Flags: asked",
+                "ops",
+                ((_rate("quantum_flag_decisions_total", "flag, variant"), "{{flag}} {{variant}}"),),
             ),
         ),
     ),
@@ -140,7 +146,11 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "percentunit",
                 ((_rate("quantum_process_cpu_seconds_total", "process"), "{{process}}"),),
             ),
-            Panel("Memory of processes", "bytes", (("sum by (process) (quantum_process_memory_bytes)", "{{process}}"),)),
+            Panel(
+                "Memory of processes",
+                "bytes",
+                (("sum by (process) (quantum_process_memory_bytes)", "{{process}}"),),
+            ),
             Panel("Processes", "short", (("sum by (process) (quantum_processes)", "{{process}}"),)),
             Panel("Threads", "short", (("sum by (process) (quantum_process_threads)", "{{process}}"),)),
             Panel("Open files", "short", (("sum by (process) (quantum_process_open_files)", "{{process}}"),)),
@@ -157,12 +167,22 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel(
                 "Network",
                 "Bps",
-                ((_rate("quantum_host_network_bytes_total", "instance, direction"), "{{instance}} {{direction}}"),),
+                (
+                    (
+                        _rate("quantum_host_network_bytes_total", "instance, direction"),
+                        "{{instance}} {{direction}}",
+                    ),
+                ),
             ),
             Panel(
                 "Disks",
                 "Bps",
-                ((_rate("quantum_host_disk_bytes_total", "instance, direction"), "{{instance}} {{direction}}"),),
+                (
+                    (
+                        _rate("quantum_host_disk_bytes_total", "instance, direction"),
+                        "{{instance}} {{direction}}",
+                    ),
+                ),
             ),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Compares the configuration of Prometheus, Grafana, the collector with the services of docker-compose.yml."""
+"""Compares the configuration of Prometheus, Grafana, the collector with docker-compose.yml."""
 
 from __future__ import annotations
 

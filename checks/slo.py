@@ -37,9 +37,7 @@ class Slo:
 def _late(metric: str, labels: str, bound: str) -> str:
     inside = ", ".join(part for part in (labels, f'le="{bound}"') if part)
     count = f"{{{labels}}}" if labels else ""
-    return (
-        f"1 - sum(rate({metric}_bucket{{{inside}}}[<w>])) / sum(rate({metric}_count{count}[<w>]))"
-    )
+    return f"1 - sum(rate({metric}_bucket{{{inside}}}[<w>])) / sum(rate({metric}_count{count}[<w>]))"
 
 
 SLOS = (
@@ -48,7 +46,8 @@ SLOS = (
         "AvailabilityBurns",
         0.001,
         "99.9 % of the requests are answered",
-        'sum(rate(quantum_api_requests_total{status=~"5.."}[<w>])) / sum(rate(quantum_api_requests_total[<w>]))',
+        'sum(rate(quantum_api_requests_total{status=~"5.."}[<w>]))'
+        " / sum(rate(quantum_api_requests_total[<w>]))",
     ),
     Slo(
         "submit",

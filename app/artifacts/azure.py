@@ -100,6 +100,4 @@ def _told() -> Iterator[None]:
             raise ArtifactStoreFull("the storage account of the artifact store is full") from fault
         raise Unavailable(STORE, f"the artifact store answered {fault.status_code}") from fault
     except AzureError as fault:
-        raise Unavailable(
-            STORE, f"no answer from the artifact store: {type(fault).__name__}"
-        ) from fault
+        raise Unavailable(STORE, f"no answer from the artifact store: {type(fault).__name__}") from fault

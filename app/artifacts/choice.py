@@ -16,4 +16,6 @@ def artifact_store(settings: Settings) -> ArtifactStore:
     # Of the extra `[azure]`: whoever keeps files needs none of it.
     from app.artifacts.azure import AzureStore  # noqa: PLC0415 - as above
 
-    return GuardedStore(AzureStore(settings.azure_storage, settings.artifact_container), Guard("artifacts", RULES))
+    return GuardedStore(
+        AzureStore(settings.azure_storage, settings.artifact_container), Guard("artifacts", RULES)
+    )

@@ -216,7 +216,9 @@ class Database:
         took_s = time.perf_counter() - began
         self._seconds.observe(took_s)
         if log.isEnabledFor(logging.DEBUG):
-            log.debug("statement_ended", extra={"function": _name_of(statement), "ms": round(took_s * 1000, 1)})
+            log.debug(
+                "statement_ended", extra={"function": _name_of(statement), "ms": round(took_s * 1000, 1)}
+            )
         return rows
 
     @contextlib.contextmanager

@@ -15,7 +15,7 @@ _NOW: Final = (
     f" FROM log_levels WHERE {_IN_FORCE} ORDER BY module"
 )
 _READ: Final = (
-    "SELECT module, level, ends_at, reason, changed_by, version, updated_at,"
+    "SELECT module, level, ends_at, reason, changed_by, version, updated_at,"  # noqa: S608 - constant
     f" {_IN_FORCE} AS in_force FROM log_levels"
 )
 _LOCK: Final = text("SELECT pg_advisory_xact_lock(hashtextextended('log levels', 11))")
@@ -53,7 +53,12 @@ def find(connection: Connection, module: str) -> LevelRule:
 
 
 def put(
-    connection: Connection, module: str, level: str | None, seconds: float | None, reason: str, changed_by: str
+    connection: Connection,
+    module: str,
+    level: str | None,
+    seconds: float | None,
+    reason: str,
+    changed_by: str,
 ) -> LevelRule:
     """Say the level of a logger for so many seconds, None without an end; forget rules of old."""
     values = {"module": module, "level": level, "seconds": seconds, "reason": reason, "by": changed_by}

@@ -138,7 +138,7 @@ class OperationFailed(QuantumError):
 
 
 class Deferred(OperationFailed):
-    """Nothing was done, since what it needs is away: the step waits `retry_after_s`, its attempt counts not."""
+    """Nothing was done, since what it needs is away: the step waits `retry_after_s`, without an attempt."""
 
     default_code = "deferred"
 

@@ -59,9 +59,7 @@ def _network(file: Path) -> Iterator[Figure]:
 
 def _disks(file: Path, block: Path) -> Iterator[Figure]:
     whole = {disk.name for disk in block.iterdir()} if block.is_dir() else set()
-    rows = [
-        words for words in _words(file) if words[2] in whole and not words[2].startswith(MADE_OF_OTHERS)
-    ]
+    rows = [words for words in _words(file) if words[2] in whole and not words[2].startswith(MADE_OF_OTHERS)]
     if rows:
         yield "quantum_host_disk_bytes_total", "read", sum(float(words[5]) for words in rows) * SECTOR
         yield "quantum_host_disk_bytes_total", "written", sum(float(words[9]) for words in rows) * SECTOR

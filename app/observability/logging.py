@@ -92,9 +92,7 @@ def name_process(name: str) -> None:
     _PROCESS.name = name
 
 
-def _process_name(
-    _logger: Any, _method: str, event: MutableMapping[str, Any]
-) -> MutableMapping[str, Any]:
+def _process_name(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     event.setdefault("process_name", _PROCESS.name)
     return event
 

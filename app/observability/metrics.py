@@ -20,8 +20,8 @@ FAST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10)
 SLOW = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 15, 60, 300, 1800)
 
 REGISTRY = CollectorRegistry()
-"""The metrics of this process. No label ever holds a run or a user, whose number has no bound; tenants have one:
-those that use most, as many as METRICS_TENANTS says."""
+"""The metrics of this process. No label ever holds a run or a user, whose number has no bound; of tenants
+only those that use most, as many as METRICS_TENANTS says."""
 
 API_REQUESTS = Counter(
     "quantum_api_requests_total", "Requests answered", ("route", "method", "status"), registry=REGISTRY
@@ -280,7 +280,7 @@ class _Everything(Collector):
 
 
 def render_metrics(read: Iterable[tuple[str, str, float]] = ()) -> bytes:
-    """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`, with what was read for this scrape.
+    """Return the metrics in Prometheus' text form, of type `CONTENT_TYPE`, with what was read for it.
 
     When PROMETHEUS_MULTIPROC_DIR names a folder, which prometheus_client reads by itself, they cover all
     processes of this machine that share it, pool children included; else this process alone.

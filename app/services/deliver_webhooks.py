@@ -144,9 +144,7 @@ class Deliverer:
         WEBHOOK_SECONDS.observe(answer.latency_s)
         # An attempt that was under way when the breaker opened says nothing new.
         if not queue.closing:
-            queue.breaker, hold_s = after(
-                self.rules.breaker, queue.breaker, answer.succeeded, self.random()
-            )
+            queue.breaker, hold_s = after(self.rules.breaker, queue.breaker, answer.succeeded, self.random())
             if hold_s:
                 queue.expire = True
                 with event_context(sent.delivery.event, webhook_id=queue.endpoint.webhook_id):
@@ -200,9 +198,7 @@ class Deliverer:
             secrets, row = signing_secrets(self.box, self.database, tenant_id, webhook_id)
         except SecretUnreadable:
             # One tenant's key must not keep the others from being served: it is tried again, later.
-            log.exception(
-                "webhook_secret_unreadable", tenant_id=str(tenant_id), webhook_id=str(webhook_id)
-            )
+            log.exception("webhook_secret_unreadable", tenant_id=str(tenant_id), webhook_id=str(webhook_id))
             secrets, row = [], None
         version, url = (row["version"], row["url"]) if row is not None else (0, "")
         endpoint = Endpoint(tenant_id, webhook_id, version, url, secrets)

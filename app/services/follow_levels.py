@@ -20,7 +20,7 @@ log = get_log(__name__)
 class LevelFollower:
     """Brings the loggers of its process to what operators have set; asked again and again.
 
-    A level that ends does so on time also while the database is away; what else was set lasts until it is back.
+    A level that ends does so on time also while the database is away; all else lasts until it is back.
     `clock` counts seconds. `share` is told what holds, for those who follow without a connection.
     """
 
@@ -46,9 +46,7 @@ class LevelFollower:
         except Unavailable:
             log.debug("log_levels_unknown")
         age_s = now - self._read_at
-        holding = {
-            one.module: one.level for one in self._known if one.left_s is None or one.left_s > age_s
-        }
+        holding = {one.module: one.level for one in self._known if one.left_s is None or one.left_s > age_s}
         self._share(holding)
         if apply_levels(holding):
             log.warning("log_levels_changed", levels=holding)

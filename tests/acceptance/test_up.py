@@ -21,7 +21,6 @@ from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
 
-
 PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks"}
 LABELLED = sorted(PROCESSES)
 OCCASIONAL = {

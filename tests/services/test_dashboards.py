@@ -58,7 +58,9 @@ def lost(ours: object, theirs: object, at: str = "") -> list[str]:
     return [] if ours == theirs else [at]
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "deploy" / "grafana").glob("*.json")), ids=lambda one: one.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "deploy" / "grafana").glob("*.json")), ids=lambda one: one.stem
+)
 def test_grafana_knows_every_member_of_a_dashboard(python: Path, file: Path, tmp_path: Path) -> None:
     document = json.loads(file.read_text())
     assert lost(document, kept(python, file)) == []

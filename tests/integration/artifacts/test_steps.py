@@ -17,9 +17,9 @@ from app.domain.artifacts import INLINE_BYTES, VALUE_TYPE, ArtifactMissing, Arti
 from app.domain.errors import NotFound, Unavailable
 from app.security.secret_box import SecretBox
 from app.services.collect_artifacts import collect_artifacts
-from app.services.recover import recover
 from app.services.manage_secrets import put_secret
 from app.services.read_output import read_artifact, read_output
+from app.services.recover import recover
 from tests.support.hands import Hands
 from tests.support.rig import Rig, rig_on
 

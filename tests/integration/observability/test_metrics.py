@@ -69,7 +69,8 @@ def test_a_step_nobody_takes_shows_its_queue_its_age_its_demand(rig: Rig, system
 def test_a_worker_shows_its_slots_a_running_step_is_busy(rig: Rig, system: Database) -> None:
     boot, children = uuid4(), '[{"pid": 1, "born": 1}, {"pid": 2, "born": 2}, {"pid": 3, "born": 3}]'
     system.call(
-        "SELECT * FROM beat(%s, 'w@h', 1, '1', ARRAY['default', 'io'], %s::jsonb, 1, 'active')", (boot, children)
+        "SELECT * FROM beat(%s, 'w@h', 1, '1', ARRAY['default', 'io'], %s::jsonb, 1, 'active')",
+        (boot, children),
     )
     run = rig.submit([note("a")])
     rig.rows("UPDATE run_steps SET state = 'running', lease_boot = %s WHERE run_id = %s", boot, run)
@@ -209,7 +210,9 @@ def test_what_a_dead_process_said_of_itself_is_forgotten_what_it_counted_stays(
     )
     pid = int(ran.stdout)
     assert (tmp_path / f"gauge_livesum_{pid}.db").exists()
-    (tmp_path / f"gauge_livesum_{os.getpid()}.db").write_bytes((tmp_path / f"gauge_livesum_{pid}.db").read_bytes())
+    (tmp_path / f"gauge_livesum_{os.getpid()}.db").write_bytes(
+        (tmp_path / f"gauge_livesum_{pid}.db").read_bytes()
+    )
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     share_metrics(tmp_path)
     try:

@@ -67,7 +67,11 @@ def lines():
 
 def test_log_lines_carry_their_ids_and_no_secret(lines):
     here = context()
-    with log_context(request_id="req-1"), step_context(here.tenant_id, here.run_id, "s"), secrets_in_use([SECRET]):
+    with (
+        log_context(request_id="req-1"),
+        step_context(here.tenant_id, here.run_id, "s"),
+        secrets_in_use([SECRET]),
+    ):
         get_log("a").info("thing_done", text=f"<{SECRET}>", count=1)
         try:
             int(SECRET)
