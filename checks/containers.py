@@ -72,7 +72,7 @@ def habits(name: str, service: dict[str, Any]) -> Iterator[str]:
     if "restart" not in service:
         yield "does not say when it is restarted"
     for variable, value in service.get("environment", {}).items():
-        if re.search(r"PASSWORD|_AUTH$|_KEY$", variable) and not str(value).startswith("${"):
+        if re.search(r"PASSWORD(?!.*_FILE$)|_AUTH$|_KEY$", variable) and not str(value).startswith("${"):
             yield f"has {variable} written out"
 
 

@@ -1,4 +1,4 @@
-"""The dashboards as Grafana's own model of them reads and writes them, which PyPI brings."""
+"""The dashboards through Grafana's own model of one, which PyPI brings."""
 
 from __future__ import annotations
 
