@@ -139,7 +139,7 @@ class Admission:
                 try:
                     advance(self._engine, run.tenant_id, run.run_id)
                 except Exception:
-                    # It is admitted, ready, unsent: the dispatcher finds it. The others are not to wait for it.
+                    # It is admitted, ready, unsent: the dispatcher finds it, the others need not wait.
                     log.exception("advance_failed", extra={"reason": "admitted"})
 
     def _plan(self, run: Admitted) -> Plan:
