@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-peers bench-growth bench-makespan check fmt lock clean
+.PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-peers bench-growth bench-relay bench-makespan check fmt lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ bench-peers: venv ## Install dramatiq, DBOS, procrastinate beside us, each in an
 
 bench-growth: venv ## Measure beside 10^4, 10^5, 10^6 finished runs
 	$(BIN)/python -m bench --growth
+
+bench-relay: venv ## Events a second of the relay beside each sink's bare ceiling (RabbitMQ where it is installed)
+	$(BIN)/python -m bench.relay
 
 bench-makespan: venv ## Recorded workflows (WFINSTANCES=folder) on eight slots beside a scheduler without overhead
 	$(BIN)/python -m bench.makespan $(WFINSTANCES)

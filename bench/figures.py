@@ -124,3 +124,10 @@ def write_latest(found: Iterable[Figure], path: Path) -> None:
     """Write the list of figures as JSON, replacing an older one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps([asdict(figure) for figure in found], indent=2) + "\n", encoding="utf-8")
+
+
+def merge_latest(found: Sequence[Figure], path: Path) -> None:
+    """Write the figures among those that are there, in place of older ones of the same works."""
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    works = {figure.work for figure in found}
+    write_latest([*(Figure(**one) for one in kept if one["work"] not in works), *found], path)

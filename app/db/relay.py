@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import text
 
 from app.db.engine import Database
-from app.domain.events import SHARDS, Event
+from app.domain.events import SHARDS, Event, Json
 from app.domain.relay import Outgoing, Shard
 
 _PRESENT = text("""
@@ -39,27 +39,27 @@ _CLAIM = text("""
   ) AS r
   WHERE c.sink = :sink AND c.shard = r.shard AND (r.mine OR r.place <= :share)
 """)
-_HELD = text("""
+_HELD = """
   SELECT shard, position, epoch FROM relay_cursors
-  WHERE sink = :sink AND owner = :owner AND lease_until > clock_timestamp() ORDER BY shard
-""")
-_READ = text("""
+  WHERE sink = %(sink)s AND owner = %(owner)s AND lease_until > clock_timestamp() ORDER BY shard
+"""
+_READ = """
   SELECT e.*, d.event_id IS NOT NULL AS dead
-  FROM unnest(CAST(:shards AS smallint[]), CAST(:positions AS bigint[])) AS s(number, after)
+  FROM unnest(CAST(%(shards)s AS smallint[]), CAST(%(positions)s AS bigint[])) AS s(number, after)
   CROSS JOIN LATERAL (
-    SELECT tenant_id, subject, seq, id, type, data, actor, trace, created_at, shard, position FROM events
-    WHERE shard = s.number AND position > s.after ORDER BY position LIMIT :limit
+    SELECT id, tenant_id, subject, seq, type, data::text, created_at, position, trace, shard FROM events
+    WHERE shard = s.number AND position > s.after ORDER BY position LIMIT %(limit)s
   ) AS e
   LEFT JOIN dead_events d
-    ON d.tenant_id = e.tenant_id AND d.sink = :sink AND d.subject = e.subject AND d.seq = e.seq
+    ON d.tenant_id = e.tenant_id AND d.sink = %(sink)s AND d.subject = e.subject AND d.seq = e.seq
   ORDER BY e.position
-""")
-_ADVANCE = text("""
+"""
+_ADVANCE = """
   UPDATE relay_cursors c SET position = m.target, updated_at = clock_timestamp()
-  FROM unnest(CAST(:shards AS smallint[]), CAST(:origins AS bigint[]), CAST(:targets AS bigint[]))
+  FROM unnest(CAST(%(shards)s AS smallint[]), CAST(%(origins)s AS bigint[]), CAST(%(targets)s AS bigint[]))
     AS m(shard, origin, target)
-  WHERE c.sink = :sink AND c.owner = :owner AND c.shard = m.shard AND c.position = m.origin
-""")
+  WHERE c.sink = %(sink)s AND c.owner = %(owner)s AND c.shard = m.shard AND c.position = m.origin
+"""
 _REWIND = text("""
   UPDATE relay_cursors SET epoch = :epoch, updated_at = clock_timestamp(),
     position = LEAST(position, COALESCE(:target,
@@ -85,10 +85,7 @@ class PostgresOutbox:
 
     def number(self, limit: int) -> int:
         """Give the next positions to at most `limit` committed events; return how many."""
-        with self._database.system() as connection:
-            return int(
-                connection.execute(text("SELECT sequence_events(:limit)"), {"limit": limit}).scalar_one()
-            )
+        return int(self._database.call("SELECT sequence_events(%s)", (limit,))[0][0])
 
     def claim(self, sink: str, owner: str, lease_s: float) -> None:
         """Renew the owner's leases, take free shards up to its fair share, give up what exceeds it."""
@@ -103,9 +100,7 @@ class PostgresOutbox:
 
     def held(self, sink: str, owner: str) -> tuple[Shard, ...]:
         """Return the shards whose lease the owner has now."""
-        with self._database.system() as connection:
-            rows = connection.execute(_HELD, {"sink": sink, "owner": owner})
-            return tuple(Shard(row.shard, row.position, row.epoch) for row in rows)
+        return tuple(Shard(*row) for row in self._database.call(_HELD, {"sink": sink, "owner": owner}))
 
     def read(self, sink: str, shards: Sequence[Shard], limit: int) -> tuple[Outgoing, ...]:
         """Return the next events of the shards in the order of positions, at most `limit` of each shard."""
@@ -115,15 +110,16 @@ class PostgresOutbox:
             "sink": sink,
             "limit": limit,
         }
-        with self._database.system() as connection:
-            return tuple(
-                Outgoing(
-                    event_of(row),
-                    row.shard,
-                    row.dead,
-                )
-                for row in connection.execute(_READ, wanted)
+        return tuple(
+            Outgoing(
+                Event(id_, tenant, subject, seq, type_, Json(data), None, moment, position, trace),
+                shard,
+                dead,
             )
+            for id_, tenant, subject, seq, type_, data, moment, position, trace, shard, dead in (
+                self._database.call(_READ, wanted)
+            )
+        )
 
     def advance(self, sink: str, owner: str, moves: Mapping[int, tuple[int, int]]) -> None:
         """Move each shard's cursor (from, to), where the owner still holds it and nobody moved it."""
@@ -134,8 +130,7 @@ class PostgresOutbox:
             "origins": [origin for origin, _ in moves.values()],
             "targets": [target for _, target in moves.values()],
         }
-        with self._database.system() as connection:
-            connection.execute(_ADVANCE, values)
+        self._database.call(_ADVANCE, values)
 
     def rewind(self, sink: str, owner: str, shard: Shard, epoch: str, to: int | None, back_s: float) -> Shard:
         """Note the epoch, set the cursor back to `to`, or before the events of the last `back_s` seconds.

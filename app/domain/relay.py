@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -91,11 +92,13 @@ def gap_marker(event: Event) -> dict[str, Any]:
     }
 
 
-def envelope(outgoing: Outgoing) -> dict[str, Any]:
-    """Return what goes out: the CloudEvent, or the marker in its place once it was given up."""
-    return gap_marker(outgoing.event) if outgoing.dead else outgoing.event.cloud_event()
+def body_of(outgoing: Outgoing) -> bytes:
+    """Return what goes out as JSON: the CloudEvent, or the marker in its place once it was given up."""
+    if outgoing.dead:
+        return json.dumps(gap_marker(outgoing.event)).encode()
+    return outgoing.event.cloud_event_text().encode()
 
 
-def fitting(texts: Sequence[str] | Sequence[bytes], limit: int) -> int:
+def fitting(bodies: Sequence[bytes], limit: int) -> int:
     """Return how many of the encoded events come before the first that measures more than `limit` bytes."""
-    return next((at for at, text in enumerate(texts) if len(text) > limit), len(texts))
+    return next((at for at, body in enumerate(bodies) if len(body) > limit), len(bodies))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from azure.eventhub.exceptions import EventDataSendError, EventHubError
 
 from app.domain.errors import Unavailable
 from app.domain.events import Event
-from app.domain.relay import BatchResult, Blame, Lane, Outgoing, Receipt, envelope, fitting, subject_lane
+from app.domain.relay import BatchResult, Blame, Lane, Outgoing, Receipt, body_of, fitting, subject_lane
 
 CONTENT_TYPE = "application/cloudevents+json"
 PATIENCE_S = 10
@@ -62,7 +61,7 @@ class EventHub:
         A partition stops at a refusal of the service. Raises Unavailable when the service does not answer and
         nothing was accepted before.
         """
-        bodies = {lane: [_body(one) for one in batch] for lane, batch in batches.items()}
+        bodies = {lane: [body_of(one) for one in batch] for lane, batch in batches.items()}
         fit = {lane: fitting(texts, self._event_bytes) for lane, texts in bodies.items()}
         tally = _Tally(batches, fit, self._event_bytes)
         try:
@@ -212,7 +211,3 @@ def _added(batch: EventDataBatch, item: _Item) -> bool:
     except ValueError:
         return False
     return True
-
-
-def _body(outgoing: Outgoing) -> bytes:
-    return json.dumps(envelope(outgoing)).encode()

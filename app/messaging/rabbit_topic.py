@@ -18,7 +18,7 @@ from app.domain.relay import (
     Lane,
     Outgoing,
     Receipt,
-    envelope,
+    body_of,
     fitting,
     gap_marker,
     subject_lane,
@@ -64,7 +64,7 @@ class RabbitTopic:
         A queue may refuse an event yet take the next; so the next of a lane goes when the one before it is
         confirmed. Raises Unavailable when the broker is away, or silent for `PATIENCE_S`.
         """
-        bodies = {lane: [_body(one) for one in batch] for lane, batch in batches.items()}
+        bodies = {lane: [body_of(one) for one in batch] for lane, batch in batches.items()}
         fit = {lane: fitting(texts, self._event_bytes) for lane, texts in bodies.items()}
         sent = dict.fromkeys(batches, 0)
         refused: set[Lane] = set()
@@ -196,10 +196,6 @@ class _Link:
         refused = {one for one in self._open if one <= tag} if multiple else {tag}
         self._refused |= refused
         self._open -= refused
-
-
-def _body(outgoing: Outgoing) -> bytes:
-    return json.dumps(envelope(outgoing)).encode()
 
 
 def _key(event: Event) -> str:

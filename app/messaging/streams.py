@@ -22,7 +22,7 @@ from app.domain.relay import (
     Memory,
     Outgoing,
     Receipt,
-    envelope,
+    body_of,
     fitting,
     gap_marker,
 )
@@ -141,16 +141,14 @@ class RedisStreams:
 
         A batch stops at its first fault. Raises Unavailable when the server as a whole refuses.
         """
-        bodies = {
-            lane: [json.dumps(envelope(outgoing)) for outgoing in batch] for lane, batch in batches.items()
-        }
-        fit = {lane: fitting(texts, self._limits.event_bytes) for lane, texts in bodies.items()}
+        bodies = {lane: [body_of(one) for one in batch] for lane, batch in batches.items()}
+        fit = {lane: fitting(found, self._limits.event_bytes) for lane, found in bodies.items()}
         limits = (str(self._limits.entries), str(int(self._limits.age_s * 1000)))
         try:
             with self._client.pipeline(transaction=False) as pipe:
                 for lane, batch in batches.items():
                     entries = zip(batch[: fit[lane]], bodies[lane], strict=False)
-                    flat = [text for one, body in entries for text in (str(one.event.id), body)]
+                    flat: list[Any] = [part for one, body in entries for part in (str(one.event.id), body)]
                     pipe.eval(PUBLISH, 2, EPOCH_KEY, stream_of(lane[0]), epoch, *limits, *flat)
                 answers = pipe.execute(raise_on_error=False)
         except redis.RedisError as error:

@@ -18,6 +18,7 @@ from app.observability.breakers import Guard
 from app.observability.context import event_context, log_context
 from app.observability.logging import get_log
 from app.observability.metrics import EVENTS_DEAD, EVENTS_PUBLISHED, RELAY_FAILURES, RELAY_LAG
+from app.services.lookahead import Lookahead
 from app.services.traces import tell_published
 
 log = get_log(__name__)
@@ -134,8 +135,10 @@ class Relay:
     _broken: set[Lane] = field(default_factory=set)
     _ahead: dict[Shard, set[UUID]] = field(default_factory=dict)
     """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another lane."""
+    _next: Lookahead = field(init=False)
 
     def __post_init__(self) -> None:
+        self._next = Lookahead(self._numbered)
         self._guard = Guard(f"sink_{self.sink.name}", RULES, self.clock)
 
     def run(self, stopped: Callable[[float], bool], idle: Callable[[float], bool] | None = None) -> None:
@@ -180,7 +183,8 @@ class Relay:
 
         Raises Unavailable when the database or the sink is away.
         """
-        self.outbox.number(self.rules.batch * 4)
+        if not self._next.begun:
+            self._number()
         if self.clock() >= self._claim_at:
             self.outbox.claim(self.sink.name, self.owner, self.rules.lease_s)
             self._claim_at = self.clock() + self.rules.lease_s / 4
@@ -189,14 +193,12 @@ class Relay:
             return 0, False
         memory = self.sink.memory.look() if self.sink.memory else NOTHING
         shards = {shard.number: self._remembered(shard, memory) for shard in held}
-        events = self.outbox.read(self.sink.name, tuple(shards.values()), self.rules.batch)
+        events = self._read(tuple(shards.values()))
         self._show_lag(events)
-        batches: dict[Lane, list[Outgoing]] = defaultdict(list)
-        for one in events:
-            if one.event.id not in self._ahead.get(shards[one.shard], ()):
-                batches[self.sink.lane(one.event)].append(one)
+        batches = self._batches(shards, events)
         if not batches:
             return 0, False
+        self._look_ahead(shards, events)
         receipt = self.sink.publish(memory.epoch, batches)
         self._guard.succeeded()
         if receipt.epoch_lost:
@@ -204,6 +206,43 @@ class Relay:
         still_open = self._settle(batches, receipt.batches)
         self._advance(memory.epoch, shards, events, still_open)
         return sum(result.sent for result in receipt.batches.values()), bool(still_open)
+
+    def _number(self) -> None:
+        self.outbox.number(self.rules.batch * 4)
+
+    def _numbered(self, shards: tuple[Shard, ...]) -> tuple[Outgoing, ...]:
+        self._number()
+        return self.outbox.read(self.sink.name, shards, self.rules.batch)
+
+    def _read(self, shards: tuple[Shard, ...]) -> tuple[Outgoing, ...]:
+        if self._next.begun:
+            events = self._next.take(shards)
+            if events:
+                return events
+            self._number()
+        return self.outbox.read(self.sink.name, shards, self.rules.batch)
+
+    def _batches(
+        self, shards: Mapping[int, Shard], events: Sequence[Outgoing]
+    ) -> Mapping[Lane, Sequence[Outgoing]]:
+        """Return the events to be published now, those of each lane in order."""
+        gone = {id_ for shard in shards.values() for id_ in self._ahead.get(shard, ())}
+        batches: dict[Lane, list[Outgoing]] = defaultdict(list)
+        for one in events:
+            if one.event.id not in gone:
+                batches[self.sink.lane(one.event)].append(one)
+        return batches
+
+    def _look_ahead(self, shards: Mapping[int, Shard], events: Sequence[Outgoing]) -> None:
+        """Where more waits than one batch, have it read meanwhile: as if all of this one will be taken."""
+        if len(events) < self.rules.batch:
+            return
+        last = {one.shard: one.event.position for one in events}
+        self._next.begin(
+            tuple(
+                replace(shard, position=last.get(number, shard.position)) for number, shard in shards.items()
+            )
+        )
 
     def _remembered(self, shard: Shard, memory: Memory) -> Shard:
         """Return the shard as the sink remembers it, set back when the sink forgot."""
@@ -221,14 +260,10 @@ class Relay:
     ) -> set[UUID]:
         """Count what was sent, bury what is given up; return the ids of the events still to be delivered."""
         still_open: set[UUID] = set()
+        published: list[Event] = []
         for lane, batch in batches.items():
             result = results[lane]
-            EVENTS_PUBLISHED.labels(self.sink.name).inc(result.sent)
-            tell_published(self.sink.name, [one.event for one in batch[: result.sent]])
-            if log.isEnabledFor(logging.DEBUG):
-                _log_published([one.event for one in batch[: result.sent]])
-            for one in batch[: result.sent]:
-                self._refusals.pop(one.event.id, None)
+            published += [one.event for one in batch[: result.sent]]
             if result.fault is None:
                 self._broken.discard(lane)
                 continue
@@ -236,6 +271,11 @@ class Relay:
             given_up = self._given_up(lane, left, result)
             # A buried event stays open until its gap marker went out; a marker that is given up does not.
             still_open.update(one.event.id for one in left if not (one.dead and one in given_up))
+        EVENTS_PUBLISHED.labels(self.sink.name).inc(len(published))
+        tell_published(self.sink.name, published)
+        _log_published(published)
+        for event in published if self._refusals else ():
+            self._refusals.pop(event.id, None)
         return still_open
 
     def _given_up(self, lane: Lane, left: Sequence[Outgoing], result: BatchResult) -> Sequence[Outgoing]:
@@ -298,6 +338,7 @@ class Relay:
         RELAY_LAG.labels(self.sink.name).set(max(lag, 0.0))
 
     def _leave(self) -> None:
+        self._next.close()
         self.sink.close()
         try:
             self.outbox.release(self.sink.name, self.owner)
@@ -307,6 +348,10 @@ class Relay:
 
 
 def _log_published(events: Sequence[Event]) -> None:
+    """Log events of sampled runs, others only where somebody asked for details."""
+    details = log.isEnabledFor(logging.DEBUG)
     for event in events:
-        with event_context(event):
-            log.debug("event_published", type=event.type, position=event.position)
+        if details or event.trace is not None:
+            level = logging.DEBUG if event.trace is None else logging.INFO
+            with event_context(event):
+                log.log(level, "event_published", type=event.type, position=event.position)

@@ -99,6 +99,25 @@ def written(rig: OutboxRig) -> dict[Key, str]:
     return {(str(tenant), subject, seq): str(id_) for tenant, subject, seq, id_ in rows}
 
 
+def passed(rig: OutboxRig) -> bool:
+    """Whether every sink's cursors stand behind the last event: a quick look before the long one."""
+    ((behind,),) = rig.system(
+        "SELECT count(*) FROM events e WHERE position IS NULL OR EXISTS ("
+        " SELECT FROM relay_cursors c WHERE c.shard = e.shard AND c.position < e.position)"
+    )
+    return bool(behind == 0)
+
+
+def table(sent: int, verdicts: dict[str, Verdict]) -> str:
+    """Return what became of the events, a line for each sink."""
+    lines = [f"{'sink':<10} {'sent':>8} {'missing':>8} {'out of order':>13} {'repeated':>9} {'other id':>9}"]
+    for name, one in verdicts.items():
+        lines.append(
+            f"{name:<10} {sent:>8} {one.missing:>8} {one.out_of_order:>13} {one.repeated:>9} {one.strange:>9}"
+        )
+    return "\n".join(lines)
+
+
 def judge(wanted: dict[Key, str], arrived: Sequence[Envelope]) -> Verdict:
     """Compare what arrived with what was written; an order is that of first arrivals."""
     seen: dict[Key, set[str]] = defaultdict(set)

@@ -14,7 +14,7 @@ import redis
 
 from app.messaging.streams import stream_of
 from tests.support.eventhub_peer.process import HUB, HubPeer
-from tests.support.loss import Verdict, Victim, judge, play, written
+from tests.support.loss import Verdict, Victim, judge, passed, play, table, written
 from tests.support.outbox import A, B, OutboxRig
 from tests.support.processes import OsProcess
 from tests.support.servers import PrivateServers
@@ -98,13 +98,11 @@ def test_no_event_is_lost_whatever_is_killed(
         return {"redis": judge(wanted, streams), "eventhubs": judge(wanted, peer.arrived())}
 
     def whole() -> bool:
-        return all(found.missing == 0 for found in verdicts().values())
+        return passed(rig) and all(found.missing == 0 for found in verdicts().values())
 
     eventually(whole, within=patience, every=1.0, what=f"all arrived, seed {seed}")
     found = verdicts()
-    print(f"\n{events} events, seed {seed}, killed: {dict(killed)}")
-    for name, verdict in found.items():
-        print(f"{name:>10}: {verdict}")
+    print(f"\nseed {seed}, killed: {dict(killed)}\n{table(events, found)}")
     assert client.xlen(stream_of(A)) > 0
     for name, verdict in found.items():
         assert (verdict.missing, verdict.out_of_order, verdict.strange) == (0, 0, 0), (name, seed)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from bench.figures import Measure, figures, percentile, ratios, side_by_side, table
+import json
+from pathlib import Path
+
+from bench.figures import Measure, figures, merge_latest, percentile, ratios, side_by_side, table
 
 
 def measure(system: str, value: float, work: str = "W1", unit: str = "runs/s", load: float = 0.5) -> Measure:
@@ -43,3 +46,11 @@ def test_growth_stands_side_by_side_with_the_last_over_the_first() -> None:
         "| --- | --- | --- | --- |",
         "| W7 runs, deep, ms | 2.0 | 3.0 | 1.50 |",
     ]
+
+
+def test_figures_replace_those_of_their_own_works_only(tmp_path: Path) -> None:
+    latest = tmp_path / "out" / "latest.json"
+    merge_latest(figures([measure("ours", 1, "W1"), measure("ours", 2, "relay redis")]), latest)
+    merge_latest(figures([measure("ours", 3, "relay redis")]), latest)
+    kept = json.loads(latest.read_text())
+    assert [(one["work"], one["value"]) for one in kept] == [("W1", 1), ("relay redis", 3)]
