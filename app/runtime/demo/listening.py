@@ -52,7 +52,7 @@ def hear_events(stage: Stage, report: Report, client: ApiClient, run_id: str) ->
     events = eventually(feed)
     types = [event["type"].removeprefix("io.quantum.") for event in events]
     report.say(" → ".join(types))
-    report.claim("the feed tells the story of the repaired run in order", _contains(types, STORY))
+    report.claim("the feed tells the story of the repaired run in order", contains(types, STORY))
     numbers = [int(event["sequence"]) for event in events]
     report.claim("its events are numbered without a gap", numbers == list(range(1, len(numbers) + 1)))
     stream = STREAM + client.get("/me")["tenant_id"]
@@ -109,7 +109,7 @@ def _tasks_of(stage: Stage, run_id: str, count: int) -> dict[str, str]:
     return found if len(found) >= count else {}
 
 
-def _contains(types: list[str], story: tuple[str, ...]) -> bool:
+def contains(types: list[str], story: tuple[str, ...]) -> bool:
     """True when the story's types stand in `types` in this order, others between them."""
     left = iter(types)
     return all(told in left for told in story)

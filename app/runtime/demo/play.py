@@ -13,6 +13,7 @@ from app.runtime.demo.chapters import inventory, neighbours, repair
 from app.runtime.demo.claims import Report
 from app.runtime.demo.listening import eventually, hear_events, watch_flower
 from app.runtime.demo.stage import Stage, raised, settle_tenants
+from app.runtime.demo.telling import live_feed, one_trace, schedule, webhook
 from app.runtime.failure import RuntimeFailure
 from app.runtime.processes import process_status
 
@@ -63,6 +64,14 @@ def _shows(stage: Stage, report: Report, full: bool) -> None:
     with _chapter(report, "Flower"):
         watch_flower(stage, report, globex)
     if full:
+        with _chapter(report, "The live feed, line by line, while a run goes"):
+            live_feed(stage, report, globex)
+        with _chapter(report, "A webhook, verified by the library of the standard"):
+            trace_id = webhook(stage, report, globex)
+        with _chapter(report, "One trace id finds the log lines of every process"):
+            one_trace(stage, report, trace_id)
+        with _chapter(report, "A schedule fires"):
+            schedule(report, acme)
         with _chapter(report, "Redis is emptied while a chord is in flight"):
             flush_broker(stage, report, acme)
         with _chapter(report, f"The inventory again, {FINE_CHUNK} files a step"):

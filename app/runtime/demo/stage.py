@@ -51,6 +51,7 @@ class Stage:
     supervisor: Supervisor
     credentials: Credentials
     target_port: int
+    receiver_port: int
 
     @property
     def api_url(self) -> str:
@@ -81,16 +82,16 @@ def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
     state = state_directory(environ)
     if running_urls(state):
         raise RuntimeFailure("a demo is already running here")
-    target_port = free_port()
+    target_port, receiver_port = free_port(), free_port()
     log: deque[str] = deque(maxlen=LINES_KEPT)
     with ExitStack() as stack:
-        served = _served(stack, environ, report) | _choices(target_port)
+        served = _served(stack, environ, report) | _choices(target_port, receiver_port)
         settings = load_settings(served)
         report.claim("PostgreSQL and the Redis-compatible server answer", settings.database_url)
         report.claim("the schema is migrated", True)
         supervisor = Supervisor(read_procfile(), child_environment(served, state), _logger(state, log))
         stack.enter_context(supervisor.running())
-        stage = Stage(settings, served, supervisor, _credentials(state), target_port)
+        stage = Stage(settings, served, supervisor, _credentials(state), target_port, receiver_port)
         try:
             wait_until_healthy(stage.api_url)
             yield stage
@@ -121,14 +122,14 @@ def _served(stack: ExitStack, environ: Mapping[str, str], report: Report) -> dic
     return served
 
 
-def _choices(target_port: int) -> dict[str, str]:
+def _choices(*targets: int) -> dict[str, str]:
     """Ports that are free here, what the operations may reach, a password for Flower's API."""
     return {
         "API_PORT": str(free_port(8000)),
         "FEED_PORT": str(free_port(8001)),
         "FLOWER_PORT": str(free_port(5555)),
         "FLOWER_BASIC_AUTH": f"demo:{secrets.token_urlsafe(12)}",
-        "QUANTUM_ALLOWED_HTTP_TARGETS": f"{LOOPBACK}:{target_port}",
+        "QUANTUM_ALLOWED_HTTP_TARGETS": ",".join(f"{LOOPBACK}:{port}" for port in targets),
         "QUANTUM_DATA_ROOTS": sysconfig.get_path("stdlib"),
     }
 
