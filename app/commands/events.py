@@ -9,16 +9,17 @@ from typing import Any
 import click
 
 from app.client.feed import Follower
+from app.commands.consume import consume
 from app.commands.event_sinks import dead, forget_sink, replay, sinks
 from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
 def events() -> None:
-    """Read the tenant's events; at the operator's shell: look after the sinks."""
+    """Read events: a tenant's feed, a sink's group; at the operator's shell: look after the sinks."""
 
 
-for command in (sinks, forget_sink, replay, dead):
+for command in (consume, sinks, forget_sink, replay, dead):
     events.add_command(command)
 
 

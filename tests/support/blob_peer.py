@@ -1,4 +1,4 @@
-"""A small Azure Blob service over HTTP: what the artifact store asks of it, signatures checked."""
+"""A small Azure Blob service over HTTP: what artifacts, checkpoints ask of it, signatures checked."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ import hashlib
 import hmac
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 ACCOUNT = "devaccount"
 KEY = base64.b64encode(hashlib.sha256(b"a key for tests").digest()).decode()
@@ -31,6 +33,19 @@ SIGNED = (
 )
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a blob beside its content."""
+
+    etag: str
+    modified: str
+    metadata: Mapping[str, str]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"ETag": self.etag, "Last-Modified": self.modified}
+
+
 @dataclass
 class Peer:
     """What the service holds, what it was asked; `full` refuses what is written."""
@@ -40,6 +55,16 @@ class Peer:
     blocks: dict[tuple[str, str], dict[str, bytes]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
     full: bool = False
+    facts: dict[tuple[str, str], Facts] = field(default_factory=dict)
+    writes: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, name: tuple[str, str], headers: Mapping[str, str]) -> Facts:
+        """Give a written blob its next entity tag, its metadata."""
+        self.writes += 1
+        own = {key.removeprefix("x-ms-meta-"): text for key, text in headers.items() if "x-ms-meta-" in key}
+        self.facts[name] = Facts(f'"0x{self.writes:X}"', formatdate(usegmt=True), own)
+        return self.facts[name]
 
     @property
     def connection_string(self) -> str:
@@ -94,6 +119,8 @@ class Handler(BaseHTTPRequestHandler):
         path = unquote(urlsplit(self.path).path).split("/", 3)[2:]
         query = dict(parse_qsl(urlsplit(self.path).query))
         container, blob = path[0], path[1] if len(path) > 1 else ""
+        if not blob and query.get("comp") == "list":
+            return self.list(container, query.get("prefix", ""))
         if not blob:
             made = container in self.peer.containers
             self.peer.containers.setdefault(container, {})
@@ -101,17 +128,22 @@ class Handler(BaseHTTPRequestHandler):
         blobs = self.peer.containers.get(container)
         if blobs is None:
             return self.answer(404, "ContainerNotFound")
-        return {"PUT": self.put, "GET": self.get, "HEAD": self.get, "DELETE": self.delete}[self.command](
-            blobs, (container, blob), query, headers, content
-        )
+        answers = {"PUT": self.put, "GET": self.get, "HEAD": self.get, "DELETE": self.delete}
+        with self.peer.lock:
+            return answers[self.command](blobs, (container, blob), query, headers, content)
 
     do_PUT = do_GET = do_HEAD = do_DELETE = serve
 
     def put(self, blobs: Any, name: Any, query: Any, headers: dict[str, str], content: bytes) -> None:
         if self.peer.full:
             return self.answer(507, "InsufficientStorage")
+        there, wanted = self.peer.facts.get(name), headers.get("if-match")
+        if query.get("comp") == "metadata":
+            return self.describe(name, headers)
         if headers.get("if-none-match") == "*" and name[1] in blobs:
             return self.answer(409, "BlobAlreadyExists")
+        if wanted is not None and (there is None or wanted != there.etag):
+            return self.answer(412, "ConditionNotMet")
         if query.get("comp") == "block":
             self.peer.blocks.setdefault(name, {})[query["blockid"]] = content
         elif query.get("comp") == "blocklist":
@@ -120,7 +152,32 @@ class Handler(BaseHTTPRequestHandler):
             blobs[name[1]] = b"".join(staged[each] for each in ids)
         else:
             blobs[name[1]] = content
-        return self.answer(201, **{"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"})
+        return self.answer(201, **self.peer.note(name, headers).headers)
+
+    def describe(self, name: Any, headers: dict[str, str]) -> None:
+        """Replace the metadata of a blob that is as the caller knows it."""
+        there, wanted = self.peer.facts.get(name), headers.get("if-match")
+        if there is None:
+            return self.answer(404, "BlobNotFound")
+        if headers.get("if-none-match") == "*" or wanted not in (None, there.etag):
+            return self.answer(412, "ConditionNotMet")
+        return self.answer(200, **self.peer.note(name, headers).headers)
+
+    def list(self, container: str, prefix: str) -> None:
+        """Answer with the blobs whose names begin so, metadata included."""
+        rows = []
+        for (other, name), facts in sorted(self.peer.facts.items()):
+            if other == container and name.startswith(prefix):
+                own = "".join(f"<{key}>{escape(text)}</{key}>" for key, text in facts.metadata.items())
+                told = f"<Last-Modified>{facts.modified}</Last-Modified><Etag>{escape(facts.etag)}</Etag>"
+                kind = "<Content-Length>0</Content-Length><BlobType>BlockBlob</BlobType>"
+                rows.append(
+                    f"<Blob><Name>{escape(name)}</Name><Properties>{told}{kind}</Properties>"
+                    f"<Metadata>{own}</Metadata></Blob>"
+                )
+        head = f'<EnumerationResults ServiceEndpoint="{self.peer.url}" ContainerName="{container}">'
+        text = f"<?xml version='1.0'?>{head}<Blobs>{''.join(rows)}</Blobs><NextMarker/></EnumerationResults>"
+        return self.answer(200, "", text.encode(), **{"Content-Type": "application/xml"})
 
     def get(self, blobs: Any, name: Any, query: Any, headers: dict[str, str], content: bytes) -> None:
         whole: bytes | None = blobs.get(name[1])
@@ -138,6 +195,7 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(206, "", part, **more)
 
     def delete(self, blobs: Any, name: Any, query: Any, headers: dict[str, str], content: bytes) -> None:
+        self.peer.facts.pop(name, None)
         if blobs.pop(name[1], None) is None:
             return self.answer(404, "BlobNotFound")
         return self.answer(202)

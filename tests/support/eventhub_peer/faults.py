@@ -20,6 +20,8 @@ class Faults:
     swallow: int = 0
     """Accepted but not stored: what a test must notice."""
     detach: int = 0
+    mute: int = 0
+    """Readers get nothing, and are not told why, as long as it is set."""
     stall_s: float = 0.0
     """The next transfer waits so long."""
 
@@ -33,7 +35,7 @@ class Faults:
             self.matching = rest.encode()
         elif name == "stall":
             self.stall_s = float(words[0])
-        elif name in ("cut", "noack", "detach", "swallow"):
+        elif name in ("cut", "noack", "detach", "swallow", "mute"):
             setattr(self, name, int(words[0]))
         else:
             raise ValueError(f"no fault is called {name!r}")

@@ -72,7 +72,7 @@ class Link:
     def deliver(self) -> None:
         """Send the reader what it has credit for."""
         events = self.hub.events[self.partition] if self.hub and self.partition is not None else []
-        while self.credit > 0 and self.at < len(events):
+        while self.credit > 0 and self.at < len(events) and not self.connection.service.faults.mute:
             one = events[self.at]
             notes = {
                 Symbol("x-opt-offset"): str(one.offset),

@@ -1,0 +1,1 @@
+"""Consumers of events for those outside: groups, checkpoints, an inbox that drops repeats."""
