@@ -1,4 +1,4 @@
-"""The example's consumer with short times; run as a module it dies between handling and checkpoint."""
+"""The example's consumer with short times; run as a module it dies behind a commit, before the checkpoint."""
 
 from __future__ import annotations
 
