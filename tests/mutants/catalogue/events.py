@@ -9,8 +9,8 @@ MUTANTS = [
     Mutant(
         "a relay reads shards that another holds",
         "app/db/relay.py",
-        "  WHERE sink = :sink AND owner = :owner AND lease_until > clock_timestamp() ORDER BY shard\n",
-        "  WHERE sink = :sink AND lease_until > clock_timestamp() ORDER BY shard\n",
+        "  WHERE sink = %(sink)s AND owner = %(owner)s AND lease_until > clock_timestamp() ORDER BY shard\n",
+        "  WHERE sink = %(sink)s AND lease_until > clock_timestamp() ORDER BY shard\n",
         f"{RELAY}/test_delivery.py::test_two_relays_share_the_shards_and_neither_repeats_the_other",
     ),
     Mutant(
@@ -58,8 +58,8 @@ MUTANTS = [
     Mutant(
         "one sink's cursor is every sink's",
         "app/db/relay.py",
-        "WHERE c.sink = :sink AND c.owner = :owner AND c.shard = m.shard",
-        "WHERE c.owner = :owner AND c.shard = m.shard",
+        "WHERE c.sink = %(sink)s AND c.owner = %(owner)s AND c.shard = m.shard",
+        "WHERE c.owner = %(owner)s AND c.shard = m.shard",
         f"{RELAY}/test_process.py::test_a_sink_that_is_away_does_not_hold_the_others",
     ),
     Mutant(
