@@ -232,7 +232,10 @@ class Deliverer:
             for delivery in chain:
                 with event_context(delivery.event, webhook_id=queue.endpoint.webhook_id):
                     answer = self.attempts.attempt(queue.line, queue.endpoint, delivery)
-                    if log.isEnabledFor(logging.DEBUG):
+                    if delivery.event.trace is not None:
+                        # Its trace id finds the lines of every process that worked for the run.
+                        log.info("webhook_attempted", status=answer.status, error=answer.error)
+                    elif log.isEnabledFor(logging.DEBUG):
                         log.debug("webhook_attempted", status=answer.status, error=answer.error)
                 self._sent.put(_Sent(queue, subject, delivery, answer))
                 if not answer.succeeded or queue.closing:

@@ -352,6 +352,8 @@ def _log_published(events: Sequence[Event]) -> None:
     details = log.isEnabledFor(logging.DEBUG)
     for event in events:
         if details or event.trace is not None:
-            level = logging.DEBUG if event.trace is None else logging.INFO
             with event_context(event):
-                log.log(level, "event_published", type=event.type, position=event.position)
+                if event.trace is None:
+                    log.debug("event_published", type=event.type, position=event.position)
+                else:
+                    log.info("event_published", type=event.type, position=event.position)

@@ -21,9 +21,6 @@ from app.domain.tracing import (
     run_span,
 )
 from app.observability import tracing
-from app.observability.logging import get_log
-
-log = get_log(__name__)
 
 ENDS: Final = {PREFIX + "run." + state for state in ("succeeded", "failed", "cancelled")}
 _NS_PER_MS: Final = 1_000_000
@@ -98,37 +95,24 @@ def delivering(event: Event, webhook_id: UUID) -> Iterator[tracing.Span]:
     context = run.at(tracing.new_span_id())
     with tracing.span_at(context, run.span_id, "POST webhook", "client", attributes=attributes) as span:
         yield span
-        log.info("webhook_attempted", webhook_id=str(webhook_id), **_named(event, run))
 
 
 def tell_published(sink: str, events: Iterable[Event]) -> None:
-    """Tell the log that events of sampled runs were delivered; record it, and with its last event the run.
+    """Record that events of sampled runs were delivered, and the run itself with the event of its end.
 
     A delivery that is repeated is recorded under the same id.
     """
+    if not tracing.recording():
+        return
     now = time.time_ns()
     for event in events:
         run = event.span()
-        if run is None or not run.sampled:
-            continue
-        log.info("event_published", sink=sink, **_named(event, run))
-        if not tracing.recording():
+        if run is None:
             continue
         tracing.record(_delivered(sink, event, run, now))
         # After an operator's retry it ends once more, but a span ends once.
         if event.type in ENDS and not event.members().get("round"):
             tracing.record(_ended(event, run))
-
-
-def _named(event: Event, run: TraceContext) -> dict[str, str]:
-    """Return what finds an event in the log."""
-    return {
-        "event_id": str(event.id),
-        "event_type": event.type.removeprefix(PREFIX),
-        "subject": event.subject,
-        "tenant_id": str(event.tenant_id),
-        "trace_id": run.trace_id,
-    }
 
 
 def _delivered(sink: str, event: Event, run: TraceContext, now: int) -> tracing.FinishedSpan:

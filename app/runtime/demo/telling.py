@@ -197,5 +197,5 @@ def _short(text: str) -> str:
         line = json.loads(text)
     except ValueError:
         return text[:LINE_WIDTH]
-    wanted = ("event", "path", "status", "step", "outcome", "event_type", "sink", "webhook_id")
+    wanted = ("event", "path", "status", "step", "outcome", "type", "sink", "webhook_id")
     return "  ".join(str(line[name]) for name in wanted if name in line)[:LINE_WIDTH]
