@@ -25,6 +25,7 @@ from app.services.webhook_attempt import Attempts, Endpoint, Line
 from app.services.webhook_queue import Hall, Queue
 
 log = get_log(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 FANNED_AT_ONCE: Final = 200
 """Events of each shard in one transaction."""
@@ -235,7 +236,7 @@ class Deliverer:
                     if delivery.event.trace is not None:
                         # Its trace id finds the lines of every process that worked for the run.
                         log.info("webhook_attempted", status=answer.status, error=answer.error)
-                    elif log.isEnabledFor(logging.DEBUG):
+                    elif _LOGGER.isEnabledFor(logging.DEBUG):
                         log.debug("webhook_attempted", status=answer.status, error=answer.error)
                 self._sent.put(_Sent(queue, subject, delivery, answer))
                 if not answer.succeeded or queue.closing:

@@ -22,6 +22,7 @@ from app.services.lookahead import Lookahead
 from app.services.traces import tell_published
 
 log = get_log(__name__)
+_LOGGER = logging.getLogger(__name__)
 
 RULES = BreakerRules(failures=5, most_s=30.0)
 """It tells how a sink stands: the pauses between tries are the relay's own, events wait in the outbox."""
@@ -349,7 +350,7 @@ class Relay:
 
 def _log_published(events: Sequence[Event]) -> None:
     """Log events of sampled runs, others only where somebody asked for details."""
-    details = log.isEnabledFor(logging.DEBUG)
+    details = _LOGGER.isEnabledFor(logging.DEBUG)
     for event in events:
         if details or event.trace is not None:
             with event_context(event):
