@@ -44,7 +44,9 @@ from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log, name_process
 from app.pulse_setup import PulseOf, build_figures, build_pulse
+from app.runtime.backup_process import backup_chores
 from app.security.audit_chain import AuditKey
+from app.security.key_ring import KeyRing
 from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
 from app.services.admission import Admission, AdmissionRules, prune_keys, relist
@@ -67,7 +69,6 @@ from app.services.ports import BrokerLook, Engine, Executor
 from app.services.prune import prune
 from app.services.receive_hook import HookDeps
 from app.services.relay import Relay, RelayRules, Sink
-from app.services.resolve_secrets import SecretReader
 from app.services.run_bulk import AtOnce
 from app.services.seal_audit import seal_audit
 from app.services.slots import NoSlots, SeenSlots, Slots
@@ -148,7 +149,7 @@ class CeleryParts:
         executor = Executor(
             engine=dispatch.engine,
             registry=self._registry,
-            secrets=secret_reader(SecretBox(settings.secrets_key), database),
+            secrets=secret_reader(_box(settings), database),
             resources=Resources(settings.allowed_http_targets, settings.data_roots),
             log=get_log("operation"),
             interruption=SoftTimeLimitExceeded,
@@ -176,7 +177,8 @@ class CeleryParts:
         intake = GroupCommit(partial(accept_intents, dispatch.engine.database))
         submit = SubmitDeps(dispatch.engine, types, SendThread(link), new_id, admission, intake)
         bulk = replace(submit, outbox=AtOnce(dispatch.engine.sender.epoch))
-        chores = _chores(dispatch.system, AuditKey(settings.secrets_key))
+        audit_key = AuditKey(KeyRing(settings.secrets_keys))
+        chores = (*_chores(dispatch.system, audit_key), *backup_chores(dispatch.system, settings.backups))
         flags = build_flags(dispatch.engine.database)
         look = _broker_look(settings, link, dispatch.system)
         pulse = partial(build_pulse, settings, database=dispatch.system)
@@ -245,7 +247,7 @@ def build_api(settings: Settings) -> ApiParts:
     """Return what the HTTP application is wired with."""
     configure_logging(settings.log_level, settings.log_format, process="api")
     trace_as(settings, "api")
-    database, box = Database(settings.database_url), SecretBox(settings.secrets_key)
+    database, box = Database(settings.database_url), _box(settings)
     submit, platform = build_submit(settings, database), build_platform(settings)
     look = redis.Redis.from_url(
         settings.redis_url,
@@ -259,7 +261,7 @@ def build_api(settings: Settings) -> ApiParts:
         gauges=build_figures(settings, platform),
         keys=signing_keys(settings.jwt_private_key),
         box=box,
-        audit_key=AuditKey(settings.secrets_key),
+        audit_key=AuditKey(KeyRing(settings.secrets_keys)),
         installed=Installed(ModuleRegistry(load_modules(settings.extra_modules)), load_catalogue()),
         submit=submit,
         limits=TenantLimits(settings.redis_url, settings.api_rate_per_minute),
@@ -301,12 +303,12 @@ def build_feed(settings: Settings) -> FeedParts:
     )
 
 
+def _box(settings: Settings) -> SecretBox:
+    return SecretBox(KeyRing(settings.secrets_keys))
+
+
 def _release() -> str:
     return version("quantum-platform")
-
-
-def _secret_reader(settings: Settings, database: Database) -> SecretReader:
-    return secret_reader(SecretBox(settings.secrets_key), database)
 
 
 def _epoch_reader(settings: Settings) -> EpochReader:
@@ -373,7 +375,7 @@ def build_deliverer(settings: Settings, rules: DeliveryRules = DEFAULT_RULES) ->
     return Deliverer(
         PostgresWebhooks(Database(settings.database_system_url, "system")),
         database,
-        SecretBox(settings.secrets_key),
+        _box(settings),
         attempts,
         partial(Line, Watchdog()),
         f"webhooks-{new_id()}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
+from app.backup_settings import BackupSettings, read_backups
 from app.sink_settings import SinkSettings, read_sinks
 from app.variables import Variables, folder_item, header_item, module_item, queue_item, target_item
 
@@ -55,8 +56,8 @@ class Settings:
     result_url: str = field(repr=False)
     jwt_private_key: bytes = field(repr=False)
     """The 32-byte Ed25519 seed that signs access tokens."""
-    secrets_key: bytes = field(repr=False)
-    """The 32-byte key-encryption key that wraps each tenant's key."""
+    secrets_keys: tuple[bytes, ...] = field(repr=False)
+    """The 32-byte key-encryption keys: the first wraps each tenant's key, the others open what is older."""
     state_dir: Path
     embedded: bool
     """Whether the servers are the platform's own."""
@@ -113,6 +114,8 @@ class Settings:
     """Those of one tenant among them."""
     sinks: SinkSettings = field(default_factory=SinkSettings)
     """Where events go."""
+    backups: BackupSettings = field(default_factory=BackupSettings)
+    """When backups are made."""
     trace_ratio: float = 0.0
     """Which part of the traces that begin here is recorded, from 0 to 1."""
     otlp_endpoint: str = ""
@@ -189,7 +192,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     debug = reader.flag("QUANTUM_DEBUG")
     if debug and served:
         reader.fault("QUANTUM_DEBUG", f"must be off when ENVIRONMENT={environment}")
-    settings = _settings(reader, environment, embedded, debug)
+    settings = replace(_settings(reader, environment, embedded, debug), backups=read_backups(reader))
     if settings.flower_basic_auth and ":" not in settings.flower_basic_auth:
         reader.fault("FLOWER_BASIC_AUTH", "must be user:password")
     for name in ("FEED_URL", "FLOWER_URL") if served else ():
@@ -198,10 +201,10 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
     # Keys come last: none is made for a configuration that is refused.
     keys = settings.state_dir / "keys"
     signing = reader.key("JWT_PRIVATE_KEY_FILE", keys / "jwt.key", served)
-    wrapping = reader.key("SECRETS_KEY_FILE", keys / "secrets.key", served)
+    wrapping = reader.keys("SECRETS_KEY_FILE", keys / "secrets.key", served)
     if reader.faults:
         raise SettingsError(reader.faults)
-    return replace(settings, jwt_private_key=signing, secrets_key=wrapping)
+    return replace(settings, jwt_private_key=signing, secrets_keys=wrapping)
 
 
 def _settings(reader: Variables, environment: Environment, embedded: bool, debug: bool) -> Settings:
@@ -218,7 +221,7 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         broker_url=urls["BROKER_URL"],
         result_url=urls["RESULT_URL"],
         jwt_private_key=b"",
-        secrets_key=b"",
+        secrets_keys=(),
         state_dir=state_dir,
         embedded=embedded,
         debug=debug,

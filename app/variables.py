@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 T = TypeVar("T")
 
+KEY_BYTES = 32
+
 
 class Variables:
     """Takes variables one by one; a wrong one adds a fault instead of stopping at the first."""
@@ -106,23 +108,38 @@ class Variables:
 
     def key(self, name: str, default: Path, served: bool) -> bytes:
         """Return the 32 bytes of a key file: raw, or 64 hexadecimal digits."""
+        keys = self.keys(name, default, served)
+        if len(keys) > 1:
+            self.fault(name, "must name a file of one key")
+        return keys[0] if keys else b""
+
+    def keys(self, name: str, default: Path, served: bool) -> tuple[bytes, ...]:
+        """Return the keys of a file: 32 raw bytes, or lines of 64 hexadecimal digits, the newest first."""
         named = self.environ.get(name)
         if not named and served:
             self.fault(name, "must name a key file: no generated key is used outside development")
         if self.faults:
-            return b""
+            return ()
         path = Path(named) if named else default
         if not named:
             _make_key(path)
         try:
-            content = path.read_bytes()
-            found = content if len(content) == 32 else bytes.fromhex(content.decode("ascii").strip())  # noqa: PLR2004 - 256 bits
+            found = _keys(path.read_bytes())
         except (OSError, ValueError) as reason:
             self.fault(name, f"names a file that cannot be read as a key: {path} ({type(reason).__name__})")
-            return b""
-        if len(found) != 32:  # noqa: PLR2004 - 256 bits
-            self.fault(name, f"must name a file of 32 bytes or 64 hexadecimal digits: {path}")
+            return ()
+        if not found or any(len(key) != KEY_BYTES for key in found) or len(set(found)) < len(found):
+            self.fault(
+                name,
+                f"must name a file of 32 bytes, or of lines of 64 hexadecimal digits, none twice: {path}",
+            )
         return found
+
+
+def _keys(content: bytes) -> tuple[bytes, ...]:
+    if len(content) == KEY_BYTES:
+        return (content,)
+    return tuple(bytes.fromhex(line) for line in content.decode("ascii").splitlines() if line.strip())
 
 
 def _make_key(path: Path) -> None:

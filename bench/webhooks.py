@@ -16,6 +16,7 @@ from uuid import uuid4
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.domain.identity import Actor
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.manage_webhooks import WebhookDeps, create_webhook
 from tests.support.database import cloned_database
@@ -65,7 +66,7 @@ def _ours(urls: DatabaseUrls, target: HttpTarget, folder: Path) -> float:
         "INSERT INTO tenants (id, slug, name) VALUES (%s, %s, 'T')", (tenant, f"t-{uuid4().hex[:20]}")
     )
     actor = Actor(tenant, "t", None, "bench", frozenset(), "bench")
-    deps = WebhookDeps(app, SecretBox(kek), new_id, (target.name,))
+    deps = WebhookDeps(app, SecretBox(KeyRing((kek,))), new_id, (target.name,))
     for number in range(WEBHOOKS):
         wanted = {"name": f"w{number}", "url": f"{target.url}/{number}", "types": ["run.*"], "labels": {}}
         create_webhook(deps, actor, wanted)

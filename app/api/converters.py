@@ -50,6 +50,13 @@ class Sha256(BaseConverter):
     part_isolating = True
 
 
+class KeyId(BaseConverter):
+    """The name of a key-encryption key."""
+
+    regex = r"[0-9a-f]{16}"
+    part_isolating = True
+
+
 class WorkerName(BaseConverter):
     """The name of a worker, as Celery makes it: a word, @, a host."""
 
@@ -82,6 +89,7 @@ CONVERTERS: Final[dict[str, type[BaseConverter]]] = {
     "signal_name": SignalName,
     "pool_name": PoolName,
     "sha256": Sha256,
+    "key_id": KeyId,
     "worker_name": WorkerName,
     "log_module": LogModule,
     "version": Version,

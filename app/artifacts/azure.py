@@ -56,6 +56,14 @@ class AzureStore:
                 raise ArtifactMissing(f"there is no artifact {sha256}") from fault
         return _pieces(found.chunks())
 
+    def size(self, tenant_id: UUID, sha256: str) -> int | None:
+        """Return the size of the blob, None when there is none."""
+        with _told():
+            try:
+                return self._container.get_blob_client(_name(tenant_id, sha256)).get_blob_properties().size
+            except ResourceNotFoundError:
+                return None
+
     def delete(self, tenant_id: UUID, sha256: str) -> None:
         """Forget the content."""
         with _told():

@@ -53,6 +53,14 @@ class FileStore:
                 raise ArtifactMissing(f"there is no artifact {sha256}") from fault
         return _pieces(file.fileno(), file.close)
 
+    def size(self, tenant_id: UUID, sha256: str) -> int | None:
+        """Return the size of the file, None when there is none."""
+        with _told():
+            try:
+                return self._place(tenant_id, sha256).stat().st_size
+            except FileNotFoundError:
+                return None
+
     def delete(self, tenant_id: UUID, sha256: str) -> None:
         """Forget the content."""
         with _told():

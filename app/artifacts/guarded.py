@@ -35,6 +35,11 @@ class GuardedStore:
             pieces = self.store.read(tenant_id, sha256)
         return self._pieces(pieces)
 
+    def size(self, tenant_id: UUID, sha256: str) -> int | None:
+        """Return how many bytes are kept, None for no such content; raises as the port says."""
+        with self._asked():
+            return self.store.size(tenant_id, sha256)
+
     def delete(self, tenant_id: UUID, sha256: str) -> None:
         """Forget the content."""
         with self._asked():

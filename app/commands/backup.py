@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import quote, urlsplit
-from uuid import UUID
+from uuid import uuid4
 
 import click
 
+from app.commands.backup_proof import ARTIFACTS, inspect
 from app.commands.platform import told
+from app.db import backups as notes
 from app.db.engine import Database
-from app.domain.identity import Actor
+from app.domain.backups import Standing, is_due
+from app.domain.errors import QuantumError
 from app.runtime import backup as service
-from app.runtime.backup import Backup
+from app.runtime import backup_files as files
+from app.runtime.backup_files import Backup
+from app.runtime.backup_lease import BackupLease
 from app.runtime.binaries import postgres_bin
 from app.runtime.embedded import CREDENTIALS_FILE
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
-from app.security.audit_chain import AuditKey
+from app.security.key_ring import KeyRing
 from app.security.sealed_stream import SealBroken
-from app.services.verify_audit import verify_audit
 from app.settings import Settings, inherited_environment, load_settings
 
-SEALS_AT_ONCE = 1000
+NICENESS = 10
+"""A scheduled backup lets everybody else go first."""
 
 
 @click.group()
@@ -37,7 +43,7 @@ def _placed(command: Callable[..., None]) -> Callable[..., None]:
     folder = click.option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Default: backups in the state directory.",
+        help="Default: BACKUP_FOLDER, else backups in the state directory.",
     )
     admin = click.option(
         "--admin-url", envvar="DATABASE_ADMIN_URL", help="A superuser. Default: that of the embedded server."
@@ -50,14 +56,56 @@ def _placed(command: Callable[..., None]) -> Callable[..., None]:
 def create(folder: Path | None, admin_url: str | None) -> None:
     """Dump the database as of one snapshot, sealed, with a manifest that counts its rows."""
     settings = _settings()
-    made = service.create(
-        _programs(settings),
-        _admin(settings, admin_url),
-        _folder(settings, folder),
-        settings.secrets_key,
-        _now(),
-    )
+    made = _create(settings, admin_url, _folder(settings, folder), _now(), None)
+    _note(settings, made)
     click.echo(f"{made.name}: {made.bytes} bytes, {sum(made.rows.values())} rows")
+
+
+@backup.command("run")
+@click.option("--if-due", is_flag=True, help="Only when none was verified since BACKUP_HOUR.")
+@_placed
+def run(if_due: bool, folder: Path | None, admin_url: str | None) -> None:
+    """Create, verify, prune as BACKUP_KEEP and BACKUP_DAYS say; what beat starts every day.
+
+    One process at a time does this: where another one is at it, nothing is done.
+    """
+    settings = _settings()
+    os.nice(NICENESS)
+    system = Database(settings.database_system_url, "system")
+    lease = BackupLease(system, str(uuid4()))
+    try:
+        if not lease.take():
+            click.echo("another process makes a backup")
+            return
+        with lease:
+            seen = notes.standing(system)
+            others = Standing(seen.verified, seen.tried, under_way=False)  # the lease is ours
+            if if_due and not is_due(others, _now(), settings.backups.hour):
+                click.echo("a backup was made already")
+                return
+            _run(settings, system, lease, admin_url, _folder(settings, folder))
+    except QuantumError as away:
+        raise RuntimeFailure(str(away)) from away
+    finally:
+        system.dispose()
+
+
+def _run(
+    settings: Settings, system: Database, lease: BackupLease, admin_url: str | None, folder: Path
+) -> None:
+    now, kept = _now(), settings.backups
+    name = files.new_name(now)
+    notes.note(system, name, now)
+    try:
+        made = _create(settings, admin_url, folder, now, name)
+        lease.check()
+        _verify(settings, folder, made, ARTIFACTS[0])
+    except (RuntimeFailure, OSError) as failure:
+        notes.note(system, name, now, error=str(failure) or type(failure).__name__)
+        raise RuntimeFailure(f"{name}: {failure}") from failure
+    _note(settings, made, verified=True)
+    gone = files.prune(folder, _ring(settings), now, kept.keep, kept.days)
+    click.echo(f"{name} is made and verified; {len(gone)} older ones removed")
 
 
 @backup.command("list")
@@ -66,40 +114,45 @@ def list_backups(folder: Path | None, admin_url: str | None) -> None:  # noqa: A
     """The whole backups, oldest first."""
     settings = _settings()
     for made in _backups(settings, folder):
-        click.echo(f"{made.name}  {made.created_at}  {made.bytes} bytes  {sum(made.rows.values())} rows")
+        rows = sum(made.rows.values())
+        click.echo(f"{made.name}  {made.created_at}  {made.bytes} bytes  {rows} rows  key {made.key_id}")
+    for name, key_id in files.strangers(_folder(settings, folder), _ring(settings)).items():
+        click.echo(f"{name}  cannot be read: its key {key_id} is not in SECRETS_KEY_FILE")
 
 
 @backup.command("verify")
 @click.argument("name", default="latest")
+@click.option(
+    "--artifacts",
+    type=click.Choice(ARTIFACTS),
+    default=ARTIFACTS[0],
+    show_default=True,
+    help="What to compare of the artifact store: sizes, or each content with its hash.",
+)
 @_placed
-def verify(name: str, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
-    """Restore NAME (the latest) into a scratch cluster; compare its rows and the audit trail."""
+def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
+    """Restore NAME (the latest) into a scratch cluster; compare rows, schema, audit trail, artifacts."""
     settings = _settings()
     made = _named(settings, folder, name)
-    try:
-        service.verify(
-            _programs(settings),
-            _folder(settings, folder),
-            made,
-            settings.secrets_key,
-            lambda url: _check_audit(url, AuditKey(settings.secrets_key)),
-        )
-    except SealBroken as broken:
-        raise RuntimeFailure(f"{made.name}: {broken}") from broken
-    click.echo(f"{made.name} restores: {sum(made.rows.values())} rows as counted, the audit trail is intact")
+    _verify(settings, _folder(settings, folder), made, artifacts)
+    _note(settings, made, verified=True)
+    click.echo(f"{made.name} restores: {sum(made.rows.values())} rows as counted, the audit trail holds")
 
 
 @backup.command("restore")
 @click.argument("name", default="latest")
 @click.option("--replace", is_flag=True, help="Give up what the database holds now.")
+@click.option("--disconnect", is_flag=True, help="End the connections of whoever still uses it.")
 @_placed
-def restore(name: str, replace: bool, folder: Path | None, admin_url: str | None) -> None:
+def restore(name: str, replace: bool, disconnect: bool, folder: Path | None, admin_url: str | None) -> None:
     """Restore NAME (the latest); stop the platform's processes first, their server goes on."""
     settings = _settings()
     made, url = _named(settings, folder, name), _admin(settings, admin_url)
     place = _folder(settings, folder)
     try:
-        service.restore(_programs(settings), url, place, made, settings.secrets_key, replace=replace)
+        service.restore(
+            *(_programs(settings), url, place, made, _ring(settings)), replace=replace, disconnect=disconnect
+        )
     except SealBroken as broken:
         raise RuntimeFailure(f"{made.name}: {broken}") from broken
     click.echo(f"{made.name} is restored: start the platform, runs go on from their rows")
@@ -114,26 +167,39 @@ def restore(name: str, replace: bool, folder: Path | None, admin_url: str | None
 def prune(keep: int, days: int, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
     """Remove old backups."""
     settings = _settings()
-    for name in service.prune(_folder(settings, folder), settings.secrets_key, _now(), keep, days):
+    for name in files.prune(_folder(settings, folder), _ring(settings), _now(), keep, days):
         click.echo(f"removed {name}")
 
 
-def _check_audit(url: str, key: AuditKey) -> None:
-    database = Database(url)
+def _create(
+    settings: Settings, admin_url: str | None, folder: Path, now: datetime, name: str | None
+) -> Backup:
+    programs, admin = _programs(settings), _admin(settings, admin_url)
+    return service.create(programs, admin, folder, _ring(settings), now, name)
+
+
+def _verify(settings: Settings, folder: Path, made: Backup, artifacts: str) -> None:
+    """Raise `RuntimeFailure` unless the backup restores to what it should be."""
+    ring = _ring(settings)
     try:
-        for (tenant_id,) in database.call("SELECT DISTINCT tenant_id FROM audit_seals"):
-            actor = Actor(UUID(str(tenant_id)), "", None, "backup", frozenset(), "backup")
-            first: int | None = 1
-            while first is not None:
-                found = verify_audit(database, key, actor, first, SEALS_AT_ONCE)
-                broken = [fault for fault in found.faults if fault.code != "unsealed"]
-                if broken:
-                    raise RuntimeFailure(
-                        f"audit trail of {tenant_id}: seal {broken[0].seq} {broken[0].message}"
-                    )
-                first = found.next
+        service.verify(
+            *(_programs(settings), folder, made, ring),
+            lambda url: inspect(url, made.revision, settings, artifacts),
+        )
+    except SealBroken as broken:
+        raise RuntimeFailure(f"{made.name}: {broken}") from broken
+
+
+def _note(settings: Settings, made: Backup, *, verified: bool = False) -> None:
+    """Tell the platform's database, whose metric is the age of the latest verified backup, if it is there."""
+    system = Database(settings.database_system_url, "system")
+    begun_at, rows = datetime.fromisoformat(made.created_at), sum(made.rows.values())
+    try:
+        notes.note(system, made.name, begun_at, made.bytes, rows, verified=verified)
+    except QuantumError as away:
+        click.echo(f"not noted, the metric of its age will not know it: {away}", err=True)
     finally:
-        database.dispose()
+        system.dispose()
 
 
 def _settings() -> Settings:
@@ -145,7 +211,7 @@ def _programs(settings: Settings) -> Path:
 
 
 def _folder(settings: Settings, folder: Path | None) -> Path:
-    return folder or settings.state_dir / "backups"
+    return folder or settings.backups.folder or settings.state_dir / "backups"
 
 
 def _now() -> datetime:
@@ -154,7 +220,7 @@ def _now() -> datetime:
 
 def _backups(settings: Settings, folder: Path | None) -> list[Backup]:
     try:
-        return service.backups(_folder(settings, folder), settings.secrets_key)
+        return files.backups(_folder(settings, folder), _ring(settings))
     except SealBroken as broken:
         raise RuntimeFailure(str(broken)) from broken
 
@@ -162,9 +228,17 @@ def _backups(settings: Settings, folder: Path | None) -> list[Backup]:
 def _named(settings: Settings, folder: Path | None, name: str) -> Backup:
     found = _backups(settings, folder)
     chosen = found[-1:] if name == "latest" else [made for made in found if made.name == name]
-    if not chosen:
-        raise RuntimeFailure(f"there is no backup {name} in {_folder(settings, folder)}")
-    return chosen[0]
+    if chosen:
+        return chosen[0]
+    closed = files.strangers(_folder(settings, folder), _ring(settings))
+    if name in closed:
+        raise RuntimeFailure(f"the key {closed[name]} of backup {name} is not in SECRETS_KEY_FILE")
+    keys = f"; those under the missing keys {', '.join(sorted(set(closed.values())))} are not read"
+    raise RuntimeFailure(f"there is no backup {name} in {_folder(settings, folder)}{keys if closed else ''}")
+
+
+def _ring(settings: Settings) -> KeyRing:
+    return KeyRing(settings.secrets_keys)
 
 
 def _admin(settings: Settings, url: str | None) -> str:

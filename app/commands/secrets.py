@@ -6,12 +6,13 @@ import sys
 
 import click
 
+from app.commands.keys import abandon, list_keys, rewrap
 from app.commands.shell import Shell, picked, table, tenant_command
 
 
 @click.group()
 def secrets() -> None:
-    """Set, list secrets; no command reads one back."""
+    """Set, list secrets; no command reads one back. Look after the keys that seal them."""
 
 
 @secrets.command("set")
@@ -32,3 +33,7 @@ def list_secrets(shell: Shell) -> None:
     found = list(shell.client.items("/secrets"))
     columns = ("name", "version", "updated_at")
     shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+
+
+for _command in (list_keys, rewrap, abandon):
+    secrets.add_command(_command)

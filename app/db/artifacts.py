@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
@@ -26,6 +26,15 @@ _UNCHECKED: Final = text(
     "SELECT tenant_id, sha256 FROM artifacts WHERE checked_at < clock_timestamp() - CAST(:age AS interval)"
     " ORDER BY checked_at LIMIT :limit"
 )
+_LISTED: Final = """
+  SELECT tenant_id, sha256, bytes FROM artifacts WHERE (tenant_id, sha256) > (%s, %s)
+  ORDER BY tenant_id, sha256 LIMIT %s
+"""
+_COLLECTED: Final = """
+  SELECT l.tenant_id, l.sha256 FROM unnest(%s::uuid[], %s::text[]) AS l (tenant_id, sha256)
+  JOIN tenants t ON t.id = l.tenant_id
+  WHERE NOT EXISTS (SELECT 1 FROM artifacts a WHERE a.tenant_id = l.tenant_id AND a.sha256 = l.sha256)
+"""
 _LOCK: Final = text(
     "SELECT 1 FROM artifacts WHERE tenant_id = :tenant AND sha256 = :sha256 FOR UPDATE SKIP LOCKED"
 )
@@ -70,6 +79,18 @@ def held_by(connection: Connection, tenant_id: UUID, run_id: UUID, key: str, sha
     values = {"tenant": tenant_id, "run": run_id, "key": key, "sha256": sha256}
     row = connection.execute(_HELD, values).first()
     return None if row is None else Reference(sha256, row.bytes, row.content_type)
+
+
+def listed(database: Database, after: tuple[UUID, str], limit: int) -> list[tuple[UUID, str, int]]:
+    """Return up to `limit` contents of all tenants behind `after`, with their sizes; raises Unavailable."""
+    rows = database.call(_LISTED, (*after, limit))
+    return [(row[0], row[1], int(row[2])) for row in rows]
+
+
+def collected(system: Database, contents: Collection[tuple[UUID, str]]) -> set[tuple[UUID, str]]:
+    """Return those whose tenant is there and has no such content any more; raises Unavailable."""
+    values = ([tenant_id for tenant_id, _ in contents], [sha256 for _, sha256 in contents])
+    return {(row[0], row[1]) for row in system.call(_COLLECTED, values)}
 
 
 def unchecked(system: Database, age_s: float, limit: int) -> list[tuple[UUID, str]]:

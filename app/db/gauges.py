@@ -57,6 +57,10 @@ _READ: Final = """
   UNION ALL
   SELECT 'quantum_dead_events', d.sink, count(*)::float
   FROM (SELECT sink FROM dead_events LIMIT 10000) d GROUP BY d.sink
+  UNION ALL
+  SELECT 'quantum_backup_age_seconds', '', extract(epoch FROM clock_timestamp()
+         - coalesce(max(begun_at) FILTER (WHERE verified_at IS NOT NULL), min(begun_at)))::float
+  FROM backups HAVING count(*) > 0
 """
 
 

@@ -96,9 +96,13 @@ def difference(url: str) -> str:
     current, newest = current_revision(url), latest_revision()
     if current is None:
         return "not migrated"
+    return foreign(url) or ("" if current == newest else f"at revision {current}, newest is {newest}")
+
+
+def foreign(url: str) -> str:
+    """What keeps a database from ever being upgraded to this release, in words; empty when nothing does."""
     with create_engine(driver_url(url), poolclass=NullPool).connect() as connection:
-        other = _other_origin(connection)
-    return other or ("" if current == newest else f"at revision {current}, newest is {newest}")
+        return _other_origin(connection)
 
 
 def _config() -> Config:

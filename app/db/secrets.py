@@ -43,10 +43,13 @@ class SealedSecret:
 _COLUMNS: Final = "name, version, created_at, updated_at"
 
 
-def tenant_key(connection: Connection, tenant_id: UUID) -> Wrapped | None:
-    """Return the tenant's wrapped key, if it has one yet."""
+def tenant_key(connection: Connection, tenant_id: UUID, *, held: bool = False) -> Wrapped | None:
+    """Return the tenant's wrapped key, if it has one yet; `held`: nobody gives it up before this commit."""
     row = connection.execute(
-        text("SELECT kek_id, nonce, wrapped_key FROM tenant_keys WHERE tenant_id = :tenant"),
+        text(
+            "SELECT kek_id, nonce, wrapped_key FROM tenant_keys WHERE tenant_id = :tenant"  # noqa: S608 - constants
+            f"{' FOR SHARE' if held else ''}"
+        ),
         {"tenant": tenant_id},
     ).first()
     return Wrapped(row.kek_id, bytes(row.nonce), bytes(row.wrapped_key)) if row else None
@@ -61,6 +64,35 @@ def add_tenant_key(connection: Connection, tenant_id: UUID, key: Wrapped) -> Non
         ),
         {"tenant": tenant_id, "kek_id": key.kek_id, "nonce": key.nonce, "wrapped_key": key.wrapped_key},
     )
+
+
+def replace_tenant_key(connection: Connection, tenant_id: UUID, old: Wrapped, new: Wrapped) -> bool:
+    """Put `new` in the place of `old`; False when that is not the tenant's key any more."""
+    return (
+        connection.execute(
+            text(
+                "UPDATE tenant_keys SET kek_id = :kek_id, nonce = :nonce, wrapped_key = :wrapped_key"
+                " WHERE tenant_id = :tenant AND kek_id = :old_id AND wrapped_key = :old_key"
+            ),
+            {
+                "tenant": tenant_id,
+                "kek_id": new.kek_id,
+                "nonce": new.nonce,
+                "wrapped_key": new.wrapped_key,
+                "old_id": old.kek_id,
+                "old_key": old.wrapped_key,
+            },
+        ).rowcount
+        == 1
+    )
+
+
+def delete_all(connection: Connection, tenant_id: UUID) -> dict[str, int]:
+    """Remove all secrets of the tenant; return their names with their versions."""
+    rows = connection.execute(
+        text("DELETE FROM secrets WHERE tenant_id = :tenant RETURNING name, version"), {"tenant": tenant_id}
+    )
+    return {row.name: row.version for row in rows}
 
 
 def lock(connection: Connection, tenant_id: UUID, name: str) -> SecretName | None:

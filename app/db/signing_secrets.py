@@ -66,6 +66,15 @@ class SigningSecrets:
             values,
         )
 
+    def delete_all(self, connection: Connection, tenant_id: UUID) -> list[UUID]:
+        """Remove the secrets of all owners of the tenant; return these owners."""
+        statement = (
+            f"WITH gone AS (DELETE FROM {self.relation}"  # noqa: S608 - as above
+            f" WHERE tenant_id = :tenant RETURNING {self.column} AS id)"
+            " SELECT DISTINCT id FROM gone ORDER BY id"
+        )
+        return list(connection.execute(text(statement), {"tenant": tenant_id}).scalars())
+
     def present(self, connection: Connection, tenant_id: UUID, owner: UUID) -> list[SealedSigner]:
         """Return the secrets that sign now, the latest first."""
         statement = (

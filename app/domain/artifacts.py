@@ -51,6 +51,9 @@ class ArtifactStore(Protocol):
     def read(self, tenant_id: UUID, sha256: str) -> Iterator[bytes]:
         """Yield the content piece by piece, as it is; raises ArtifactMissing, Unavailable."""
 
+    def size(self, tenant_id: UUID, sha256: str) -> int | None:
+        """Return how many bytes are kept, None when there is no such content; raises Unavailable."""
+
     def delete(self, tenant_id: UUID, sha256: str) -> None:
         """Forget the content, if it is there; raises Unavailable."""
 

@@ -215,6 +215,9 @@ PLATFORM: dict[str, Read] = {
     "quantum_unsent_oldest_seconds": Read("How long the oldest ready step has waited to be sent"),
     "quantum_schedule_lag_seconds": Read("How late the longest overdue schedule is"),
     "quantum_workers": Read("Workers by whether their heartbeat comes: live, silent", "state"),
+    "quantum_backup_age_seconds": Read(
+        "Age of the latest verified backup, or of the first try while none is; absent without any"
+    ),
     "quantum_dead_events": Read("Events that a sink will not get, 10,000 at most", "sink"),
     "quantum_tenants": Read("Tenants: active, suspended", "state"),
     "quantum_tenant_day_runs": Read("Runs that ended today (UTC), of those tenants that use most", "tenant"),

@@ -19,6 +19,7 @@ from app.runtime.embedded import lock_holder, running_urls
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import SYSTEM_USER
 from app.runtime.ports import port_is_free
+from app.security.key_ring import KeyRing
 from app.settings import (
     Settings,
     SettingsError,
@@ -69,6 +70,8 @@ def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Fi
     findings += _databases(settings)
     if all(finding.state == "ok" for finding in findings if finding.subject.startswith("database")):
         findings.append(_schema(settings, schema))
+        if findings[-1].state == "ok":
+            findings.append(_keys(settings))
     findings += _brokers(settings)
     findings.append(_api_port(settings))
     return findings
@@ -148,6 +151,23 @@ def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:
     if difference:
         return Finding("schema", "bad", difference, "`quantum migrate`")
     return Finding("schema", "ok", "up to date")
+
+
+def _keys(settings: Settings) -> Finding:
+    """Name the keys that tenants' keys hang on and that we do not have."""
+    ids = KeyRing(settings.secrets_keys).ids
+    with (
+        contextlib.closing(psycopg2.connect(settings.database_system_url, connect_timeout=3)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "SELECT kek_id, count(*) FROM tenant_keys WHERE kek_id <> ALL (%s) GROUP BY 1", (list(ids),)
+        )
+        missing = [f"{key_id} ({count} tenants)" for key_id, count in sorted(cursor.fetchall())]
+    if missing:
+        found = f"SECRETS_KEY_FILE lacks {', '.join(missing)}"
+        return Finding("keys", "note", found, "docs/runbooks/lost-key.md")
+    return Finding("keys", "ok", f"{ids[0]}, older: {', '.join(ids[1:]) or 'none'}")
 
 
 def _brokers(settings: Settings) -> Iterator[Finding]:

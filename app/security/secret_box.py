@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, field
 from typing import Final
@@ -10,6 +9,8 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from app.security.key_ring import KeyRing
 
 _NONCE: Final = 12
 _KEY_BITS: Final = 256
@@ -28,30 +29,40 @@ class Sealed:
 
 
 @dataclass(frozen=True, slots=True)
+class TenantKey:
+    """A tenant's key, wrapped by the key-encryption key called `kek_id`."""
+
+    kek_id: str
+    wrapped: Sealed
+
+
+@dataclass(frozen=True, slots=True)
 class SecretBox:
-    """Seals and opens under one 32-byte key-encryption key."""
+    """Seals and opens under the keys of a ring: a tenant's key opens under the one that wrapped it."""
 
-    kek: bytes = field(repr=False)
+    ring: KeyRing
 
-    @property
-    def kek_id(self) -> str:
-        """A name of the key-encryption key that tells nothing about it."""
-        return hashlib.sha256(b"quantum kek id" + self.kek).hexdigest()[:16]
+    def new_tenant_key(self, tenant_id: UUID) -> TenantKey:
+        """Return a fresh tenant key, wrapped by the newest key."""
+        return self._wrap(tenant_id, AESGCM.generate_key(_KEY_BITS))
 
-    def new_tenant_key(self, tenant_id: UUID) -> Sealed:
-        """Return a fresh tenant key, wrapped."""
-        return _seal(self.kek, AESGCM.generate_key(_KEY_BITS), _key_context(tenant_id))
+    def rewrap(self, tenant_id: UUID, key: TenantKey) -> TenantKey:
+        """Return the same tenant key, wrapped by the newest key; raises KeyMissing, SecretUnreadable."""
+        return self._wrap(tenant_id, self._unwrap(tenant_id, key))
 
-    def seal(self, tenant_id: UUID, tenant_key: Sealed, name: str, value: str) -> Sealed:
-        """Seal `value` so that it opens only as secret `name` of this tenant."""
+    def seal(self, tenant_id: UUID, tenant_key: TenantKey, name: str, value: str) -> Sealed:
+        """Seal `value` so that it opens only as secret `name` of this tenant; raises as `open` does."""
         return _seal(self._unwrap(tenant_id, tenant_key), value.encode(), _value_context(tenant_id, name))
 
-    def open(self, tenant_id: UUID, tenant_key: Sealed, name: str, sealed: Sealed) -> str:
-        """Return the value; raises SecretUnreadable."""
+    def open(self, tenant_id: UUID, tenant_key: TenantKey, name: str, sealed: Sealed) -> str:
+        """Return the value; raises KeyMissing, SecretUnreadable."""
         return _open(self._unwrap(tenant_id, tenant_key), sealed, _value_context(tenant_id, name)).decode()
 
-    def _unwrap(self, tenant_id: UUID, tenant_key: Sealed) -> bytes:
-        return _open(self.kek, tenant_key, _key_context(tenant_id))
+    def _wrap(self, tenant_id: UUID, plain: bytes) -> TenantKey:
+        return TenantKey(self.ring.newest_id, _seal(self.ring.newest, plain, _key_context(tenant_id)))
+
+    def _unwrap(self, tenant_id: UUID, tenant_key: TenantKey) -> bytes:
+        return _open(self.ring.key(tenant_key.kek_id), tenant_key.wrapped, _key_context(tenant_id))
 
 
 def _key_context(tenant_id: UUID) -> bytes:

@@ -18,6 +18,7 @@ from app.domain.webhooks import Answer, Delivery, DeliveryRules, verdict
 from app.observability.context import event_context
 from app.observability.logging import get_log
 from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKERS, WEBHOOK_LAG, WEBHOOK_SECONDS
+from app.security.key_ring import KeyMissing
 from app.security.secret_box import SecretBox, SecretUnreadable
 from app.services.flags import Switches
 from app.services.manage_webhooks import disable_gone, signing_secrets
@@ -197,7 +198,7 @@ class Deliverer:
     def _opened(self, tenant_id: UUID, webhook_id: UUID, breaker: Breaker) -> Queue:
         try:
             secrets, row = signing_secrets(self.box, self.database, tenant_id, webhook_id)
-        except SecretUnreadable:
+        except (KeyMissing, SecretUnreadable):
             # One tenant's key must not keep the others from being served: it is tried again, later.
             log.exception("webhook_secret_unreadable", tenant_id=str(tenant_id), webhook_id=str(webhook_id))
             secrets, row = [], None

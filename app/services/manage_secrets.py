@@ -10,17 +10,18 @@ from app.db import trail
 from app.db.engine import Connection, Database
 from app.db.secrets import SealedSecret, SecretName, Wrapped
 from app.db.trail import Mark
-from app.domain.errors import NotFound, PreconditionFailed
+from app.domain.errors import NotFound, OperationFailed, PreconditionFailed
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
-from app.security.secret_box import Sealed, SecretBox
+from app.security.key_ring import KeyMissing
+from app.security.secret_box import Sealed, SecretBox, TenantKey
 from app.services.resolve_secrets import SecretReader
 
 
 def put_secret(
     box: SecretBox, database: Database, actor: Actor, name: str, value: str, version: int | None
 ) -> SecretName:
-    """Set a secret; raises PreconditionFailed when it is not at `version`, if that is given."""
+    """Set a secret; raises PreconditionFailed when it is not at `version`, if that is given, KeyMissing."""
     with database.tenant(actor.tenant_id) as connection:
         _expect(store.lock(connection, actor.tenant_id, name), version)
         key = tenant_key(connection, box, actor.tenant_id)
@@ -50,40 +51,50 @@ def delete_secret(database: Database, actor: Actor, name: str, version: int | No
 
 
 def secret_reader(box: SecretBox, database: Database) -> SecretReader:
-    """Return the function by which a worker decrypts secrets of its tenant."""
+    """Return the function by which a worker decrypts secrets of its tenant.
+
+    It raises OperationFailed (`key_missing`, retryable: another worker may have the key) instead of
+    KeyMissing, for which the worker would wait as for a database that is away.
+    """
 
     def read(tenant_id: UUID, names: Sequence[str]) -> Mapping[str, str]:
         with database.tenant(tenant_id) as connection:
-            key = store.tenant_key(connection, tenant_id)
+            key = wrapped_key(connection, tenant_id)
             found = store.sealed(connection, tenant_id, names)
         if key is None:
             return {}
-        wrapped = Sealed(key.nonce, key.wrapped_key)
-        return {
-            name: box.open(tenant_id, wrapped, name, Sealed(each.nonce, each.ciphertext))
-            for name, each in found.items()
-        }
+        try:
+            return {
+                name: box.open(tenant_id, key, name, Sealed(each.nonce, each.ciphertext))
+                for name, each in found.items()
+            }
+        except KeyMissing as missing:
+            raise OperationFailed(missing.code, missing.message) from missing
 
     return read
 
 
-def tenant_key(connection: Connection, box: SecretBox, tenant_id: UUID) -> Sealed:
-    """Return the tenant's wrapped key, made at the first secret."""
-    key = wrapped_key(connection, tenant_id)
+def tenant_key(connection: Connection, box: SecretBox, tenant_id: UUID) -> TenantKey:
+    """Return the tenant's wrapped key, made at the first secret; it stays the tenant's until the commit."""
+    key = wrapped_key(connection, tenant_id, held=True)
     if key is None:
-        fresh = box.new_tenant_key(tenant_id)
-        store.add_tenant_key(connection, tenant_id, Wrapped(box.kek_id, fresh.nonce, fresh.ciphertext))
+        store.add_tenant_key(connection, tenant_id, as_row(box.new_tenant_key(tenant_id)))
         # Read again: the key of a transaction that was faster is the one that stays.
-        key = wrapped_key(connection, tenant_id)
+        key = wrapped_key(connection, tenant_id, held=True)
     if key is None:
         raise LookupError("the tenant key that was just written cannot be read")
     return key
 
 
-def wrapped_key(connection: Connection, tenant_id: UUID) -> Sealed | None:
-    """Return the tenant's wrapped key, if it has one yet."""
-    key = store.tenant_key(connection, tenant_id)
-    return Sealed(key.nonce, key.wrapped_key) if key is not None else None
+def wrapped_key(connection: Connection, tenant_id: UUID, *, held: bool = False) -> TenantKey | None:
+    """Return the tenant's wrapped key, if it has one yet; `held` keeps it the tenant's until the commit."""
+    key = store.tenant_key(connection, tenant_id, held=held)
+    return TenantKey(key.kek_id, Sealed(key.nonce, key.wrapped_key)) if key is not None else None
+
+
+def as_row(key: TenantKey) -> Wrapped:
+    """Return a wrapped key as the store keeps it."""
+    return Wrapped(key.kek_id, key.wrapped.nonce, key.wrapped.ciphertext)
 
 
 def _expect(present: SecretName | None, version: int | None) -> None:

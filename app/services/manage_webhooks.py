@@ -141,7 +141,7 @@ def list_webhooks(
 def signing_secrets(
     box: SecretBox, database: Database, tenant_id: UUID, webhook_id: UUID
 ) -> tuple[list[str], WebhookRow | None]:
-    """Return what a delivery needs: the secrets that sign now, the webhook's row; raises SecretUnreadable."""
+    """Return what a delivery needs: the secrets that sign now, the row; raises as `present_secrets`."""
     with database.tenant(tenant_id) as connection:
         row = store.find(connection, tenant_id, webhook_id)
         if row is None:

@@ -56,7 +56,7 @@ def receive_message(
 
     Whatever is wrong with path, signature or time gives the same Unauthenticated. Raises what `permit` (of
     the tenant's trigger) and `parse` raise, InvalidInput when the intent is refused: then the same message
-    may come again.
+    may come again. Raises KeyMissing when the trigger's secrets hang on a key that is not at hand.
     """
     found = _trusted(deps, slug, name, message)
     if found is None:

@@ -50,7 +50,7 @@ def _seal_once(system: Database, key: AuditKey, tenant_id: UUID) -> int:
             return 0
         # Read back, not taken from the update: records forged under this number before are to show.
         found = audit_seals.contents(connection, tenant_id, seq, seq)[seq]
-        mac = key.mac(tenant_id, seq, previous, records, found.digest)
+        mac = key.mac(key.key_id, tenant_id, seq, previous, records, found.digest)
         audit_seals.add(connection, tenant_id, Seal(seq, records, found.digest, mac, key.key_id))
     log.info("audit_sealed", tenant_id=str(tenant_id), seq=seq, records=records, mac=mac.hex())
     return records

@@ -49,7 +49,7 @@ def replace_secret(
 def present_secrets(
     store: SigningSecrets, box: SecretBox, connection: Connection, tenant_id: UUID, owner: UUID
 ) -> list[str]:
-    """Return the secrets that sign now, the latest first; raises SecretUnreadable."""
+    """Return the secrets that sign now, the latest first; raises KeyMissing, SecretUnreadable."""
     key = wrapped_key(connection, tenant_id)
     if key is None:
         return []

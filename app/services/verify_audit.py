@@ -10,6 +10,7 @@ from app.db.engine import Database
 from app.domain.errors import InvalidInput
 from app.domain.identity import Actor
 from app.security.audit_chain import BEGINNING, AuditKey
+from app.security.key_ring import KeyMissing
 
 LATE_S: Final = 300.0
 """A record that no seal vouches for after so many seconds is reported."""
@@ -22,6 +23,8 @@ class SealFault:
     seq: int
     code: str
     message: str
+    key_id: str | None = None
+    """The key that is missing, when that is what keeps the seal from being checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +94,18 @@ def _fault(
 ) -> SealFault | None:
     if link is None:
         return SealFault(seq, "seal_missing", "the seal was removed")
-    if link.key_id != key.key_id:
-        return SealFault(
-            seq, "other_key", f"sealed under the key {link.key_id}, this process has {key.key_id}"
-        )
-    mac = key.mac(actor.tenant_id, seq, before, link.records, link.digest)
+    try:
+        mac = key.mac(link.key_id, actor.tenant_id, seq, before, link.records, link.digest)
+    except KeyMissing as missing:
+        # The digest is only the database's own word, yet whoever changes records must know to change it too.
+        return _changed(link, found) or SealFault(seq, "other_key", missing.message, link.key_id)
     if mac != link.mac:
         return SealFault(seq, "seal_changed", "the seal, or the one before it, was changed")
+    return _changed(link, found)
+
+
+def _changed(link: audit_seals.Seal, found: audit_seals.Contents | None) -> SealFault | None:
     if found is None or (found.records, found.digest) != (link.records, link.digest):
         left = found.records if found else 0
-        return SealFault(seq, "records_changed", f"{link.records} records were sealed, {left} are there")
+        return SealFault(link.seq, "records_changed", f"{link.records} records were sealed, {left} are there")
     return None

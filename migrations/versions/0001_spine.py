@@ -47,6 +47,8 @@ def upgrade() -> None:
         "0001_usage.sql",
         "0001_hands.sql",
         "0001_log_levels.sql",
+        "0001_keys.sql",
+        "0001_backups.sql",
         "0001_policies.sql",
         "0001_seed.sql",
     )

@@ -46,6 +46,7 @@ NAMES = {
     "/platform/workers/": WORKER,
     "/platform/flags": "live_feed",
 }
+LOST_KEY = "0123456789abcdef"
 STEP = {"id": "a", "uses": "core.echo", "with": {"message": 1}}
 
 Fill = Callable[[Case], None]
@@ -158,6 +159,7 @@ class Seeds:
             "intent_id": self.intent,
             "run_id": self.run,
             "key": "echo",
+            "key_id": LOST_KEY,
             "name": next((name for start, name in NAMES.items() if path.startswith(start)), "seed.flow"),
             "version": 1,
         }
@@ -229,6 +231,7 @@ class Seeds:
             "PUT /platform/flags/{name}": lambda: {"reason": "test"},
             "PUT /platform/flags/{name}/tenants/{tenant_id}": lambda: {"enabled": None, "reason": "test"},
             "PATCH /platform/workers/{name}/order": lambda: {"state": "draining", "reason": "test"},
+            "POST /platform/keys/{key_id}:abandon": lambda: {"reason": "test"},
             "PUT /platform/maintenance": lambda: {"active": False, "reason": f"r{number}"},
         }
         return bodies[operation]() if operation in bodies else None

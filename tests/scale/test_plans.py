@@ -12,7 +12,7 @@ from sqlalchemy import event
 
 from app.db import dead_letters, hot, intake, reads, recovery, runs
 from app.db.ids import new_id
-from tests.integration.db.test_list_plans import FILL, LISTS, START
+from tests.integration.db.test_list_plans import BULK, FILL, LISTS, START
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import ACTOR, BROKER, Spine
 
@@ -74,7 +74,7 @@ def _scanned(plan: dict[str, Any]) -> set[str]:
 def million(database_urls: DatabaseUrls) -> Iterator[Watched]:
     """A spine whose tenant owns 900,000 runs beside a neighbour with 100,000."""
     spine = Watched(database_urls)
-    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS}
+    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS, "bulk": BULK}
     with spine.session(spine.urls.admin) as session, session.cursor() as cursor:
         cursor.execute("SET LOCAL statement_timeout = 0")
         cursor.execute("SET LOCAL session_replication_role = replica")  # a history, not a life: no triggers

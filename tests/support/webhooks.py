@@ -26,6 +26,7 @@ from app.domain.identity import Actor
 from app.domain.webhooks import DEFAULT_RULES
 from app.messaging.webhook_post import Line, Watchdog
 from app.security.egress import Resolver, system_resolver
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.deliver_webhooks import Deliverer
 from app.services.flags import Defaults
@@ -81,7 +82,7 @@ class HookRig:
 
     @property
     def deps(self) -> WebhookDeps:
-        return WebhookDeps(self.app, SecretBox(self.kek), new_id, self.allowed)
+        return WebhookDeps(self.app, SecretBox(KeyRing((self.kek,))), new_id, self.allowed)
 
     def actor(self, tenant: UUID | None = None) -> Actor:
         return replace(ACTOR, tenant_id=tenant or self.tenant)
@@ -123,7 +124,7 @@ class HookRig:
         return Deliverer(
             PostgresWebhooks(self.system),
             self.app,
-            SecretBox(self.kek),
+            SecretBox(KeyRing((self.kek,))),
             attempts,
             partial(Line, Watchdog()),
             owner or f"d-{new_id()}",

@@ -132,6 +132,13 @@ class SealFaultSchema(Schema):
         validate=validate.OneOf(("seal_missing", "seal_changed", "records_changed", "other_key")),
     )
     message = fields.String(required=True)
+    key_id = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The key that is missing, when that is what keeps the seal from being checked"
+        },
+    )
 
 
 class VerificationSchema(Schema):

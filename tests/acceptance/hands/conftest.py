@@ -19,10 +19,15 @@ API = ("granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "
 def rig(
     environ: dict[str, str], database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rig]:
-    """An API, a beat, two workers of two processes on the queue `default`."""
+    """An API, a beat that has backups made, two workers of two processes on the queue `default`."""
     port = str(free_port())
     with rig_on(
-        {**environ, "API_PORT": port, "DATABASE_ADMIN_URL": database_urls.admin},
+        {
+            **environ,
+            "API_PORT": port,
+            "DATABASE_ADMIN_URL": database_urls.admin,
+            "BACKUP_FOLDER": str(tmp_path_factory.mktemp("backups")),
+        },
         tmp_path_factory.mktemp("rig"),
     ) as rig:
         rig.start("api", (*API, "--port", port, "app.wsgi:application"))

@@ -15,6 +15,7 @@ import pytest
 from app.artifacts.files import FileStore
 from app.domain.artifacts import INLINE_BYTES, VALUE_TYPE, ArtifactMissing, ArtifactStoreFull, as_reference
 from app.domain.errors import NotFound, Unavailable
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.collect_artifacts import collect_artifacts
 from app.services.manage_secrets import put_secret
@@ -190,7 +191,9 @@ def test_a_file_travels_by_reference(rig: Rig, hands: Hands) -> None:
 
 def test_no_secret_gets_into_an_artifact(rig: Rig, hands: Hands) -> None:
     secret = "canary-7f3e9a11"
-    put_secret(SecretBox(rig.settings.secrets_key), rig.base.engine.database, rig.actor, "T", secret, None)
+    put_secret(
+        SecretBox(KeyRing(rig.settings.secrets_keys)), rig.base.engine.database, rig.actor, "T", secret, None
+    )
     given = {"text": "it is ${secrets.T}"}
     run = rig.submit([{"id": "a", "uses": "testkit.leave", "with": given}])
     assert hands.perform(run, "a").failed

@@ -59,8 +59,10 @@ def test_what_is_put_comes_back(store: ArtifactStore, content: bytes) -> None:
     store.put(A, digest(content), content)
     store.put(A, digest(content), content)
     assert whole(store, A, content) == content
+    assert store.size(A, digest(content)) == len(content)
     store.delete(A, digest(content))
     store.delete(A, digest(content))
+    assert store.size(A, digest(content)) is None
     with pytest.raises(ArtifactMissing):
         store.read(A, digest(content))
 

@@ -12,12 +12,14 @@ from app.db.trail import Mark
 from app.domain.errors import InvalidInput
 from app.domain.identity import Actor
 from app.security.audit_chain import AuditKey
+from app.security.key_ring import KeyRing
 from app.services.seal_audit import seal_audit
 from app.services.verify_audit import Verification, verify_audit
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import ACTOR, Spine
 
-KEY = AuditKey(b"k" * 32)
+KEY = AuditKey(KeyRing((b"k" * 32,)))
+NEWER = AuditKey(KeyRing((b"n" * 32, b"k" * 32)))
 
 
 @pytest.fixture
@@ -105,7 +107,31 @@ def test_a_cut_at_the_end_shows_against_a_kept_head(sealed: Spine) -> None:
 
 
 def test_a_chain_of_another_key_is_told(sealed: Spine) -> None:
-    assert {fault.code for fault in verify(sealed, key=AuditKey(b"x" * 32)).faults} == {"other_key"}
+    strange = AuditKey(KeyRing((b"x" * 32,)))
+    faults = verify(sealed, key=strange).faults
+    assert {(fault.code, fault.key_id) for fault in faults} == {("other_key", KEY.key_id)}
+    sealed.admin.call("DELETE FROM audit_records WHERE tenant_id = %s AND seal = 2", (sealed.tenant,))
+    assert [fault.code for fault in verify(sealed, key=strange).faults] == [
+        "other_key",
+        "records_changed",
+        "other_key",
+    ]
+
+
+def test_a_chain_goes_on_under_a_newer_key_and_holds_across(sealed: Spine) -> None:
+    mark(sealed, "d")
+    assert seal_audit(sealed.system, NEWER) == 1
+    report = verify(sealed, key=NEWER)
+    assert (report.intact, report.seals) == (True, 4)
+    alone = AuditKey(KeyRing((b"n" * 32,)))
+    assert [(fault.seq, fault.key_id) for fault in verify(sealed, key=alone).faults] == [
+        (seq, KEY.key_id) for seq in (1, 2, 3)
+    ], "the first seal under the newer key holds on to the last one under the older"
+    sealed.admin.call("UPDATE audit_seals SET mac = '' WHERE tenant_id = %s AND seq = 3", (sealed.tenant,))
+    assert [(fault.seq, fault.code) for fault in verify(sealed, key=alone).faults][2:] == [
+        (3, "other_key"),
+        (4, "seal_changed"),
+    ]
 
 
 def test_a_record_that_commits_late_gets_a_later_seal(sealed: Spine) -> None:

@@ -13,6 +13,7 @@ from app.db import reuse
 from app.domain.artifacts import INLINE_BYTES, as_reference
 from app.domain.identity import Actor
 from app.domain.leases import StepMessage
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.browse import show_step
 from app.services.collect_artifacts import collect_artifacts
@@ -92,7 +93,7 @@ def test_a_result_has_its_time(rig: Rig, hands: Hands, actor: Actor) -> None:
 
 
 def test_a_new_secret_is_another_input(rig: Rig, hands: Hands, actor: Actor) -> None:
-    box, database = SecretBox(rig.settings.secrets_key), rig.base.engine.database
+    box, database = SecretBox(KeyRing(rig.settings.secrets_keys)), rig.base.engine.database
     given = {"n": 1, "text": "${secrets.T}"}
     put_secret(box, database, actor, "T", "first value", None)
     first = compute(rig, hands, actor, given)

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.manage_secrets import put_secret
 from app.services.read_step_log import read_step_log
@@ -31,7 +32,7 @@ def log(rig: Rig, run: UUID) -> dict[str, Any]:
 
 
 def test_lines_are_read_while_the_step_runs_secrets_masked(rig: Rig) -> None:
-    box = SecretBox(rig.settings.secrets_key)
+    box = SecretBox(KeyRing(rig.settings.secrets_keys))
     put_secret(box, rig.base.engine.database, rig.actor, "TOKEN", CANARY, None)
     given = {"lines": 3, "word": "${secrets.TOKEN}", "gate": "gate"}
     run = rig.submit([{"id": "a", "uses": "testkit.chatter", "with": given}])

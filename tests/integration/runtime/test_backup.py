@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,14 +13,17 @@ import pytest
 from app.db import hot
 from app.domain.leases import StepMessage
 from app.runtime import backup
+from app.runtime import backup_files as files
 from app.runtime.binaries import postgres_bin
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
+from app.security.key_ring import KeyMissing, KeyRing
 from app.security.sealed_stream import MAGIC, PIECE, SealBroken, sealed, unsealed
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import BROKER, LEASE, Spine
 
 KEY = bytes(range(32))
+RING = KeyRing((KEY,))
 HEADER = len(MAGIC) + 39
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
@@ -56,27 +60,31 @@ def test_the_drill(programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: 
     plan = spine.plan({"a": [], "b": ["a"]}, carriers={"a": 0, "b": 0})
     run = spine.declare(plan, broker=BROKER)
     began = time.monotonic()
-    made = backup.create(programs, urls.admin, tmp_path, KEY, NOW)
+    made = backup.create(programs, urls.admin, tmp_path, RING, NOW)
     assert (made.rows["runs"], made.rows["run_steps"]) == (1, 2)
-    assert spine.tenant.bytes not in (tmp_path / (made.name + backup.SUFFIX)).read_bytes()
+    assert spine.tenant.bytes not in (tmp_path / (made.name + files.SUFFIX)).read_bytes()
     seen: list[str] = []
-    backup.verify(programs, tmp_path, made, KEY, seen.append)
+    backup.verify(programs, tmp_path, made, RING, seen.append)
     assert len(seen) == 1
 
     later = spine.declare(plan, broker=BROKER)
-    spine.app.dispose()
-    spine.system.dispose()
     with pytest.raises(RuntimeFailure, match="not empty"):
-        backup.restore(programs, urls.admin, tmp_path, made, KEY, replace=False)
-    backup.restore(programs, urls.admin, tmp_path, made, KEY, replace=True)
+        backup.restore(programs, urls.admin, tmp_path, made, RING, replace=False, disconnect=True)
+    with pytest.raises(
+        RuntimeFailure, match=r"in use: .*1 of quantum_app \(quantum-app, .*1 of quantum_system"
+    ):
+        backup.restore(programs, urls.admin, tmp_path, made, RING, replace=True, disconnect=False)
+    for database in (spine.app, spine.system, spine.admin):
+        database.dispose()
+    backup.restore(programs, urls.admin, tmp_path, made, RING, replace=True, disconnect=False)
     assert time.monotonic() - began < 15 * 60
     again = Spine(urls)
     again.tenant = spine.tenant
     assert again.system.call("SELECT id FROM runs") == [(run,)], f"{later} came after the backup"
     goes_on(again, run)
     assert again.app.call("SELECT count(*) FROM runs") == [(0,)], "row security came back, too"
-    assert backup.prune(tmp_path, KEY, NOW + timedelta(days=40), 1, 30) == []
-    assert backup.prune(tmp_path, KEY, NOW + timedelta(days=40), 0, 30) == [made.name]
+    assert files.prune(tmp_path, RING, NOW + timedelta(days=40), 1, 30) == []
+    assert files.prune(tmp_path, RING, NOW + timedelta(days=40), 0, 30) == [made.name]
 
 
 def goes_on(spine: Spine, run: UUID) -> None:
@@ -95,19 +103,45 @@ def goes_on(spine: Spine, run: UUID) -> None:
 def test_a_changed_backup_and_a_changed_manifest_are_refused(
     programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path
 ) -> None:
-    made = backup.create(programs, fresh_database_urls.admin, tmp_path, KEY, NOW)
+    made = backup.create(programs, fresh_database_urls.admin, tmp_path, RING, NOW)
     manifest = tmp_path / f"{made.name}.json"
     told = manifest.read_text()
     manifest.write_text(told.replace('"runs": 0', '"runs": 1'))
     with pytest.raises(SealBroken):
-        backup.backups(tmp_path, KEY)
+        files.backups(tmp_path, RING)
     manifest.write_text(told)
-    path = tmp_path / (made.name + backup.SUFFIX)
+    path = tmp_path / (made.name + files.SUFFIX)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(SealBroken):
-        backup.restore(programs, fresh_database_urls.admin, tmp_path, made, KEY, replace=True)
+        backup.restore(
+            programs, fresh_database_urls.admin, tmp_path, made, RING, replace=True, disconnect=False
+        )
     assert Spine(fresh_database_urls).system.call("SELECT count(*) FROM tenants") == [(1,)], (
         "nothing was given up"
     )
+
+
+def test_a_backup_outlives_the_change_of_keys_and_names_the_one_it_lost(
+    programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path
+) -> None:
+    made = backup.create(programs, fresh_database_urls.admin, tmp_path, RING, NOW)
+    newer = bytes(32)
+    both, alone = KeyRing((newer, KEY)), KeyRing((newer,))
+    assert [each.name for each in files.backups(tmp_path, both)] == [made.name]
+    assert sum(map(len, files.pieces(tmp_path, made, both))) > 0
+    assert (files.backups(tmp_path, alone), files.strangers(tmp_path, alone)) == (
+        [],
+        {made.name: RING.newest_id},
+    )
+    with pytest.raises(KeyMissing, match=RING.newest_id):
+        list(files.pieces(tmp_path, made, alone))
+    assert files.prune(tmp_path, alone, NOW + timedelta(days=99), 0, 1) == [], "it may still be found"
+    draft = tmp_path / f"quantum-x{files.DRAFT}"
+    draft.touch()
+    assert files.prune(tmp_path, alone, NOW, 1, 30) == []
+    assert draft.exists(), "somebody may be writing it"
+    os.utime(draft, (0, 0))
+    files.prune(tmp_path, alone, NOW, 1, 30)
+    assert not draft.exists()

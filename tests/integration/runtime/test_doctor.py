@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from app.db.migrate import difference
@@ -35,6 +37,26 @@ def test_a_role_above_the_policies_is_bad(environ: dict[str, str], database_urls
     found = by_subject({**environ, "DATABASE_URL": database_urls.admin})
     assert found["database (app)"].state == "bad"
     assert "row-level security" in found["database (app)"].found
+
+
+def test_a_missing_key_is_named(environ: dict[str, str], database_urls: DatabaseUrls) -> None:
+    with (
+        contextlib.closing(psycopg2.connect(database_urls.admin)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(
+            "INSERT INTO tenants (id, slug, name) VALUES (gen_random_uuid(), 'keyless', 'T') RETURNING id"
+        )
+        row = cursor.fetchone()
+        assert row is not None
+        cursor.execute("INSERT INTO tenant_keys VALUES (%s, 'w', 'n', '0123456789abcdef')", row)
+        connection.commit()
+        found = by_subject(environ)["keys"]
+        assert (found.state, found.mend) == ("note", "docs/runbooks/lost-key.md")
+        assert "0123456789abcdef (1 tenants)" in found.found
+        cursor.execute("DELETE FROM tenant_keys")
+        connection.commit()
+    assert by_subject(environ)["keys"].state == "ok"
 
 
 def test_a_database_never_migrated_is_bad(environ: dict[str, str], empty_database_urls: DatabaseUrls) -> None:

@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 from app.db.engine import Database
+from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.manage_secrets import put_secret
 from tests.support.http_target import http_target
@@ -41,7 +42,7 @@ def rig(environ, tmp_path_factory):
 
 def test_a_secret_is_used_and_appears_nowhere(rig, database_urls: DatabaseUrls, valkey):
     rig, target = rig
-    box = SecretBox(rig.settings.secrets_key)
+    box = SecretBox(KeyRing(rig.settings.secrets_keys))
     put_secret(box, Database(rig.settings.database_url), rig.actor, "TOKEN", CANARY, None)
     run = rig.submit(
         [

@@ -49,8 +49,8 @@ def test_settings_are_frozen_and_show_no_secret(environ: dict[str, str]) -> None
 
 def test_generated_keys_stay_the_same_and_are_private(environ: dict[str, str], tmp_path: Path) -> None:
     first, second = load_settings(environ), load_settings(environ)
-    assert first.jwt_private_key == second.jwt_private_key != first.secrets_key
-    assert len(first.jwt_private_key) == len(first.secrets_key) == 32
+    assert first.jwt_private_key == second.jwt_private_key != first.secrets_keys[0]
+    assert len(first.jwt_private_key) == len(first.secrets_keys[0]) == 32
     assert (tmp_path / "keys" / "jwt.key").stat().st_mode & 0o777 == 0o600
 
 
@@ -155,7 +155,22 @@ def test_production_takes_named_keys(environ: dict[str, str], tmp_path: Path) ->
         }
     )
     assert settings.jwt_private_key == b"r" * 32
-    assert settings.secrets_key == bytes.fromhex("ab" * 32)
+    assert settings.secrets_keys == (bytes.fromhex("ab" * 32),)
+
+
+def test_a_key_file_may_hold_older_keys_behind_the_newest(environ: dict[str, str], tmp_path: Path) -> None:
+    path = tmp_path / "keys.txt"
+    named = {**environ, "SECRETS_KEY_FILE": str(path)}
+    path.write_text("ab" * 32 + "\n\n" + "cd" * 32 + "\n")
+    assert [key[:1].hex() for key in load_settings(named).secrets_keys] == ["ab", "cd"]
+    for content in ("", "ab" * 32 + "\n" + "ab" * 32, "ab" * 32 + "\n" + "cd" * 31, "no hex"):
+        path.write_text(content)
+        (line,) = faults(named)
+        assert line.startswith("SECRETS_KEY_FILE ")
+        assert "abab" not in line
+    path.write_text("ab" * 32 + "\n" + "cd" * 32)
+    (line,) = faults({**environ, "JWT_PRIVATE_KEY_FILE": str(path)})
+    assert line == "JWT_PRIVATE_KEY_FILE must name a file of one key"
 
 
 def test_without_urls_the_running_embedded_servers_are_used(tmp_path: Path) -> None:

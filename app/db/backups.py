@@ -1,0 +1,64 @@
+"""What became of backups, as far as the database has been told; the lease of whoever makes one."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Final
+
+from app.db.engine import Database
+from app.domain.backups import Standing
+
+LEASE: Final = "backup"
+LONGEST_ERROR: Final = 500
+_STANDING: Final = """
+  SELECT max(begun_at) FILTER (WHERE verified_at IS NOT NULL), max(begun_at),
+         EXISTS (SELECT 1 FROM leases WHERE name = %s AND until > clock_timestamp())
+  FROM backups
+"""
+_TAKE: Final = """
+  INSERT INTO leases (name, owner, until)
+  VALUES (%(name)s, %(owner)s, clock_timestamp() + make_interval(secs => %(seconds)s))
+  ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
+  WHERE leases.owner = excluded.owner OR leases.until < clock_timestamp()
+  RETURNING 1
+"""
+_NOTE: Final = """
+  INSERT INTO backups (name, begun_at, bytes, rows, verified_at, error)
+  VALUES (%(name)s, %(begun_at)s, %(bytes)s, %(rows)s,
+          CASE WHEN %(verified)s THEN clock_timestamp() END, %(error)s)
+  ON CONFLICT (name) DO UPDATE SET bytes = coalesce(excluded.bytes, backups.bytes),
+    rows = coalesce(excluded.rows, backups.rows), error = excluded.error,
+    verified_at = coalesce(excluded.verified_at, backups.verified_at)
+"""
+_FORGET: Final = "DELETE FROM backups WHERE begun_at < clock_timestamp() - interval '400 days'"
+
+
+def standing(system: Database) -> Standing:
+    """Return how backups stand; raises Unavailable."""
+    return Standing(*system.call(_STANDING, (LEASE,))[0])
+
+
+def take_lease(system: Database, owner: str, seconds: float) -> bool:
+    """Take or prolong the lease; False when another one holds it. Raises Unavailable."""
+    return bool(system.call(_TAKE, {"name": LEASE, "owner": owner, "seconds": seconds}))
+
+
+def give_lease_up(system: Database, owner: str) -> None:
+    """End the owner's lease; raises Unavailable."""
+    system.call("DELETE FROM leases WHERE name = %s AND owner = %s", (LEASE, owner))
+
+
+def note(
+    system: Database,
+    name: str,
+    begun_at: datetime,
+    size: int | None = None,
+    rows: int | None = None,
+    *,
+    verified: bool = False,
+    error: str | None = None,
+) -> None:
+    """Note a backup of this name, or what became of it; raises Unavailable. Notes go after 400 days."""
+    values = {"name": name, "begun_at": begun_at, "bytes": size, "rows": rows, "verified": verified}
+    system.call(_NOTE, {**values, "error": error and error[:LONGEST_ERROR]})
+    system.call(_FORGET)

@@ -1,0 +1,90 @@
+"""Breaks of key rotation, of backups."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+BOX = "tests/unit/security/test_secret_box.py"
+NOTES = "tests/integration/db/test_backup_notes.py"
+ARTIFACTS = "tests/integration/artifacts/test_verification.py"
+KEYS = "tests/integration/api/test_keys.py"
+
+MUTANTS = [
+    Mutant(
+        "an older key goes on sealing",
+        "app/security/key_ring.py",
+        "        return self.keys[0]\n",
+        "        return self.keys[-1]\n",
+        f"{BOX}::test_a_key_wrapped_anew_opens_what_it_sealed_before",
+    ),
+    Mutant(
+        "a missing key is taken for the newest",
+        "app/security/key_ring.py",
+        "        raise KeyMissing(wanted, self.ids)\n",
+        "        return self.newest\n",
+        f"{BOX}::test_a_key_that_is_not_there_is_named",
+    ),
+    Mutant(
+        "a rewrap overwrites a key that changed meanwhile",
+        "app/db/secrets.py",
+        '                " WHERE tenant_id = :tenant AND kek_id = :old_id AND wrapped_key = :old_key"\n',
+        '                " WHERE tenant_id = :tenant AND :old_id <>  AND :old_key <> "\n',
+        f"{KEYS}::test_a_key_that_changed_meanwhile_is_left_alone",
+    ),
+    Mutant(
+        "a key at hand is given up",
+        "app/services/manage_keys.py",
+        "    if key_id in box.ring.ids:\n",
+        "    if key_id == box.ring.newest_id:\n",
+        f"{KEYS}::test_an_older_key_at_hand_is_not_given_up",
+    ),
+    Mutant(
+        "seals under an older key are taken on trust",
+        "app/security/audit_chain.py",
+        "        kek = self.ring.key(key_id)\n",
+        "        kek = self.ring.newest\n",
+        "tests/integration/db/test_audit_chain.py::test_a_chain_goes_on_under_a_newer_key_and_holds_across",
+    ),
+    Mutant(
+        "two processes make a backup at once",
+        "app/db/backups.py",
+        "  WHERE leases.owner = excluded.owner OR leases.until < clock_timestamp()\n",
+        "",
+        f"{NOTES}::test_one_of_many_takes_the_lease",
+    ),
+    Mutant(
+        "a backup that failed is tried again at once",
+        "app/domain/backups.py",
+        "    return standing.tried is None or (now - standing.tried).total_seconds() >= RETRY_S\n",
+        "    return True\n",
+        "tests/unit/domain/test_backups.py::test_due",
+    ),
+    Mutant(
+        "a backup that nobody has proved counts as young",
+        "app/db/gauges.py",
+        "max(begun_at) FILTER (WHERE verified_at IS NOT NULL)",
+        "max(begun_at)",
+        f"{NOTES}::test_the_age_is_that_of_the_latest_verified_one",
+    ),
+    Mutant(
+        "an artifact is there, whatever its size",
+        "app/services/verify_artifacts.py",
+        "    if found != size:\n",
+        "    if found > size:\n",
+        f"{ARTIFACTS}::test_what_the_store_has_lost_is_named",
+    ),
+    Mutant(
+        "what an emptied platform does not know counts as collected",
+        "app/db/artifacts.py",
+        "  JOIN tenants t ON t.id = l.tenant_id\n",
+        "",
+        f"{ARTIFACTS}::test_nothing_counts_as_collected_by_a_platform_that_knows_no_such_tenant",
+    ),
+    Mutant(
+        "a restore pulls the database away from under its users",
+        "app/runtime/backup.py",
+        "    if not disconnect:\n",
+        "    if disconnect:\n",
+        "tests/integration/runtime/test_backup.py::test_the_drill",
+    ),
+]
