@@ -27,6 +27,7 @@ from app.db.ids import new_id
 from app.db.intake import accept_intents
 from app.db.prune import Pruner
 from app.db.relay import PostgresOutbox
+from app.db.replica import Replica, ReplicaRules
 from app.db.usage import UsageModels
 from app.db.wakeups import Wakeups, tell
 from app.db.webhook_work import PostgresWebhooks
@@ -212,6 +213,14 @@ def build_database(settings: Settings) -> Database:
     return Database(settings.database_url)
 
 
+def build_replica(settings: Settings, primary: Database) -> Replica | None:
+    """Return the replica of `primary` for reads, if the settings name one."""
+    if not settings.database_replica_url:
+        return None
+    rules = ReplicaRules(max_lag_s=settings.replica_max_lag_s)
+    return Replica(settings.database_replica_url, primary, rules)
+
+
 def build_platform(settings: Settings) -> Database:
     """Return the database as the system role sees it: for the administration of tenants."""
     return Database(settings.database_system_url, "system")
@@ -249,6 +258,7 @@ def build_api(settings: Settings) -> ApiParts:
     trace_as(settings, "api")
     database, box = Database(settings.database_url), _box(settings)
     submit, platform = build_submit(settings, database), build_platform(settings)
+    replica = build_replica(settings, database)
     look = redis.Redis.from_url(
         settings.redis_url,
         socket_timeout=PROBE_TIMEOUT_S,
@@ -270,6 +280,7 @@ def build_api(settings: Settings) -> ApiParts:
         sign=MaintenanceSign(database),
         broker=_broker_look(settings, BrokerLink(_epoch_reader(settings), time.monotonic), platform),
         release=_release(),
+        replica=replica,
         feed_url=settings.feed_url,
         flower_url=settings.flower_url,
         webhooks=WebhookDeps(database, box, new_id, settings.allowed_http_targets),
@@ -279,6 +290,7 @@ def build_api(settings: Settings) -> ApiParts:
             "database": lambda: database.call("SELECT 1"),
             "redis": look.ping,
             "broker": _epoch_reader(settings),
+            **({"replica": replica.probe} if replica is not None else {}),
         },
     )
 

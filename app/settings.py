@@ -62,6 +62,10 @@ class Settings:
     embedded: bool
     """Whether the servers are the platform's own."""
     debug: bool = False
+    database_replica_url: str = field(default="", repr=False)
+    """A streaming replica as the app role, for reads of the API, or empty."""
+    replica_max_lag_s: int = 5
+    """How old what the API reads there may be."""
     api_host: str = "127.0.0.1"
     api_port: int = 8000
     api_trusted_proxies: int = 0
@@ -217,6 +221,8 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         database_owner_url=urls["DATABASE_OWNER_URL"],
         database_system_url=urls["DATABASE_SYSTEM_URL"],
         database_direct_url=urls["DATABASE_DIRECT_URL"],
+        database_replica_url=urls.get("DATABASE_REPLICA_URL", ""),
+        replica_max_lag_s=reader.number("REPLICA_MAX_LAG_S", 5, 1, 300),
         redis_url=urls["REDIS_URL"],
         broker_url=urls["BROKER_URL"],
         result_url=urls["RESULT_URL"],
@@ -289,7 +295,7 @@ def _doors(reader: Variables) -> dict[str, Any]:
 
 
 def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, str]:
-    """Return the seven URLs, each checked: from the environment, or from the running embedded servers."""
+    """Return the URLs, each checked: from the environment, or from the running embedded servers."""
     given: Mapping[str, str] = reader.environ
     if wants_embedded(given):
         given = {**given, **_running_servers(state_dir)}
@@ -301,6 +307,8 @@ def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, 
     for name, default in _FOLLOWING.items():
         url = given.get(name)
         urls[name] = reader.url(name, url, _SCHEMES[name]) if url else urls[default]
+    if named := given.get("DATABASE_REPLICA_URL"):
+        urls["DATABASE_REPLICA_URL"] = reader.url("DATABASE_REPLICA_URL", named, _POSTGRES)
     for name, url in urls.items():
         if url and name.startswith("DATABASE"):
             urls[name] = "postgresql" + url[url.index("://") :]
@@ -309,6 +317,9 @@ def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, 
         reader.fault(
             "DATABASE_URL", "must name another role than the owner's or the system's URL, all three distinct"
         )
+    replica = urls.get("DATABASE_REPLICA_URL")
+    if replica and urls["DATABASE_URL"] and urlsplit(replica).username != users[0]:
+        reader.fault("DATABASE_REPLICA_URL", "must name the role of DATABASE_URL: the policies are made for it")
     return urls
 
 

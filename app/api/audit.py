@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.schemas.common import page_of
@@ -19,7 +20,7 @@ blueprint = Blueprint("audit", "Who did what to what, when, from where.")
 def list_audit(query: dict[str, Any]) -> dict[str, Any]:
     """List the records, latest first."""
     wanted = page_request("audit", query)
-    return page_document("audit", browse.list_audit(parts().database, actor(), wanted, **query))
+    return page_document("audit", browse.list_audit(source(), actor(), wanted, **query))
 
 
 @endpoint(blueprint, "GET /audit/verification", "audit:read", VerificationSchema, query=VerificationArgs)

@@ -10,6 +10,7 @@ from flask import Response
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.bulk import (
@@ -70,14 +71,14 @@ def retry_runs(body: dict[str, Any]) -> Response:
 def list_bulk_actions(query: dict[str, Any]) -> dict[str, Any]:
     """List the bulk actions, latest first."""
     wanted = page_request("bulk actions", query)
-    found = bulk_actions.list_bulk_actions(parts().database, actor(), wanted, **query)
+    found = bulk_actions.list_bulk_actions(source(), actor(), wanted, **query)
     return page_document("bulk actions", found)
 
 
 @endpoint(blueprint, "GET /bulk-actions/<uuid:bulk_id>", "runs:read", BulkActionDetailSchema, tagged=True)
 def show_bulk_action(bulk_id: UUID) -> Any:
     """Show how far a bulk action has come."""
-    found = bulk_actions.show_bulk_action(parts().database, actor(), bulk_id)
+    found = bulk_actions.show_bulk_action(source(), actor(), bulk_id)
     return found, {"ETag": etag_of(found.version)}
 
 
@@ -92,7 +93,7 @@ def list_bulk_items(query: dict[str, Any], bulk_id: UUID) -> dict[str, Any]:
     """List what became of the items, in the order of the freeze."""
     name = f"bulk items {bulk_id}"
     wanted = page_request(name, query)
-    found = bulk_actions.list_bulk_items(parts().database, actor(), bulk_id, wanted, **query)
+    found = bulk_actions.list_bulk_items(source(), actor(), bulk_id, wanted, **query)
     return page_document(name, found)
 
 

@@ -10,6 +10,7 @@ from flask import Response
 from app.api.etags import expected_version
 from app.api.idempotency import answer_once
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.runs import steered
@@ -26,13 +27,13 @@ PATH = "/dead-letters/<uuid:run_id>/<step_key:key>"
 def list_dead_letters(query: dict[str, Any]) -> dict[str, Any]:
     """List the steps whose attempts are used up or that killed their workers, latest first."""
     wanted = page_request("dead letters", query)
-    return page_document("dead letters", dead_letters.list_dead_letters(parts().database, actor(), wanted))
+    return page_document("dead letters", dead_letters.list_dead_letters(source(), actor(), wanted))
 
 
 @endpoint(blueprint, f"GET {PATH}", "runs:read", DeadLetterDetailSchema)
 def show_dead_letter(run_id: UUID, key: str) -> Any:
     """Show a dead letter with its input, the error of every attempt."""
-    return dead_letters.show_dead_letter(parts().database, actor(), run_id, key)
+    return dead_letters.show_dead_letter(source(), actor(), run_id, key)
 
 
 @endpoint(blueprint, f"POST {PATH}:replay", "runs:repair", RunSchema, status=202, creates=True, errors=(412,))

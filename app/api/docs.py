@@ -8,6 +8,7 @@ from typing import Final
 from flask import Blueprint, Response
 from werkzeug.exceptions import NotFound
 
+from app.api.etags import shown_to_all
 from app.api.routes import PREFIX
 
 blueprint = Blueprint("docs", __name__)
@@ -40,6 +41,6 @@ def _file(name: str) -> Response:
     if name not in _KINDS:
         raise NotFound
     content = files("app.api").joinpath("static", name).read_bytes()
-    answer = Response(content, content_type=_KINDS[name])
+    answer = shown_to_all(content, _KINDS[name])
     answer.headers["Content-Security-Policy"] = _POLICY
     return answer

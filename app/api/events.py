@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlencode
 
+from app.api.etags import UNTIL_A_RELEASE
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.trails import DataSchemaSchema, EventArgs, EventFeedSchema, EventTypesSchema, StreamArgs
@@ -19,7 +21,7 @@ def read_events(query: dict[str, Any]) -> dict[str, Any]:
     """Read the feed behind a position; a reader that keeps `next_cursor` misses nothing."""
     after = query.get("cursor", query["after"])
     return browse.read_events(
-        parts().database, actor(), after, query["limit"], query.get("type"), query.get("subject")
+        source(), actor(), after, query["limit"], query.get("type"), query.get("subject")
     )
 
 
@@ -33,13 +35,19 @@ def stream_events(query: dict[str, Any]) -> tuple[None, dict[str, str]]:
     return None, {"Location": f"{place}?{urlencode(query)}" if query else place}
 
 
-@endpoint(blueprint, "GET /events/schemas", "events:read", EventTypesSchema)
+@endpoint(blueprint, "GET /events/schemas", "events:read", EventTypesSchema, caching=UNTIL_A_RELEASE)
 def list_event_types() -> dict[str, Any]:
     """List every type of event with the name of its schema."""
     return {"items": event_catalogue.list_types()}
 
 
-@endpoint(blueprint, "GET /events/schemas/<dotted:name>", "events:read", DataSchemaSchema)
+@endpoint(
+    blueprint,
+    "GET /events/schemas/<dotted:name>",
+    "events:read",
+    DataSchemaSchema,
+    caching=UNTIL_A_RELEASE,
+)
 def show_event_type(name: str) -> dict[str, Any]:
     """Show the JSON Schema of a type's data; `io.quantum.` may be left out."""
     schema = event_catalogue.schema_of(full_name(name))

@@ -12,6 +12,7 @@ from app.api.errors import document_of
 from app.api.etags import etag_of
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
@@ -99,13 +100,13 @@ def list_intents(query: dict[str, Any]) -> dict[str, Any]:
     """List the intents, latest first."""
     wanted = page_request("intents", query)
     query.setdefault("phase", query.pop("state", None))
-    return page_document("intents", browse.list_intents(parts().database, actor(), wanted, **query))
+    return page_document("intents", browse.list_intents(source(), actor(), wanted, **query))
 
 
 @endpoint(blueprint, "GET /intents/<uuid:intent_id>", "intents:read", IntentDetailSchema, tagged=True)
 def show_intent(intent_id: UUID) -> Any:
     """Show an intent with its present spec."""
-    found = browse.show_intent(parts().database, actor(), intent_id)
+    found = browse.show_intent(source(), actor(), intent_id)
     return found, {"ETag": etag_of(found["version"])}
 
 
@@ -119,7 +120,7 @@ def show_intent(intent_id: UUID) -> Any:
 def list_generations(query: dict[str, Any], intent_id: UUID) -> dict[str, Any]:
     """List the generations of an intent's spec, latest first."""
     wanted = page_request("generations", query)
-    return page_document("generations", browse.list_generations(parts().database, actor(), intent_id, wanted))
+    return page_document("generations", browse.list_generations(source(), actor(), intent_id, wanted))
 
 
 def _accepted(outcome: Outcome) -> dict[str, Any]:

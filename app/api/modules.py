@@ -8,6 +8,7 @@ from flask import Response
 
 from app.api.idempotency import answer_once, rendered
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.catalogue import ModuleManifestSchema, ModuleSchema
@@ -39,11 +40,11 @@ def list_modules(query: dict[str, Any]) -> dict[str, Any]:
     """List the modules by name, the newest version of each."""
     wanted = page_request("modules", query)
     return page_document(
-        "modules", service.list_modules(parts().installed, parts().database, actor(), wanted)
+        "modules", service.list_modules(parts().installed, source(), actor(), wanted)
     )
 
 
 @endpoint(blueprint, "GET /modules/<dotted:name>", "modules:read", ModuleSchema)
 def show_module(name: str) -> Any:
     """Show the newest version of a module."""
-    return service.show_module(parts().installed, parts().database, actor(), name)
+    return service.show_module(parts().installed, source(), actor(), name)

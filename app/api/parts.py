@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from app.api.limits import TenantLimits
 from app.db.engine import Database
 from app.db.gauges import Gauge
+from app.db.replica import Replica
 from app.security.audit_chain import AuditKey
 from app.security.keys import SigningKeys
 from app.security.secret_box import SecretBox
@@ -50,6 +51,8 @@ class ApiParts:
     """The version of the running code."""
     gauges: Callable[[], Sequence[Gauge]] = tuple
     """What is read for each scrape of the metrics."""
+    replica: Replica | None = None
+    """Where what is shown may be read instead, while that is new enough."""
     flower_url: str = ""
     feed_url: str = ""
     """Where the live feed is reached."""

@@ -22,6 +22,7 @@ from app.domain.errors import Unauthenticated
 from app.domain.identity import Actor
 from app.domain.tracing import TraceContext
 from app.observability import tracing
+from app.observability.metrics import CacheLooks
 
 REQUEST_ID: Final = "X-Request-ID"
 TRACE_RESPONSE: Final = "traceresponse"
@@ -30,6 +31,7 @@ UNWATCHED: Final = frozenset({"/healthz", "/readyz", "/metrics"})
 _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _VERIFIED: Final = 4096
 """Tokens whose signature is remembered; beyond that all are forgotten at once."""
+_LOOKS: Final = CacheLooks("access_tokens")
 _SAFETY: Final = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -89,7 +91,9 @@ def _claims() -> Mapping[str, Any]:
     verified: dict[str, Mapping[str, Any]] = current_app.extensions["quantum.verified"]
     header = request.headers.get("Authorization", "")
     claims = verified.get(header)
-    if claims is not None and claims["exp"] > time.time():
+    good = claims is not None and claims["exp"] > time.time()
+    _LOOKS.count(hit=good)
+    if claims is not None and good:
         return claims
     verify_jwt_in_request()
     if len(verified) >= _VERIFIED:

@@ -16,8 +16,9 @@ from marshmallow import Schema
 from app.api.bodies import StrictParser
 from app.api.dumping import compiled
 from app.api.errors import PROBLEM_TYPE, ProblemSchema
-from app.api.etags import IF_MATCH
+from app.api.etags import ASK_EACH_TIME, IF_MATCH, IF_NONE_MATCH, shown
 from app.api.idempotency import IDEMPOTENCY_KEY
+from app.api.reading import CONSISTENCY, CONSISTENCY_ANSWER, reading, writing
 from app.api.request_context import identify, parts
 from app.security.authorize import authorize
 
@@ -36,6 +37,14 @@ def _header(description: str) -> dict[str, Any]:
 
 _REQUEST_ID_HEADER: Final = {"X-Request-ID": _header("Names this request in logs, events and audit records")}
 _ETAG_HEADER: Final = {"ETag": _header("For If-Match of a change")}
+_READ_HEADERS: Final = {
+    "ETag": _header("For If-None-Match of the next read; for If-Match of a change where it begins with `v`"),
+    "Cache-Control": _header("How long a cache of the caller's own may keep this"),
+}
+_NOT_MODIFIED: Final = {
+    "description": "The caller has it already",
+    "headers": {**_READ_HEADERS, **_REQUEST_ID_HEADER},
+}
 _RETRY_HEADER: Final = {"Retry-After": _header("Seconds to wait before the next try")}
 _RETRIABLE: Final = frozenset({429, 503})
 _CREATED_HEADERS: Final = {
@@ -96,27 +105,29 @@ def endpoint(
     tagged: bool = False,
     errors: Iterable[int] = (),
     also: Mapping[int, type[Schema]] | None = None,
+    caching: str = ASK_EACH_TIME,
     largest_body: int = SMALL_BODY,
 ) -> Callable[[View], View]:
     """Register the decorated view under `rule`, such as "GET /runs/<uuid:run_id>".
 
     A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
     needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
-    `errors` adds to the statuses that follow, `also` names other answers that are no errors.
+    `errors` adds to the statuses that follow, `also` names other answers that are no errors. A read may be kept
+    by the caller as `caching` says.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
     statuses = _statuses(guard, path, body or document, query, creates, changes) | set(errors)
+    reads = method == "GET"
     # Not by `alt_response`: each one would be one more call on every request.
     described: dict[str, Any] = {"security": _security(guard), "responses": _references(statuses, also or {})}
-    described["parameters"] = [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
+    described["parameters"] = _parameters(reads, creates, changes)
     if document is not None:
         described["requestBody"] = document
-    headers = {
-        **(_ETAG_HEADER if tagged or changes else {}),
-        **(_CREATED_HEADERS if creates else {}),
-        **_REQUEST_ID_HEADER,
-    }
+    if reads:
+        described["responses"][304] = _NOT_MODIFIED
+    headers = _headers(guard, reads, creates, tagged or changes)
+    wrapped = reading if reads else writing
 
     def register(view: View) -> View:
         # flask-smorest documents only: its wrappers would load and dump like this, at several times the cost.
@@ -125,7 +136,8 @@ def endpoint(
             if schema is not None:
                 documented = blueprint.arguments(schema, location=location)(documented)
         documented = blueprint.doc(**described, operationId=view.__name__)(documented)
-        served = _guarded(_loading(_answering(view, answer, status), body, query), guard, largest_body)
+        loading = _loading(_answering(view, answer, status, caching if reads else None), body, query)
+        served = _guarded(loading if guard.public else wrapped(loading), guard, largest_body)
         served._apidoc = documented._apidoc  # type: ignore[attr-defined]  # where flask-smorest looks for it
         blueprint.route(path, methods=[method], endpoint=view.__name__)(served)
         return view
@@ -147,8 +159,11 @@ def _loading(view: View, body: type[Schema] | None, query: type[Schema] | None) 
     return loading if wanted else view
 
 
-def _answering(view: View, answer: type[Schema] | Schema | None, status: int) -> View:
-    """Return the view with its value, beside which headers may stand, made an answer."""
+def _answering(view: View, answer: type[Schema] | Schema | None, status: int, caching: str | None) -> View:
+    """Return the view with its value, beside which headers may stand, made an answer.
+
+    With `caching` it is that of a read: tagged, not sent again to a caller who has it.
+    """
     dump = None if answer is None else compiled(answer)
 
     @functools.wraps(view)
@@ -161,11 +176,32 @@ def _answering(view: View, answer: type[Schema] | Schema | None, status: int) ->
             made = Response(status=status)
         else:
             document = _ENCODER.encode(dump(value))
+            if caching is not None:
+                return shown(document, caching, headers)
             made = Response(document, status=status, content_type="application/json")
         made.headers.update(headers)
         return made
 
     return answering
+
+
+def _parameters(reads: bool, creates: bool, changes: bool) -> list[dict[str, Any]]:
+    """Return the headers of a request that mean something to the route."""
+    if reads:
+        return [IF_NONE_MATCH, CONSISTENCY]
+    return [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
+
+
+def _headers(guard: Access, reads: bool, creates: bool, tagged: bool) -> dict[str, Any]:
+    """Return the headers of the usual answer, as the OpenAPI document describes them."""
+    if reads:
+        return {**_READ_HEADERS, **_REQUEST_ID_HEADER}
+    return {
+        **(_ETAG_HEADER if tagged else {}),
+        **(_CREATED_HEADERS if creates else {}),
+        **({} if guard.public else CONSISTENCY_ANSWER),
+        **_REQUEST_ID_HEADER,
+    }
 
 
 def _references(statuses: set[int], also: Mapping[int, type[Schema]]) -> dict[int, dict[str, Any]]:

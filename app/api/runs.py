@@ -11,6 +11,7 @@ from app.api.converters import StepKey
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
@@ -64,14 +65,14 @@ OPTIONAL_SPEC = optional_body(
 def list_runs(query: dict[str, Any]) -> dict[str, Any]:
     """List the runs, latest first."""
     wanted = page_request("runs", query)
-    return page_document("runs", browse.list_runs(parts().database, actor(), wanted, **query))
+    return page_document("runs", browse.list_runs(source(), actor(), wanted, **query))
 
 
 @endpoint(blueprint, "GET /runs/<uuid:run_id>", "runs:read", RunDetailSchema, tagged=True)
 def show_run(run_id: UUID) -> Any:
     """Show a run with its graph and its first 1,000 steps."""
     engine = parts().submit.engine
-    found = browse.show_run(parts().database, engine.plans, engine.artifacts, actor(), run_id)
+    found = browse.show_run(source(), engine.plans, engine.artifacts, actor(), run_id)
     return found, {"ETag": etag_of(found["version"])}
 
 

@@ -11,6 +11,7 @@ from flask import Response
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.runs import OPTIONAL_REASON
@@ -62,7 +63,7 @@ def create_schedule(body: dict[str, Any]) -> Response:
 def list_schedules(query: dict[str, Any]) -> dict[str, Any]:
     """List the schedules by name."""
     wanted = page_request("schedules", query)
-    found = service.list_schedules(parts().database, actor(), wanted, query.get("state"))
+    found = service.list_schedules(source(), actor(), wanted, query.get("state"))
     document: dict[str, Any] = page_document("schedules", found)
     return {**document, "items": [_shown(row) for row in document["items"]]}
 
@@ -70,7 +71,7 @@ def list_schedules(query: dict[str, Any]) -> dict[str, Any]:
 @endpoint(blueprint, f"GET {PATH}", "schedules:read", ScheduleSchema, tagged=True)
 def show_schedule(schedule_id: UUID) -> Any:
     """Show a schedule."""
-    found = service.show_schedule(parts().database, actor(), schedule_id)
+    found = service.show_schedule(source(), actor(), schedule_id)
     return _shown(found), {"ETag": etag_of(found["version"])}
 
 
@@ -158,14 +159,14 @@ def backfill_schedule(body: dict[str, Any], schedule_id: UUID) -> Response:
 def list_firings(query: dict[str, Any], schedule_id: UUID) -> dict[str, Any]:
     """List what became of the firings, the latest first."""
     wanted = page_request("firings", query)
-    return page_document("firings", service.list_firings(parts().database, actor(), schedule_id, wanted))
+    return page_document("firings", service.list_firings(source(), actor(), schedule_id, wanted))
 
 
 @endpoint(blueprint, f"GET {PATH}/times", "schedules:read", TimesSchema, query=TimesArgs)
 def list_times(query: dict[str, Any], schedule_id: UUID) -> dict[str, Any]:
     """List the next firing times."""
     count, after = query["count"], query.get("after")
-    return {"items": service.next_times(parts().database, actor(), schedule_id, count, after)}
+    return {"items": service.next_times(source(), actor(), schedule_id, count, after)}
 
 
 def _wanted(body: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from flask import Response
 
 from app.api.etags import etag_of, expected_version
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.schemas.catalogue import NewSecretSchema, SecretSchema
@@ -37,7 +38,7 @@ def put_secret(body: dict[str, str], name: str) -> Any:
 def list_secrets(query: dict[str, Any]) -> dict[str, Any]:
     """List the names of the secrets."""
     wanted = page_request("secrets", query)
-    return page_document("secrets", service.list_secrets(parts().database, actor(), wanted))
+    return page_document("secrets", service.list_secrets(source(), actor(), wanted))
 
 
 @endpoint(blueprint, "DELETE /secrets/<secret_name:name>", "secrets:write", None, status=204, errors=(412,))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, request
 
-from app.api.etags import expected_version
+from app.api.etags import ASK_EACH_TIME, NEVER_CHANGES, cacheable, expected_version, unchanged
 from app.api.idempotency import answer_once
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.runs import steered
@@ -36,14 +37,14 @@ def list_steps(query: dict[str, Any], run_id: UUID) -> dict[str, Any]:
     """List the steps of a run in the order of its plan, items of a fan behind it."""
     wanted = page_request(f"steps {run_id}", query)
     return page_document(
-        f"steps {run_id}", browse.list_steps(parts().database, actor(), run_id, wanted, **query)
+        f"steps {run_id}", browse.list_steps(source(), actor(), run_id, wanted, **query)
     )
 
 
 @endpoint(blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>", "runs:read", StepDetailSchema)
 def show_step(run_id: UUID, key: str) -> Any:
     """Show a step with its input, output, errors, attempts."""
-    found = browse.show_step(parts().database, actor(), run_id, key)
+    found = browse.show_step(source(), actor(), run_id, key)
     epoch = found["dispatch_epoch"]
     task = f"{parts().flower_url}/task/{run_id}:{key}:{epoch}" if epoch else None
     return {**found, "task_url": task}
@@ -60,7 +61,7 @@ def read_step_logs(query: dict[str, Any], run_id: UUID, key: str) -> dict[str, A
     """Read what a step logs, also while it runs; a reader that keeps `next_cursor` misses nothing."""
     after = query.get("cursor") or query.get("after")
     return read_step_log(
-        parts().database, actor(), run_id, key, after, query["limit"], only=query.get("attempt")
+        source(), actor(), run_id, key, after, query["limit"], only=query.get("attempt")
     )
 
 
@@ -68,8 +69,8 @@ def read_step_logs(query: dict[str, Any], run_id: UUID, key: str) -> dict[str, A
 def read_output(run_id: UUID, key: str) -> Response:
     """Download the output of a step, whole, also when it is too large for its row."""
     submit = parts().submit
-    found = outputs.read_output(parts().database, submit.engine.artifacts, actor(), run_id, key)
-    return _download(found)
+    found = outputs.read_output(source(), submit.engine.artifacts, actor(), run_id, key)
+    return _download(found, ASK_EACH_TIME)
 
 
 @endpoint(
@@ -78,8 +79,8 @@ def read_output(run_id: UUID, key: str) -> Response:
 def read_artifact(run_id: UUID, key: str, digest: str) -> Response:
     """Download an artifact that a step left behind."""
     submit = parts().submit
-    found = outputs.read_artifact(parts().database, submit.engine.artifacts, actor(), run_id, key, digest)
-    return _download(found)
+    found = outputs.read_artifact(source(), submit.engine.artifacts, actor(), run_id, key, digest)
+    return _download(found, NEVER_CHANGES)
 
 
 @endpoint(
@@ -101,11 +102,14 @@ def skip_step(body: dict[str, Any], run_id: UUID, key: str) -> Response:
     )
 
 
-def _download(found: outputs.Content) -> Response:
+def _download(found: outputs.Content, caching: str) -> Response:
     """Return an answer that sends the pieces; as a file to keep, since an operation chose what is in it."""
-    answer = Response(found.pieces, content_type=found.content_type)
-    answer.headers["Content-Length"] = str(found.bytes)
-    answer.headers["Content-Disposition"] = "attachment"
-    if found.sha256 is not None:
-        answer.set_etag(found.sha256)
-    return answer
+    tag = f'"{found.sha256}"'
+    answer = unchanged(tag)
+    if answer is None:
+        # Nobody would close what is opened for a HEAD.
+        pieces = () if request.method == "HEAD" else found.pieces()
+        answer = Response(pieces, content_type=found.content_type)
+        answer.headers["Content-Length"] = str(found.bytes)
+        answer.headers["Content-Disposition"] = "attachment"
+    return cacheable(answer, tag, caching)

@@ -6,7 +6,8 @@ from typing import Any
 from uuid import UUID
 
 from app.api.paging import PageArgs, page_document, page_request
-from app.api.request_context import actor, parts
+from app.api.reading import source
+from app.api.request_context import actor
 from app.api.routes import Blueprint, endpoint
 from app.api.schemas.common import page_of
 from app.api.schemas.timeline import TransitionSchema
@@ -22,4 +23,4 @@ def list_timeline(query: dict[str, Any], run_id: UUID) -> dict[str, Any]:
     """List every transition of a run, the first first: its events, its attempts, its audit records."""
     name = f"timeline {run_id}"
     wanted = page_request(name, query)
-    return page_document(name, timeline_of(parts().database, actor(), run_id, wanted))
+    return page_document(name, timeline_of(source(), actor(), run_id, wanted))

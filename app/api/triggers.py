@@ -11,6 +11,7 @@ from flask import Response
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import Rendered, answer_once, rendered
 from app.api.paging import PageArgs, page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.runs import OPTIONAL_REASON
@@ -55,7 +56,7 @@ def create_trigger(body: dict[str, Any]) -> Any:
 def list_triggers(query: dict[str, Any]) -> dict[str, Any]:
     """List the triggers by name."""
     wanted = page_request("triggers", query)
-    found = service.list_triggers(parts().database, actor(), wanted, query.get("state"))
+    found = service.list_triggers(source(), actor(), wanted, query.get("state"))
     document: dict[str, Any] = page_document("triggers", found)
     return {**document, "items": [_shown(row) for row in document["items"]]}
 
@@ -63,7 +64,7 @@ def list_triggers(query: dict[str, Any]) -> dict[str, Any]:
 @endpoint(blueprint, f"GET {PATH}", "triggers:read", TriggerSchema, tagged=True)
 def show_trigger(trigger_id: UUID) -> Any:
     """Show a trigger."""
-    return _tagged(service.show_trigger(parts().database, actor(), trigger_id))
+    return _tagged(service.show_trigger(source(), actor(), trigger_id))
 
 
 @endpoint(
@@ -130,7 +131,7 @@ def rotate_trigger_secret(body: dict[str, Any], trigger_id: UUID) -> Any:
 def list_trigger_firings(query: dict[str, Any], trigger_id: UUID) -> dict[str, Any]:
     """List what a trigger decided, the latest first."""
     wanted = page_request("trigger firings", query)
-    found = service.list_trigger_firings(parts().database, actor(), trigger_id, wanted)
+    found = service.list_trigger_firings(source(), actor(), trigger_id, wanted)
     return page_document("trigger firings", found)
 
 

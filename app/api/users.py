@@ -10,6 +10,7 @@ from flask import Response
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import answer_once, rendered
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
@@ -46,13 +47,13 @@ def create_user(body: dict[str, Any]) -> Response:
 def list_users(query: dict[str, Any]) -> dict[str, Any]:
     """List the users, latest first."""
     wanted = page_request("users", query)
-    return page_document("users", service.list_users(parts().database, actor(), wanted, query.get("state")))
+    return page_document("users", service.list_users(source(), actor(), wanted, query.get("state")))
 
 
 @endpoint(blueprint, "GET /users/<uuid:user_id>", "users:read", UserSchema, tagged=True)
 def show_user(user_id: UUID) -> Any:
     """Show a user."""
-    found = service.show_user(parts().database, actor(), user_id)
+    found = service.show_user(source(), actor(), user_id)
     return found, {"ETag": etag_of(found.version)}
 
 

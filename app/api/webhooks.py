@@ -11,6 +11,7 @@ from flask import Response
 from app.api.etags import etag_of, expected_version
 from app.api.idempotency import answer_once, rendered
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.common import page_of
@@ -58,14 +59,14 @@ def list_webhooks(query: dict[str, Any]) -> dict[str, Any]:
     """List the webhooks by name."""
     wanted = page_request("webhooks", query)
     return page_document(
-        "webhooks", service.list_webhooks(parts().database, actor(), wanted, query.get("state"))
+        "webhooks", service.list_webhooks(source(), actor(), wanted, query.get("state"))
     )
 
 
 @endpoint(blueprint, f"GET {PATH}", "webhooks:read", WebhookSchema, tagged=True)
 def show_webhook(webhook_id: UUID) -> Any:
     """Show a webhook."""
-    return _tagged(service.show_webhook(parts().database, actor(), webhook_id))
+    return _tagged(service.show_webhook(source(), actor(), webhook_id))
 
 
 @endpoint(
@@ -143,14 +144,14 @@ def list_deliveries(query: dict[str, Any], webhook_id: UUID) -> dict[str, Any]:
     wanted = page_request("deliveries", query)
     return page_document(
         "deliveries",
-        replaying.list_deliveries(parts().database, actor(), webhook_id, wanted, query.get("state")),
+        replaying.list_deliveries(source(), actor(), webhook_id, wanted, query.get("state")),
     )
 
 
 @endpoint(blueprint, f"GET {PATH}/deliveries/<uuid:event_id>", "webhooks:read", DeliveryDetailSchema)
 def show_delivery(webhook_id: UUID, event_id: UUID) -> Any:
     """Show a delivery with its attempts."""
-    return replaying.show_delivery(parts().database, actor(), webhook_id, event_id)
+    return replaying.show_delivery(source(), actor(), webhook_id, event_id)
 
 
 @endpoint(

@@ -8,8 +8,10 @@ from typing import Any
 from flask import Response
 
 from app.api.bodies import read_document
+from app.api.etags import NEVER_CHANGES
 from app.api.idempotency import answer_once, rendered
 from app.api.paging import page_document, page_request
+from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
 from app.api.schemas.catalogue import WorkflowArgs, WorkflowSchema, WorkflowSummarySchema
@@ -66,19 +68,23 @@ def list_workflows(query: dict[str, Any]) -> dict[str, Any]:
     wanted = page_request("workflows", query)
     return page_document(
         "workflows",
-        service.list_workflows(parts().installed, parts().database, actor(), wanted, query.get("name")),
+        service.list_workflows(parts().installed, source(), actor(), wanted, query.get("name")),
     )
 
 
 @endpoint(blueprint, "GET /workflows/<dotted:name>", "workflows:read", WorkflowSchema)
 def show_workflow(name: str) -> Any:
     """Show the newest version of a definition."""
-    return service.show_workflow(parts().installed, parts().database, actor(), name, None)
+    return service.show_workflow(parts().installed, source(), actor(), name, None)
 
 
 @endpoint(
-    blueprint, "GET /workflows/<dotted:name>/versions/<version:version>", "workflows:read", WorkflowSchema
+    blueprint,
+    "GET /workflows/<dotted:name>/versions/<version:version>",
+    "workflows:read",
+    WorkflowSchema,
+    caching=NEVER_CHANGES,
 )
 def show_workflow_version(name: str, version: int) -> Any:
     """Show one version of a definition."""
-    return service.show_workflow(parts().installed, parts().database, actor(), name, version)
+    return service.show_workflow(parts().installed, source(), actor(), name, version)

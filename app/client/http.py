@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +13,7 @@ import requests
 from app.observability.context import bound_request_id
 
 API_PREFIX = "/api/v1"
+CONSISTENCY = "Quantum-Consistency-Token"
 PAGE_SIZE = 100
 _PIECE = 1 << 16
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -52,9 +53,21 @@ class ApiUnreachable(Exception):
 
 
 class ApiClient:
-    """Calls the API with a bearer token; raises `ApiProblem` or `ApiUnreachable`, never returns an error."""
+    """Calls the API with a bearer token; raises `ApiProblem` or `ApiUnreachable`, never returns an error.
 
-    def __init__(self, base_url: str, token: str | None = None, timeout_s: float = 30.0) -> None:
+    What a read shows is never older than the last write of this client, nor than the one that `written` tells
+    of: the token which a write was answered with goes with each later read. `note` is told every new one.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        *,
+        written: str | None = None,
+        note: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
         self._http = requests.Session()
@@ -65,6 +78,9 @@ class ApiClient:
             self._http.headers["X-Request-ID"] = request_id
         if token:
             self._http.headers["Authorization"] = f"Bearer {token}"
+        if written:
+            self._http.headers[CONSISTENCY] = written
+        self._note = note
 
     def get(self, path: str, **params: Any) -> Any:
         """The document at `path`; parameters that are None are left out."""
@@ -155,6 +171,9 @@ class ApiClient:
         document = _document(answer)
         if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
             raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
+        if written := answer.headers.get(CONSISTENCY):
+            self._http.headers[CONSISTENCY] = written
+            self._note(written)
         return Reply(answer.status_code, document, answer.headers)
 
 

@@ -1,7 +1,8 @@
-"""The operator's access token, kept in a file that only its owner can read."""
+"""What the CLI keeps between two commands: the access token, the token of the last write."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -21,13 +22,7 @@ class Token:
 
 def save_token(path: Path, token: Token) -> None:
     """Write the token with mode 0600, replacing an older one atomically."""
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    draft = path.with_suffix(".new")
-    draft.unlink(missing_ok=True)
-    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(asdict(token), file)
-    draft.replace(path)
+    _save(path, asdict(token))
 
 
 def load_token(path: Path) -> Token | None:
@@ -37,3 +32,34 @@ def load_token(path: Path) -> Token | None:
     except (FileNotFoundError, ValueError, TypeError):
         # A damaged file means the same as no file: sign in again.
         return None
+
+
+def save_written(path: Path, url: str, written: str) -> None:
+    """Keep beside the access token what the API at `url` answered the last write with, where that is possible."""
+    # The write is done: a folder that takes no file is no reason to say otherwise.
+    with contextlib.suppress(OSError):
+        _save(_beside(path), {"url": url, "written": written})
+
+
+def load_written(path: Path, url: str) -> str | None:
+    """What `save_written` kept for `url`, or None."""
+    try:
+        kept = json.loads(_beside(path).read_text(encoding="utf-8"))
+        return str(kept["written"]) if kept["url"] == url else None
+    except (OSError, ValueError, TypeError, KeyError):
+        # Without it the next read may be some seconds old: no reason to stop.
+        return None
+
+
+def _beside(path: Path) -> Path:
+    return path.with_suffix(".written")
+
+
+def _save(path: Path, content: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    draft.unlink(missing_ok=True)
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(content, file)
+    draft.replace(path)

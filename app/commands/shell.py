@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
-from app.client.tokens import Token, load_token, save_token
+from app.client.tokens import Token, load_token, load_written, save_token, save_written
 from app.settings import inherited_environment, state_directory
 
 DEFAULT_PORT = 8000
@@ -76,16 +76,16 @@ class Shell:
     def client(self) -> ApiClient:
         """The signed-in client; renews an expired access token once; exits 3 when nobody is signed in."""
         if self._token:
-            return ApiClient(self.url, self._token)
+            return self._signed_in(self._token)
         if self._saved is None:
             self.stop("not signed in: run `quantum login` or set QUANTUM_TOKEN", Exit.AUTH)
-        client = ApiClient(self.url, self._saved.access_token)
+        client = self._signed_in(self._saved.access_token)
         try:
             client.get("/me")
         except ApiProblem as problem:
             if exit_code(problem.status) != Exit.AUTH:
                 raise
-            client = ApiClient(self.url, self._renewed(self._saved).access_token)
+            client = self._signed_in(self._renewed(self._saved).access_token)
         return client
 
     def connected(self) -> ApiClient:
@@ -96,6 +96,12 @@ class Shell:
         client = self.client
         client.get("/me")
         return client
+
+    def _signed_in(self, token: str) -> ApiClient:
+        """A client that goes on from the last write of whichever command it was."""
+        written = load_written(self.token_file, self.url)
+        note = functools.partial(save_written, self.token_file, self.url)
+        return ApiClient(self.url, token, written=written, note=note)
 
     def _renewed(self, old: Token) -> Token:
         body = {"refresh_token": old.refresh_token}

@@ -124,6 +124,7 @@ class Database:
         pool_size: int = 16,
         overflow: int = 12,
         wait_s: float = POOL_WAIT_S,
+        connect_timeout_s: int = CONNECT_TIMEOUT_S,
     ) -> None:
         self.role = role
         self._seconds = DB_SECONDS.labels(role)
@@ -135,7 +136,7 @@ class Database:
             pool_use_lifo=True,
             connect_args={
                 "options": _OPTIONS,
-                "connect_timeout": CONNECT_TIMEOUT_S,
+                "connect_timeout": connect_timeout_s,
                 "application_name": f"quantum-{role}",
                 "keepalives_idle": 30,
             },

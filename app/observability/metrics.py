@@ -193,6 +193,36 @@ PROCESS_FILES = Gauge(
     registry=REGISTRY,
 )
 
+REPLICA_READS = Counter(
+    "quantum_replica_reads_total",
+    "Reads where a replica is set up: by the server asked, why this one",
+    ("server", "reason"),
+    registry=REGISTRY,
+)
+REPLICA_LAG = Gauge(
+    "quantum_replica_lag_seconds",
+    "How many seconds of commits the replica may lack, +Inf while that is not known",
+    multiprocess_mode="mostrecent",
+    registry=REGISTRY,
+)
+CACHE_LOOKS = Counter(
+    "quantum_cache_looks_total",
+    "Looks into a cache of a process: hit, miss",
+    ("cache", "outcome"),
+    registry=REGISTRY,
+)
+
+
+class CacheLooks:
+    """Counts the looks into one cache."""
+
+    def __init__(self, cache: str) -> None:
+        self._hits, self._misses = (CACHE_LOOKS.labels(cache, outcome) for outcome in ("hit", "miss"))
+
+    def count(self, *, hit: bool) -> None:
+        """Count one look."""
+        (self._hits if hit else self._misses).inc()
+
 
 class Read(NamedTuple):
     """A metric that is read for each scrape: its help, its label if it has one, what it is."""

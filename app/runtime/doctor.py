@@ -72,6 +72,7 @@ def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Fi
         findings.append(_schema(settings, schema))
         if findings[-1].state == "ok":
             findings.append(_keys(settings))
+    findings += _replica(settings.database_replica_url)
     findings += _brokers(settings)
     findings.append(_api_port(settings))
     return findings
@@ -144,6 +145,27 @@ def _database(subject: str, role: str, url: str) -> Finding:
                 subject, "bad", f"{user} is above row-level security", "use a plain role: `quantum roles`"
             )
         return Finding(subject, "ok", f"{user} at {place(url)}, PostgreSQL {version}")
+
+
+def _replica(url: str) -> Iterator[Finding]:
+    """Look at the replica for reads, which the platform can do without."""
+    if not url:
+        return
+    try:
+        with (
+            contextlib.closing(psycopg2.connect(url, connect_timeout=3)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT pg_is_in_recovery()")
+            ((follows,),) = cursor.fetchall()
+    except psycopg2.OperationalError as failed:
+        reason = str(failed).strip().splitlines()[-1]
+        yield Finding("replica", "note", f"{place(url)}: {reason}", "start it: meanwhile the primary is read")
+        return
+    if follows:
+        yield Finding("replica", "ok", f"a standby at {place(url)}")
+    else:
+        yield Finding("replica", "note", f"{place(url)} is no standby", "name one in DATABASE_REPLICA_URL")
 
 
 def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:

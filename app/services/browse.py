@@ -16,7 +16,7 @@ from app.services.artifacts import Artifacts
 from app.services.children import output_of
 from app.services.plans import PlanCache, Recent
 
-_GRAPHS: Final[Recent[tuple[UUID, str], Document]] = Recent(512)
+_GRAPHS: Final[Recent[tuple[UUID, str], Document]] = Recent("graphs", 512)
 """Graphs shown before: the plan behind a hash never changes."""
 
 

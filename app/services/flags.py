@@ -18,13 +18,14 @@ from openfeature.provider import AbstractProvider, Metadata
 from app.domain.errors import SwitchedOff, Unavailable
 from app.domain.flags import FLAGS, Decision, FlagRule, decide
 from app.observability.logging import get_log
-from app.observability.metrics import FLAG_DECISIONS
+from app.observability.metrics import FLAG_DECISIONS, CacheLooks
 
 KEPT_S: Final = 5.0
 """How long a tenant's rules are kept: within it a kill switch may not be felt yet."""
 _KEPT: Final = 10_000
 """Tenants remembered; beyond that all are forgotten at once."""
 
+_LOOKS: Final = CacheLooks("flag_rules")
 _BOOLEAN: Final = "every flag is on or off"
 
 Rules = Mapping[str, tuple[FlagRule, bool | None]]
@@ -57,7 +58,9 @@ class RuleBook:
     def _rules(self, tenant_id: UUID) -> Rules:
         now = self._clock()
         kept = self._kept.get(tenant_id)
-        if kept is not None and now - kept[0] < KEPT_S:
+        fresh = kept is not None and now - kept[0] < KEPT_S
+        _LOOKS.count(hit=fresh)
+        if kept is not None and fresh:
             return kept[1]
         try:
             rules = self._store.rules(tenant_id)

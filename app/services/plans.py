@@ -11,6 +11,7 @@ from uuid import UUID
 from app.db import plans as plan_store
 from app.db.engine import Connection
 from app.domain.errors import NotFound
+from app.observability.metrics import CacheLooks
 from workflows.plan import Plan, load_plan
 
 KEPT = 256
@@ -21,38 +22,48 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """The `limit` values used last."""
+    """The `limit` values used last, for what never changes; `name` is that of the cache in the metrics."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, name: str, limit: int) -> None:
         self._limit = limit
         self._kept: OrderedDict[K, V] = OrderedDict()
         self._lock = Lock()
+        self._looks = CacheLooks(name)
 
     def peek(self, key: K) -> V | None:
         """Return the value if it is kept."""
         with self._lock:
-            return self._kept.get(key)
+            found = self._kept.get(key)
+        self._looks.count(hit=found is not None)
+        return found
 
     def get(self, key: K, make: Callable[[], V]) -> V:
         """Return the value of `key`; `make` is called outside the lock when it is not kept."""
         with self._lock:
-            if key in self._kept:
+            found = key in self._kept
+            if found:
                 self._kept.move_to_end(key)
-                return self._kept[key]
-        value = make()
+                value = self._kept[key]
+        self._looks.count(hit=found)
+        if not found:
+            value = make()
+            self.keep(key, value)
+        return value
+
+    def keep(self, key: K, value: V) -> None:
+        """Keep a value, for that which was used least lately."""
         with self._lock:
             self._kept[key] = value
             while len(self._kept) > self._limit:
                 self._kept.popitem(last=False)
-        return value
 
 
 class PlanCache:
     """Plans by hash, read from the tenant's rows when they are not kept."""
 
     def __init__(self) -> None:
-        self._plans: Recent[str, Plan] = Recent(KEPT)
-        self._registered: Recent[tuple[UUID, str], bool] = Recent(REGISTERED)
+        self._plans: Recent[str, Plan] = Recent("plans", KEPT)
+        self._registered: Recent[tuple[UUID, str], bool] = Recent("registered_plans", REGISTERED)
 
     def get(self, connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:
         """Return the plan; raises NotFound when the tenant has none of this hash."""
@@ -64,7 +75,7 @@ class PlanCache:
 
     def note_registered(self, tenant_id: UUID, plan_hash: str) -> None:
         """Note that the tenant has the plan's rows, after the commit that wrote them."""
-        self._registered.get((tenant_id, plan_hash), lambda: True)
+        self._registered.keep((tenant_id, plan_hash), True)
 
     def peek(self, plan_hash: str) -> Plan | None:
         """Return the plan if it is kept here."""
@@ -72,7 +83,7 @@ class PlanCache:
 
     def keep(self, plan: Plan) -> None:
         """Keep a plan that was compiled here."""
-        self._plans.get(plan.hash, lambda: plan)
+        self._plans.keep(plan.hash, plan)
 
 
 def _read(connection: Connection, tenant_id: UUID, plan_hash: str) -> Plan:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from uuid import UUID
 
 from app.db import artifacts
@@ -19,18 +21,21 @@ JSON = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What is sent: its pieces, verified while they go, with size and type."""
+    """What is sent, with size and type: `pieces` opens it, yields it verified while it goes.
 
-    pieces: Iterator[bytes]
+    `pieces` raises ArtifactMissing, Unavailable.
+    """
+
+    pieces: Callable[[], Iterator[bytes]]
     bytes: int
     content_type: str
-    sha256: str | None = None
+    sha256: str
 
 
 def read_output(database: Database, store: Artifacts, actor: Actor, run_id: UUID, key: str) -> Content:
     """Return the output of a step that has one, from its row or the artifact store.
 
-    Raises NotFound, ArtifactMissing, Unavailable.
+    Raises NotFound, Unavailable.
     """
     with database.tenant(actor.tenant_id) as connection:
         found = artifacts.step_output(connection, actor.tenant_id, run_id, key)
@@ -43,13 +48,13 @@ def read_output(database: Database, store: Artifacts, actor: Actor, run_id: UUID
     if reference is not None:
         return _content(store, actor, reference)
     body = dump(output).encode()
-    return Content(iter((body,)), len(body), JSON)
+    return Content(lambda: iter((body,)), len(body), JSON, hashlib.sha256(body).hexdigest())
 
 
 def read_artifact(
     database: Database, store: Artifacts, actor: Actor, run_id: UUID, key: str, sha256: str
 ) -> Content:
-    """Return an artifact that a step holds; raises NotFound, ArtifactMissing, Unavailable."""
+    """Return an artifact that a step holds; raises NotFound, Unavailable."""
     with database.tenant(actor.tenant_id) as connection:
         reference = artifacts.held_by(connection, actor.tenant_id, run_id, key, sha256)
     if reference is None:
@@ -59,5 +64,5 @@ def read_artifact(
 
 def _content(store: Artifacts, actor: Actor, reference: Reference) -> Content:
     kind = JSON if reference.is_value else reference.content_type
-    pieces = store.stream(actor.tenant_id, reference)
+    pieces = partial(store.stream, actor.tenant_id, reference)
     return Content(pieces, reference.bytes, kind, reference.sha256)

@@ -9,11 +9,14 @@ from uuid import UUID
 
 from app.db import users
 from app.db.engine import Database
+from app.observability.metrics import CacheLooks
 
 KEPT_S: Final = 5.0
 """How long an answer is kept: within it a closed user may still act."""
 _KEPT: Final = 10_000
 """Users remembered; beyond that all are forgotten at once."""
+
+_LOOKS: Final = CacheLooks("standings")
 
 Roles = frozenset[str]
 
@@ -30,7 +33,9 @@ class Standings:
         """Return the roles, None when the user is closed or the tenant suspended; raises Unavailable."""
         now = self._clock()
         kept = self._kept.get((tenant_id, user_id))
-        if kept is not None and now - kept[0] < KEPT_S:
+        fresh = kept is not None and now - kept[0] < KEPT_S
+        _LOOKS.count(hit=fresh)
+        if kept is not None and fresh:
             return kept[1]
         with self._database.tenant(tenant_id) as connection:
             roles = users.present_roles(connection, tenant_id, user_id)

@@ -44,7 +44,7 @@ class TypeBook:
         self._catalogue = catalogue
         self._registry = registry
         self._plans = plans
-        self._kept: Recent[tuple[UUID | None, str, int], PlannedType] = Recent(KEPT)
+        self._kept: Recent[tuple[UUID | None, str, int], PlannedType] = Recent("intent_types", KEPT)
         self._definitions = {(item.name, item.version): item for item in catalogue.workflows}
         self._types = {(item.name, item.version): item for item in catalogue.intent_types}
         self._newest: dict[str, int] = {}

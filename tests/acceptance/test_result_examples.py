@@ -86,7 +86,7 @@ def test_a_large_output_is_used_and_downloaded(rig: Rig) -> None:
     assert "$artifact" in rig.step(run, "big")["output"]
     assert rig.step(run, "count")["output"]["message"] == "2000 times 200 characters"
     found = read_output(rig.base.engine.database, rig.base.engine.artifacts, rig.actor, run, "big")
-    content = json.loads(b"".join(found.pieces))
+    content = json.loads(b"".join(found.pieces()))
     assert content == {"message": ["x" * 200] * 2000}
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tests.support.http_api import Caller, Platform, assert_problem, echo
+from tests.support.http_api import PREFIX, Caller, Platform, assert_problem, echo
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +76,46 @@ def test_taken_names(platform: Platform, tenant: tuple[str, Caller]) -> None:
     assert_problem(platform.root.post("/tenants", body), 409, "slug-taken")
     user = {"email": "ADMIN@example.org", "password": "0123456789", "roles": ["viewer"]}
     assert_problem(tenant[1].post("/users", user), 409, "email-taken")
+
+
+def test_a_read_that_shows_the_same_is_not_sent_again(admin: Caller, user: str) -> None:
+    first = admin.get(user)
+    tag = first.headers["ETag"]
+    assert first.headers["Cache-Control"] == "private, no-cache"
+    assert first.headers["Vary"] == "Authorization"
+    for known in (tag, f'"other", W/{tag}', "*"):
+        again = admin.call("GET", user, headers={"If-None-Match": known})
+        assert (again.status_code, again.data) == (304, b""), known
+        assert (again.headers["ETag"], again.headers["Vary"]) == (tag, "Authorization")
+    admin.patch(user, {"display_name": "New"}, If_Match=tag)
+    changed = admin.call("GET", user, headers={"If-None-Match": tag})
+    assert changed.get_json()["display_name"] == "New"
+    assert changed.headers["ETag"] != tag
+    listed = admin.get("/users")
+    assert admin.call("GET", "/users", headers={"If-None-Match": listed.headers["ETag"]}).status_code == 304
+    assert_problem(admin.call("GET", f"/users/{'0' * 8}-0000-7000-8000-{'0' * 12}"), 404)
+
+
+def test_what_never_changes_may_be_kept(platform: Platform, admin: Caller) -> None:
+    forever = "private, max-age=31536000, immutable"
+    kind = admin.get("/intent_types/core.echo").get_json()
+    ways = {
+        "/intent_types/core.echo/versions/1": forever,
+        f"/workflows/{kind['workflow_name']}/versions/{kind['workflow_version']}": forever,
+        "/intent_types/core.echo": "private, no-cache",
+        "/events/schemas/run.failed": "private, max-age=3600",
+    }
+    for path, caching in ways.items():
+        answer = admin.get(path)
+        assert (answer.status_code, answer.headers["Cache-Control"]) == (200, caching), path
+        assert answer.headers["Vary"] == "Authorization"
+    for path in ("openapi.json", "docs", "docs/docs.js"):
+        client = platform.app.test_client()
+        answer = client.get(f"{PREFIX}/{path}")
+        assert answer.headers["Cache-Control"] == "public, no-cache"
+        again = client.get(f"{PREFIX}/{path}", headers={"If-None-Match": answer.headers["ETag"]})
+        assert (again.status_code, again.data) == (304, b"")
+    for refused in (admin.get("/runs/00000000-0000-7000-8000-000000000000"), platform.anonymous().get("/me")):
+        assert refused.headers["Cache-Control"] == "no-store"
+        assert "ETag" not in refused.headers
+    assert admin.post("/intents", echo()).headers["Cache-Control"] == "no-store"

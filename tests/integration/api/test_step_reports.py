@@ -10,7 +10,7 @@ import pytest
 from app.db import hot, progress, step_logs
 from app.domain.leases import StepMessage
 from app.services.artifacts import StepArtifacts
-from tests.support.http_api import Caller, Platform, assert_problem, echo
+from tests.support.http_api import PREFIX, Caller, Platform, assert_problem, echo
 from tests.support.spine import LEASE
 
 
@@ -43,9 +43,13 @@ def test_progress_is_part_of_a_step(
         ]
 
     assert [step["progress"] for step in reads()] == [None, None, None]
+    before = admin.get(path)
     progress.report(platform.parts.database, message, tries, 0.25, "one of four")
     for step in reads():
         assert (step["progress"]["fraction"], step["progress"]["message"]) == (0.25, "one of four")
+    after = admin.call("GET", path, headers={"If-None-Match": before.headers["ETag"]})
+    assert after.status_code == 200, "the run's row is as it was, what is shown of it is not"
+    assert after.get_json()["version"] == before.get_json()["version"]
     assert_problem(stranger.get(f"{path}/steps/{message.key}"), 404)
 
 
@@ -90,6 +94,12 @@ def test_outputs_are_downloaded_whole_by_their_tenant(
     page = admin.get(f"{path}/artifacts/{file['$artifact']['sha256']}")
     assert (page.data, page.content_type) == (b"<b>a page</b>", "text/html")
     assert page.headers["Content-Disposition"] == "attachment"
+    assert page.headers["Cache-Control"] == "private, max-age=31536000, immutable"
+    assert whole.headers["Cache-Control"] == "private, no-cache", "a retry may bring another output"
+    for known in (whole, page):
+        place = known.request.path.removeprefix(PREFIX)
+        again = admin.call("GET", place, headers={"If-None-Match": known.headers["ETag"]})
+        assert (again.status_code, again.data) == (304, b"")
     for place in ("output", f"artifacts/{file['$artifact']['sha256']}"):
         assert_problem(stranger.get(f"{path}/{place}"), 404)
         assert_problem(platform.anonymous().get(f"{path}/{place}"), 401)

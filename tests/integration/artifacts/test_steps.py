@@ -62,7 +62,7 @@ def output(rig: Rig, run: UUID, key: str) -> Any:
 
 def download(rig: Rig, run: UUID, key: str) -> bytes:
     found = read_output(rig.base.engine.database, rig.base.engine.artifacts, rig.actor, run, key)
-    content = b"".join(found.pieces)
+    content = b"".join(found.pieces())
     assert len(content) == found.bytes
     return content
 
@@ -177,7 +177,7 @@ def test_a_file_travels_by_reference(rig: Rig, hands: Hands) -> None:
     assert reference is not None
     engine = rig.base.engine
     found = read_artifact(engine.database, engine.artifacts, rig.actor, run, "a", reference.sha256)
-    assert (b"".join(found.pieces), found.content_type) == (b"a report", "text/csv")
+    assert (b"".join(found.pieces()), found.content_type) == (b"a report", "text/csv")
     with pytest.raises(NotFound):
         read_artifact(engine.database, engine.artifacts, rig.actor, run, "b", reference.sha256)
     stranger = rig.tenant()

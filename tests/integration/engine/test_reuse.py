@@ -140,4 +140,4 @@ def test_a_reused_artifact_is_held_by_both(rig: Rig, hands: Hands, actor: Actor)
     engine = rig.base.engine
     collect_artifacts(rig.beat_parts.dispatch.system, engine.artifacts.store, 0.0)
     found = read_output(engine.database, engine.artifacts, actor, second, "a")
-    assert json.loads(b"".join(found.pieces))["square"] == 4
+    assert json.loads(b"".join(found.pieces()))["square"] == 4

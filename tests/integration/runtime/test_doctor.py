@@ -73,6 +73,15 @@ def test_servers_that_do_not_answer_are_bad(environ: dict[str, str]) -> None:
     assert found["database (app)"].mend
 
 
+def test_a_replica_is_never_needed(environ: dict[str, str], database_urls: DatabaseUrls) -> None:
+    away = f"postgresql://quantum_app:x@127.0.0.1:{free_port()}/q"
+    for url, said in ((database_urls.app, "no standby"), (away, "refused")):
+        replica = by_subject({**environ, "DATABASE_REPLICA_URL": url})["replica"]
+        assert replica.state == "note"
+        assert said in replica.found
+    assert "replica" not in by_subject(environ)
+
+
 @pytest.mark.parametrize(("extra", "code"), [({}, 0), ({"API_PORT": "none"}, 1)])
 def test_the_command_gives_json_with_its_exit_code(
     environ: dict[str, str], extra: dict[str, str], code: int

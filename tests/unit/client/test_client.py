@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import stat
@@ -16,9 +17,9 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from app.client.drawing import run_tree
-from app.client.http import ApiClient, ApiProblem, ApiUnreachable
+from app.client.http import CONSISTENCY, ApiClient, ApiProblem, ApiUnreachable
 from app.client.progress import layers, step_lines, totals
-from app.client.tokens import Token, load_token, save_token
+from app.client.tokens import Token, load_token, load_written, save_token, save_written
 from app.client.watching import Sight, look
 from app.commands.modules import module
 from app.commands.runs import runs
@@ -33,7 +34,9 @@ PROBLEM = {
 
 
 @contextmanager
-def serving(answers: list[tuple[int, object]]) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
+def serving(
+    answers: list[tuple[int, object]], headers: list[dict[str, str]] | None = None
+) -> Iterator[tuple[str, list[tuple[str, dict[str, str]]]]]:
     """An HTTP server that gives canned answers in turn; yields its URL, then what it was asked."""
     asked: list[tuple[str, dict[str, str]]] = []
 
@@ -49,6 +52,8 @@ def serving(answers: list[tuple[int, object]]) -> Iterator[tuple[str, list[tuple
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
+            for name, value in (headers.pop(0) if headers else {}).items():
+                self.send_header(name, value)
             self.end_headers()
             self.wfile.write(body)
 
@@ -151,6 +156,24 @@ def test_a_broken_post_is_sent_again_under_the_same_idempotency_key() -> None:
         assert ApiClient(url, "t").post("/intents", {}) == {"run": {}}
     first, second = (headers["Idempotency-Key"] for _, headers in asked)
     assert first == second
+
+
+def test_reads_carry_the_token_of_the_last_write_of_whichever_command(tmp_path) -> None:
+    path = tmp_path / "cli" / "token.json"
+    answers = [(200, {}), (202, {}), (200, {}), (202, {}), (200, {})]
+    tokens = [None, "0/A", None, "0/B", None]
+    with serving(answers, [{CONSISTENCY: token} if token else {} for token in tokens]) as (url, asked):
+        note = functools.partial(save_written, path, url)
+        client = ApiClient(url, "t", written=load_written(path, url), note=note)
+        client.get("/runs")
+        client.post("/intents", {})
+        client.get("/runs")
+        client.post("/intents", {})
+        later = ApiClient(url, "t", written=load_written(path, url))
+        later.get("/runs")
+    assert [headers.get(CONSISTENCY) for _, headers in asked] == [None, None, "0/A", "0/A", "0/B"]
+    assert load_written(path, "http://another") is None
+    save_written(tmp_path / "cli" / "token.written" / "x", url, "0/C")  # a file is in the way: nothing happens
 
 
 def test_a_problem_names_each_fault_by_pointer() -> None:
