@@ -319,7 +319,9 @@ def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, 
         )
     replica = urls.get("DATABASE_REPLICA_URL")
     if replica and urls["DATABASE_URL"] and urlsplit(replica).username != users[0]:
-        reader.fault("DATABASE_REPLICA_URL", "must name the role of DATABASE_URL: the policies are made for it")
+        reader.fault(
+            "DATABASE_REPLICA_URL", "must name the role of DATABASE_URL: the policies are made for it"
+        )
     return urls
 
 

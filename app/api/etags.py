@@ -1,4 +1,4 @@
-"""Entity tags: made from row versions with the bytes that are sent, checked against If-Match, If-None-Match."""
+"""Entity tags: row versions with digests of what is sent, checked against If-Match, If-None-Match."""
 
 from __future__ import annotations
 

@@ -39,9 +39,7 @@ def register_module(body: dict[str, Any]) -> Response:
 def list_modules(query: dict[str, Any]) -> dict[str, Any]:
     """List the modules by name, the newest version of each."""
     wanted = page_request("modules", query)
-    return page_document(
-        "modules", service.list_modules(parts().installed, source(), actor(), wanted)
-    )
+    return page_document("modules", service.list_modules(parts().installed, source(), actor(), wanted))
 
 
 @endpoint(blueprint, "GET /modules/<dotted:name>", "modules:read", ModuleSchema)

@@ -25,7 +25,7 @@ CONSISTENCY: Final = {
     "name": HEADER,
     "in": "header",
     "required": False,
-    "description": "What a write answered with: this answer is at least as new. `latest` asks for the newest.",
+    "description": "What a write answered with: this answer is as new at least; `latest`: the newest.",
     "schema": {"type": "string", "pattern": "^([0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}|latest)$"},
 }
 CONSISTENCY_ANSWER: Final = {

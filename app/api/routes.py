@@ -53,9 +53,14 @@ _CREATED_HEADERS: Final = {
 }
 
 
-def problem_responses() -> dict[str, dict[str, Any]]:
+def common_parameters() -> dict[str, dict[str, Any]]:
+    """Return the headers of requests that `endpoint` refers to, by the name each has in the document."""
+    return {"IfNoneMatch": IF_NONE_MATCH, "ConsistencyToken": CONSISTENCY}
+
+
+def common_responses() -> dict[str, dict[str, Any]]:
     """Return the answers that `endpoint` refers to, by the name each has in the OpenAPI document."""
-    return {
+    problems = {
         f"Problem{code}": {
             "description": http.HTTPStatus(code).phrase,
             "headers": {**_REQUEST_ID_HEADER, **(_RETRY_HEADER if code in _RETRIABLE else {})},
@@ -63,6 +68,7 @@ def problem_responses() -> dict[str, dict[str, Any]]:
         }
         for code in PROBLEM_STATUSES
     }
+    return {"NotModified": _NOT_MODIFIED, **problems}
 
 
 _PARSER: Final = StrictParser()
@@ -112,22 +118,19 @@ def endpoint(
 
     A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
     needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
-    `errors` adds to the statuses that follow, `also` names other answers that are no errors. A read may be kept
-    by the caller as `caching` says.
+    `errors` adds to the statuses that follow, `also` names other answers than errors, `caching` is for reads.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
     statuses = _statuses(guard, path, body or document, query, creates, changes) | set(errors)
     reads = method == "GET"
-    # Not by `alt_response`: each one would be one more call on every request.
-    described: dict[str, Any] = {"security": _security(guard), "responses": _references(statuses, also or {})}
-    described["parameters"] = _parameters(reads, creates, changes)
-    if document is not None:
-        described["requestBody"] = document
-    if reads:
-        described["responses"][304] = _NOT_MODIFIED
+    described: dict[str, Any] = {
+        "security": _security(guard),
+        "responses": _references(statuses, also or {}, reads),
+        "parameters": _parameters(reads, creates, changes),
+        **({"requestBody": document} if document is not None else {}),
+    }
     headers = _headers(guard, reads, creates, tagged or changes)
-    wrapped = reading if reads else writing
 
     def register(view: View) -> View:
         # flask-smorest documents only: its wrappers would load and dump like this, at several times the cost.
@@ -137,12 +140,19 @@ def endpoint(
                 documented = blueprint.arguments(schema, location=location)(documented)
         documented = blueprint.doc(**described, operationId=view.__name__)(documented)
         loading = _loading(_answering(view, answer, status, caching if reads else None), body, query)
-        served = _guarded(loading if guard.public else wrapped(loading), guard, largest_body)
+        served = _guarded(_consistent(loading, guard, reads), guard, largest_body)
         served._apidoc = documented._apidoc  # type: ignore[attr-defined]  # where flask-smorest looks for it
         blueprint.route(path, methods=[method], endpoint=view.__name__)(served)
         return view
 
     return register
+
+
+def _consistent(view: View, guard: Access, reads: bool) -> View:
+    """Return the view of a tenant's route with what lets its caller read his own writes."""
+    if guard.public:
+        return view
+    return reading(view) if reads else writing(view)
 
 
 def _loading(view: View, body: type[Schema] | None, query: type[Schema] | None) -> View:
@@ -185,10 +195,10 @@ def _answering(view: View, answer: type[Schema] | Schema | None, status: int, ca
     return answering
 
 
-def _parameters(reads: bool, creates: bool, changes: bool) -> list[dict[str, Any]]:
-    """Return the headers of a request that mean something to the route."""
+def _parameters(reads: bool, creates: bool, changes: bool) -> list[dict[str, Any] | str]:
+    """Return the headers of a request that mean something to the route, common ones by name."""
     if reads:
-        return [IF_NONE_MATCH, CONSISTENCY]
+        return list(common_parameters())
     return [*([IDEMPOTENCY_KEY] if creates else []), *([IF_MATCH] if changes else [])]
 
 
@@ -204,8 +214,11 @@ def _headers(guard: Access, reads: bool, creates: bool, tagged: bool) -> dict[st
     }
 
 
-def _references(statuses: set[int], also: Mapping[int, type[Schema]]) -> dict[int, dict[str, Any]]:
+def _references(
+    statuses: set[int], also: Mapping[int, type[Schema]], reads: bool
+) -> dict[int, dict[str, Any]]:
     """Return how the OpenAPI document describes the errors, the answers besides the usual one."""
+    # Not by `alt_response`: each one would be one more call on every request.
     found: dict[int, dict[str, Any]] = {
         code: {"$ref": f"#/components/responses/Problem{code}"} for code in sorted(statuses)
     }
@@ -215,7 +228,7 @@ def _references(statuses: set[int], also: Mapping[int, type[Schema]]) -> dict[in
             "headers": _REQUEST_ID_HEADER,
             "content": {"application/json": {"schema": schema}},
         }
-    return found
+    return {304: {"$ref": "#/components/responses/NotModified"}, **found} if reads else found
 
 
 def _security(guard: Access) -> list[dict[str, list[str]]]:

@@ -36,9 +36,7 @@ blueprint = Blueprint("steps", "Nodes of a run.")
 def list_steps(query: dict[str, Any], run_id: UUID) -> dict[str, Any]:
     """List the steps of a run in the order of its plan, items of a fan behind it."""
     wanted = page_request(f"steps {run_id}", query)
-    return page_document(
-        f"steps {run_id}", browse.list_steps(source(), actor(), run_id, wanted, **query)
-    )
+    return page_document(f"steps {run_id}", browse.list_steps(source(), actor(), run_id, wanted, **query))
 
 
 @endpoint(blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>", "runs:read", StepDetailSchema)
@@ -60,9 +58,7 @@ def show_step(run_id: UUID, key: str) -> Any:
 def read_step_logs(query: dict[str, Any], run_id: UUID, key: str) -> dict[str, Any]:
     """Read what a step logs, also while it runs; a reader that keeps `next_cursor` misses nothing."""
     after = query.get("cursor") or query.get("after")
-    return read_step_log(
-        source(), actor(), run_id, key, after, query["limit"], only=query.get("attempt")
-    )
+    return read_step_log(source(), actor(), run_id, key, after, query["limit"], only=query.get("attempt"))
 
 
 @endpoint(blueprint, "GET /runs/<uuid:run_id>/steps/<step_key:key>/output", "runs:read", None)

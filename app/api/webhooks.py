@@ -58,9 +58,7 @@ def create_webhook(body: dict[str, Any]) -> Any:
 def list_webhooks(query: dict[str, Any]) -> dict[str, Any]:
     """List the webhooks by name."""
     wanted = page_request("webhooks", query)
-    return page_document(
-        "webhooks", service.list_webhooks(source(), actor(), wanted, query.get("state"))
-    )
+    return page_document("webhooks", service.list_webhooks(source(), actor(), wanted, query.get("state")))
 
 
 @endpoint(blueprint, f"GET {PATH}", "webhooks:read", WebhookSchema, tagged=True)

@@ -35,7 +35,7 @@ def load_token(path: Path) -> Token | None:
 
 
 def save_written(path: Path, url: str, written: str) -> None:
-    """Keep beside the access token what the API at `url` answered the last write with, where that is possible."""
+    """Keep beside the access token what the API at `url` answered the last write with, if possible."""
     # The write is done: a folder that takes no file is no reason to say otherwise.
     with contextlib.suppress(OSError):
         _save(_beside(path), {"url": url, "written": written})

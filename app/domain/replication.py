@@ -59,5 +59,5 @@ class Freshness:
             self._noted.popleft()
 
     def lag(self, now: float) -> float:
-        """Return how many seconds of commits the replica may lack at most; infinite while that is not known."""
+        """Return how many seconds of commits the replica may lack; infinite while that is not known."""
         return now - self._as_of

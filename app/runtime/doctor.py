@@ -159,7 +159,7 @@ def _replica(url: str) -> Iterator[Finding]:
             cursor.execute("SELECT pg_is_in_recovery()")
             ((follows,),) = cursor.fetchall()
     except psycopg2.OperationalError as failed:
-        reason = str(failed).strip().splitlines()[-1]
+        reason = str(failed).strip().splitlines()[0]
         yield Finding("replica", "note", f"{place(url)}: {reason}", "start it: meanwhile the primary is read")
         return
     if follows:

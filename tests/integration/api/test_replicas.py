@@ -112,7 +112,9 @@ def test_a_read_with_a_token_shows_the_write_though_the_replay_stands_still(
         behind, missing, latest = (reads("primary", why) for why in ("behind", "not_found", "latest"))
         assert "behind" in names(admin, token)
         assert reads("primary", "behind") == behind + 1
-        assert "behind" not in names(admin), "without a token the replica may answer, and it has not got so far"
+        assert "behind" not in names(admin), (
+            "without a token the replica may answer, and it has not got so far"
+        )
         assert "before" in names(admin, before), "an older token does not ask for more than it says"
         assert "behind" in names(admin, NEWEST)
         assert reads("primary", "latest") == latest + 1
@@ -229,17 +231,24 @@ def test_the_policies_hold_on_the_replica_which_takes_no_write(
 def test_every_list_and_single_resource_is_read_from_the_replica(replica: Replica, admin: Caller) -> None:
     intent, _ = write(admin, "everywhere")
     run = f"/runs/{admin.get('/runs').get_json()['items'][0]['id']}"
-    schedule = {"name": "hourly", "type": "core.echo", "spec": {"message": "x"}, "cron": "0 * * * *"}
+    step = f"{run}/steps/{admin.get(run).get_json()['steps'][0]['key']}"
+    schedule = {
+        "name": "hourly",
+        "type": "core.echo",
+        "spec": {"message": "x"},
+        "timing": {"cron": "0 * * * *"},
+    }
     made = admin.post("/schedules", schedule)
     assert made.status_code == 201, made.text
     me = admin.get("/me").get_json()["user_id"]
     hourly = f"/schedules/{made.get_json()['id']}"
     token = made.headers[HEADER]
     lists = ("audit", "bulk-actions", "dead-letters", "events", "intent_types", "intents", "modules", "runs")
-    lists += ("schedules", "secrets", "triggers", "usage", "users", "webhooks", "workflows")
+    lists += ("schedules", "secrets", "triggers", "users", "webhooks", "workflows")
     paths = [f"/{name}" for name in lists] + [intent, f"{intent}/generations", run, f"{run}/steps", hourly]
-    paths += [f"{run}/timeline", f"{run}/steps/echo", f"{run}/steps/echo/logs", f"/users/{me}"]
-    paths += [f"{hourly}/firings", f"{hourly}/times", "/usage/latencies"]
+    paths += [f"{run}/timeline", step, f"{step}/logs", f"/users/{me}"]
+    days = "from=2026-01-01&to=2026-01-31"
+    paths += [f"{hourly}/firings", f"{hourly}/times", f"/usage?{days}", f"/usage/latencies?{days}"]
     for path in paths:
         used = reads("replica", "new_enough")
         there = admin.call("GET", path, headers={HEADER: token})
@@ -257,7 +266,7 @@ def test_what_decides_is_read_from_the_primary(
     user = f"/users/{member.get('/me').get_json()['user_id']}"
     with servers.paused():
         tag = chief.call("GET", user, headers={HEADER: NEWEST}).headers["ETag"]
-        assert chief.patch(user, {"state": "closed"}, If_Match=tag).status_code == 200
+        assert chief.patch(user, {"state": "disabled"}, If_Match=tag).status_code == 200
         platform.parts.standings._kept.clear()
         assert member.get("/runs").status_code == 401, "a closed user is out, whatever the replica says"
         first = admin.post("/intents", echo(name="once"), Idempotency_Key="once")

@@ -32,7 +32,7 @@ MUTANTS = [
     Mutant(
         "what the replica lacks is not there",
         "app/services/read_source.py",
-        "        if isinstance(fault, NotFound):\n            self._to_primary(\"not_found\")\n        elif",
+        '        if isinstance(fault, NotFound):\n            self._to_primary("not_found")\n        elif',
         "        if",
         SHOWN,
     ),
@@ -46,7 +46,7 @@ MUTANTS = [
     Mutant(
         "a read that the replica fails is an error",
         "app/services/read_source.py",
-        "        elif isinstance(fault, Unavailable) and fault.part == \"database\":\n",
+        '        elif isinstance(fault, Unavailable) and fault.part == "database":\n',
         "        elif False:\n",
         f"{REPLICAS}::test_a_killed_replica_costs_no_read_and_comes_back_by_itself",
     ),

@@ -173,7 +173,9 @@ def test_reads_carry_the_token_of_the_last_write_of_whichever_command(tmp_path) 
         later.get("/runs")
     assert [headers.get(CONSISTENCY) for _, headers in asked] == [None, None, "0/A", "0/A", "0/B"]
     assert load_written(path, "http://another") is None
-    save_written(tmp_path / "cli" / "token.written" / "x", url, "0/C")  # a file is in the way: nothing happens
+    save_written(
+        tmp_path / "cli" / "token.written" / "x", url, "0/C"
+    )  # a file is in the way: nothing happens
 
 
 def test_a_problem_names_each_fault_by_pointer() -> None:

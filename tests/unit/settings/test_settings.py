@@ -125,7 +125,6 @@ def test_one_role_for_two_purposes_is_refused(environ: dict[str, str]) -> None:
     assert line.startswith("DATABASE_URL must name another role")
 
 
-@pytest.mark.parametrize("environment", ["staging", "production"])
 def test_a_replica_is_read_as_the_app_role(environ: dict[str, str]) -> None:
     assert load_settings(environ).database_replica_url == ""
     named = environ | {"DATABASE_REPLICA_URL": "postgres://quantum_app:a@replica.example/quantum"}
@@ -133,7 +132,10 @@ def test_a_replica_is_read_as_the_app_role(environ: dict[str, str]) -> None:
     assert settings.database_replica_url == "postgresql://quantum_app:a@replica.example/quantum"
     assert settings.replica_max_lag_s == 2
     assert "replica.example" not in repr(settings)
-    for url, says in (("postgresql://quantum_system:c@r/d", "role of DATABASE_URL"), ("http://r/d", "postgresql://")):
+    for url, says in (
+        ("postgresql://quantum_system:c@r/d", "role of DATABASE_URL"),
+        ("http://r/d", "postgresql://"),
+    ):
         (fault,) = faults(environ | {"DATABASE_REPLICA_URL": url})
         assert fault.startswith("DATABASE_REPLICA_URL")
         assert says in fault
@@ -141,6 +143,7 @@ def test_a_replica_is_read_as_the_app_role(environ: dict[str, str]) -> None:
     assert fault.startswith("REPLICA_MAX_LAG_S must be a whole number from 1 to 300")
 
 
+@pytest.mark.parametrize("environment", ["staging", "production"])
 def test_what_serves_people_refuses_generated_keys_debug_and_embedded_servers(
     environment: str, tmp_path: Path
 ) -> None:
