@@ -26,7 +26,7 @@ from app.runtime.doctor import examine
 from app.settings import Settings, inherited_environment, load_settings
 from tests.support.http_api import Caller, Platform, echo, start_platform
 from tests.support.replica import Replicated, replicated_servers
-from tests.support.servers import DatabaseUrls
+from tests.support.servers import Cluster
 from tests.support.waiting import eventually
 
 RULES = ReplicaRules(max_lag_s=60, look_s=0.05, answer_s=10)
@@ -168,9 +168,15 @@ def test_a_killed_replica_costs_no_read_and_comes_back_by_itself(
 ) -> None:
     _, token = write(admin, "killed")
     assert "killed" in names(admin, token)
-    servers.standby.kill()
-    for _ in range(20):
-        assert "killed" in names(admin), "a read in the very moment, too"
+    with another(platform, servers.replica_url, replace(RULES, look_s=60)) as unwatched:
+        caller = Caller(create_app(replace(platform.parts, replica=unwatched)), admin.token)
+        servers.standby.kill()
+        failed = reads("primary", "failed")
+        assert "killed" in names(caller), "also before anybody has noticed"
+        assert reads("primary", "failed") == failed + 1
+        assert unwatched.refusal() == "away"
+    eventually(lambda: replica.refusal() == "away", every=0.01)
+    assert "killed" in names(admin)
     assert platform.app.test_client().get("/readyz").get_json()["parts"]["replica"] == "down: Unavailable"
     assert reads("primary", "away") > 0
     servers.standby.start()
@@ -180,12 +186,32 @@ def test_a_killed_replica_costs_no_read_and_comes_back_by_itself(
     assert reads("replica", "new_enough") == used + 1
 
 
+@contextlib.contextmanager
+def frozen_watch(servers: Replicated) -> Iterator[None]:
+    """Stop the server's process that answers the newest watch."""
+    watching = "SELECT pid FROM pg_stat_activity WHERE application_name = 'quantum-replica-watch'"
+    watcher = servers.ask(f"{watching} ORDER BY backend_start DESC LIMIT 1")
+    assert isinstance(watcher, int)
+    os.kill(watcher, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(watcher, signal.SIGCONT)
+
+
+def test_a_watch_that_hangs_leaves_no_last_word_standing(servers: Replicated, platform: Platform) -> None:
+    with (
+        another(platform, servers.replica_url, replace(RULES, max_lag_s=0.4, answer_s=600)) as strict,
+        frozen_watch(servers),
+    ):
+        eventually(lambda: strict.refusal() == "lagging", every=0.01)
+
+
 def test_a_replica_that_freezes_holds_no_request(servers: Replicated, platform: Platform) -> None:
     ended: list[Exception] = []
     sleeping = "SELECT pid FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep%'"
-    watching = "SELECT pid FROM pg_stat_activity WHERE application_name = 'quantum-replica-watch'"
-    watching += " ORDER BY backend_start DESC LIMIT 1"
     with another(platform, servers.replica_url, replace(RULES, answer_s=0.3)) as brisk:
+        brisk.database.call("SELECT set_config('statement_timeout', '0', false)")
 
         def hang() -> None:
             try:
@@ -195,21 +221,16 @@ def test_a_replica_that_freezes_holds_no_request(servers: Replicated, platform: 
 
         threading.Thread(target=hang, daemon=True).start()
         eventually(lambda: servers.ask(sleeping), every=0.01)
-        watcher = servers.ask(watching)
-        assert isinstance(watcher, int), "the newest of them is its own"
-        os.kill(watcher, signal.SIGSTOP)
-        try:
+        with frozen_watch(servers):
             eventually(lambda: ended, every=0.01, what="the read that waits for an answer is cut off")
-        finally:
-            os.kill(watcher, signal.SIGCONT)
         eventually(lambda: brisk.refusal() is None, every=0.01)
 
 
 def test_only_a_replica_of_this_very_primary_is_used(
-    servers: Replicated, replica: Replica, platform: Platform, database_urls: DatabaseUrls
+    servers: Replicated, platform: Platform, cluster: Cluster
 ) -> None:
-    primary = platform.parts.database
-    for url, of in ((servers.urls.app, primary), (servers.replica_url, Database(database_urls.app))):
+    primary, stranger = platform.parts.database, Database(cluster.url("quantum_app"))
+    for url, of in ((servers.urls.app, primary), (servers.replica_url, stranger)):
         other = Replica(url, of, RULES)
         eventually(lambda other=other: other.refusal() == "not_a_replica", every=0.01)  # type: ignore[misc]  # bound at once
         other.close()

@@ -37,11 +37,11 @@ MUTANTS = [
         SHOWN,
     ),
     Mutant(
-        "a replica that lags is used",
+        "the last word of a watch that hangs holds",
         "app/db/replica.py",
         '        return "lagging" if self._fresh.lag(time.monotonic()) > self._rules.max_lag_s else None\n',
         "        return None\n",
-        f"{REPLICAS}::test_a_replica_that_lags_is_left_alone_until_it_has_caught_up",
+        f"{REPLICAS}::test_a_watch_that_hangs_leaves_no_last_word_standing",
     ),
     Mutant(
         "a read that the replica fails is an error",
