@@ -221,8 +221,6 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
         database_owner_url=urls["DATABASE_OWNER_URL"],
         database_system_url=urls["DATABASE_SYSTEM_URL"],
         database_direct_url=urls["DATABASE_DIRECT_URL"],
-        database_replica_url=urls.get("DATABASE_REPLICA_URL", ""),
-        replica_max_lag_s=reader.number("REPLICA_MAX_LAG_S", 5, 1, 300),
         redis_url=urls["REDIS_URL"],
         broker_url=urls["BROKER_URL"],
         result_url=urls["RESULT_URL"],
@@ -257,7 +255,7 @@ def _settings(reader: Variables, environment: Environment, embedded: bool, debug
             reader.one_of("LOG_FORMAT", ("auto", "json", "console"), "auto"),
         ),
         sinks=read_sinks(reader, urls["BROKER_URL"]),
-        **_doors(reader),
+        **_doors(reader, urls),
         trace_ratio=reader.fraction("TRACE_RATIO", 0.01 if environment in SERVED else 1.0),
         otlp_endpoint=reader.endpoint("OTEL_EXPORTER_OTLP_ENDPOINT"),
         otlp_headers=reader.items("OTEL_EXPORTER_OTLP_HEADERS", (), header_item),
@@ -276,12 +274,14 @@ def _eyes(reader: Variables) -> dict[str, Any]:
     }
 
 
-def _doors(reader: Variables) -> dict[str, Any]:
-    """Return where the live feed and Flower listen, where they are reached, who may enter."""
+def _doors(reader: Variables, urls: Mapping[str, str]) -> dict[str, Any]:
+    """Return where the live feed and Flower listen, where they are reached, who may enter; the replica."""
     feed_host, feed_port = reader.text("FEED_HOST", "127.0.0.1"), reader.number("FEED_PORT", 8001, 1, 65535)
     flower_host = reader.text("FLOWER_HOST", "127.0.0.1")
     flower_port = reader.number("FLOWER_PORT", 5555, 1, 65535)
     return {
+        "database_replica_url": urls.get("DATABASE_REPLICA_URL", ""),
+        "replica_max_lag_s": reader.number("REPLICA_MAX_LAG_S", 5, 1, 300),
         "feed_host": feed_host,
         "feed_port": feed_port,
         "feed_streams": reader.number("FEED_STREAMS", 2000, 1, 100_000),
