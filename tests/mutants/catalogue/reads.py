@@ -104,8 +104,8 @@ MUTANTS = [
     Mutant(
         "the tag is that of the row",
         "app/api/etags.py",
-        """        else f'{version[:-1]}.{_digest(content)}"'\n""",
-        "        else version\n",
+        """ if version is None else f'{version[:-1]}.{_digest(content)}"'\n""",
+        " if version is None else version\n",
         "tests/integration/api/test_step_reports.py::test_progress_is_part_of_a_step",
     ),
     Mutant(
