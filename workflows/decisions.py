@@ -42,7 +42,7 @@ def evaluate_when(definition: Mapping[str, Any], context: Mapping[str, Any]) -> 
         return True
     value = _evaluate(source, _is_item(definition), context, "when")
     if not isinstance(value, bool):
-        raise DecisionFailed("when_failed", f"when gives {type(value).__name__}, not true or false")
+        raise DecisionFailed("when_failed", f"when gives {_kind(value)}, not true or false")
     return value
 
 
@@ -69,12 +69,18 @@ def evaluate_foreach(definition: Mapping[str, Any], context: Mapping[str, Any]) 
     foreach = definition["foreach"]
     items = foreach if isinstance(foreach, list) else _evaluate(foreach, False, context, "foreach")
     if not isinstance(items, list):
-        raise DecisionFailed("foreach_failed", f"foreach gives {type(items).__name__}, not a list")
+        raise DecisionFailed("foreach_failed", f"foreach gives {_kind(items)}, not a list")
     if len(items) > MAX_ITEMS:
         raise DecisionFailed("foreach_too_wide", f"foreach gives {len(items)} items; {MAX_ITEMS} are allowed")
     if too_deep(items):
         raise DecisionFailed("foreach_failed", f"foreach: it nests deeper than {DEEPEST} levels")
     return items
+
+
+def _kind(value: Any) -> str:
+    """Return what JSON calls the type of a value."""
+    names = {bool: "a boolean", str: "a string", dict: "an object", list: "a list", type(None): "null"}
+    return names.get(type(value), "a number")
 
 
 def _is_item(definition: Mapping[str, Any]) -> bool:

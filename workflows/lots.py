@@ -21,13 +21,22 @@ class Hand:
         return ((key, n >= self.messages) for n, line in enumerate(self.lines) for key in line)
 
 
+def nothing_waits(_key: str) -> bool:
+    """No step hands its place on."""
+    return False
+
+
 def deal(
-    segments: Sequence[Segment], queue_of: Callable[[str], str], slots: Callable[[str], int]
+    segments: Sequence[Segment],
+    queue_of: Callable[[str], str],
+    slots: Callable[[str], int],
+    hands_on: Callable[[str], bool] = nothing_waits,
 ) -> tuple[Hand, ...]:
     """Return the lots: branches of a leading fork, lines that stand alone, where they outnumber the slots.
 
     `slots` gives the worker processes of a queue, 0 when unknown: then nothing is shared. A line that changes
-    its queue keeps its message.
+    its queue keeps its message. Steps that hand a place on, when they end, to another of their fan are of a
+    lot in any case: whoever ends one takes that other by it.
     """
     hands: list[Hand] = []
     for lines in _siblings(segments):
@@ -40,6 +49,8 @@ def deal(
             messages = slots(queue)
             if 0 < messages < len(found):
                 hands.append(Hand(tuple(found), messages))
+            elif giving := tuple(line for line in found if hands_on(line[0])):
+                hands.append(Hand(giving, len(giving)))
     return tuple(hands)
 
 

@@ -22,6 +22,10 @@ LARGEST_YAML: Final = 256 * 1024
 JSON_TYPE: Final = "application/json"
 YAML_TYPES: Final = frozenset({"application/yaml", "application/x-yaml", "text/yaml"})
 
+MOST_DIGITS: Final = 4300
+"""Digits of a whole number that Python reads: what it says of more is about Python."""
+_LONG_NUMBER: Final = re.compile(rb"[0-9]{4301}")
+
 # A cheap look at the raw text tells whether the costly walk over all values is needed at all.
 _SUSPICIOUS: Final = re.compile(rb"\x00|\\u0000|\\u[dD][89a-fA-F]")
 _UNSTORABLE: Final = re.compile("[\x00\ud800-\udfff]")
@@ -46,6 +50,8 @@ def parse_json(raw: bytes) -> Any:
     except RecursionError as deep:
         raise Malformed(f"the body nests deeper than {DEEPEST} levels") from deep
     except ValueError as wrong:
+        if _LONG_NUMBER.search(raw):
+            raise Malformed(f"a number of the body has more than {MOST_DIGITS} digits") from wrong
         raise Malformed(f"the body is not JSON: {_brief(wrong)}") from wrong
     nests = raw.count(b"{") + raw.count(b"[") > DEEPEST
     if nests or _SUSPICIOUS.search(raw):

@@ -197,5 +197,9 @@ def _dealt(
     def queue_of(key: str) -> str:
         return plan.step(key.partition(".")[0]).queue
 
-    hands = deal(segments, queue_of, lambda queue: engine.slots.of(connection, queue))
+    def hands_on(key: str) -> bool:
+        base, _, item = key.partition(".")
+        return bool(item) and "max_parallel" in plan.step(base).definition
+
+    hands = deal(segments, queue_of, lambda queue: engine.slots.of(connection, queue), hands_on)
     return {key: hot.Place(lot, loose) for hand in hands for lot in (new_id(),) for key, loose in hand.keys}

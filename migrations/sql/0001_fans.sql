@@ -3,19 +3,27 @@
 
 -- The place of an ended item goes to the first one that waits for it. Items are released in order, so none that waits
 -- stands before one that had a place: the search begins behind it, in a list of those that wait. True: it is ready now
--- and no message carries it.
-CREATE FUNCTION pass_place(p_fan run_steps, p_item run_steps) RETURNS boolean LANGUAGE plpgsql AS $$
+-- and no message carries it. An item of a lot hands its place on within the lot: the next one is loose, and whoever ended
+-- this one takes it in the same commit (0001_lots.sql). Not where a place may be due to another run (a limit of steps),
+-- and not where somebody other than the holder of the message ended the item.
+CREATE FUNCTION pass_place(p_run runs, p_fan run_steps, p_item run_steps) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+  onward boolean := p_item.lot IS NOT NULL AND p_run.state = 'running' AND p_run.held_steps IS NULL
+    AND coalesce(p_item.error ->> 'code', '') NOT IN ('skipped', 'poisoned', 'timeout');
 BEGIN
   -- An item that was skipped while it waited had no place; and none waits when fewer are open than there are places.
   IF p_item.needs_left > 0 OR p_fan.needs_left < (p_fan.input ->> 'max_parallel')::integer THEN
     RETURN false;
   END IF;
-  UPDATE run_steps SET state = 'ready', needs_left = 0, ready_at = clock_timestamp()
+  UPDATE run_steps SET state = 'ready', needs_left = 0, ready_at = clock_timestamp(), loose = onward,
+         sent_at = CASE WHEN onward THEN clock_timestamp() END, dispatch_epoch = dispatch_epoch + onward::integer,
+         lot = CASE WHEN onward THEN p_item.lot ELSE lot END,
+         broker_epoch = CASE WHEN onward THEN p_item.broker_epoch ELSE broker_epoch END
   WHERE tenant_id = p_item.tenant_id AND run_id = p_item.run_id AND key = (
     SELECT i.key FROM run_steps i
     WHERE i.tenant_id = p_item.tenant_id AND i.run_id = p_item.run_id AND i.base = p_item.base
       AND i.item > p_item.item AND i.state || '' = 'pending' ORDER BY i.item LIMIT 1);
-  RETURN FOUND;
+  RETURN FOUND AND NOT onward;
 END $$;
 
 -- Which of these keys are items that have to wait for a place when all of them run again.

@@ -314,7 +314,7 @@ BEGIN
     RETURNING * INTO s;
     EXIT WHEN NOT FOUND;
     IF s.needs_left > 0 THEN
-      needs_advance := s.input IS NOT NULL AND pass_place(s, p_step);
+      needs_advance := s.input IS NOT NULL AND pass_place(p_run, s, p_step);
       EXIT;
     END IF;
     UPDATE run_steps f SET finished_at = clock_timestamp(),

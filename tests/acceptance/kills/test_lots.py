@@ -63,6 +63,14 @@ def test_items_of_a_foreach_are_dealt_out_too(quick: Rig) -> None:
     quick.checks(run)
 
 
+def test_items_hand_their_places_on_without_a_message(quick: Rig) -> None:
+    each = {"id": "each", "uses": "testkit.note", "foreach": "range(12)", "with": {"value": "${item}"}}
+    run = quick.submit([{**each, "max_parallel": 2}, note("end", "each")])
+    quick.ends(run)
+    assert loose(quick, run) == {f"each.{n}" for n in range(2, 12)}
+    quick.checks(run)
+
+
 def test_nobody_waits_behind_a_long_sibling(quick: Rig) -> None:
     run = quick.submit(fan(held("h0", "long", "start")))
     others = {f"h{n}" for n in range(1, WIDTH)}

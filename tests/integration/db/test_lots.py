@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.db import hot, lots, recovery
+from app.db import hot, lots, recovery, runs
 from app.db.ids import new_id
 from app.domain.leases import Child, Lease, Lot
 from tests.support.spine import ACTOR, BROKER, LEASE, Spine, ask
@@ -109,6 +109,39 @@ def test_an_output_that_cannot_be_kept_fails_the_step_and_takes_the_next(
     run, lot = dealt
     finish, onward = hand_on(spine, lot, "a", spine.claim(run, "a").tries, output={"n": float("nan")})
     assert (finish.kept, taken(onward), spine.step(run, "a")["state"]) == (False, "b", "failed")
+
+
+def fan_of_two_places(spine: Spine) -> tuple[UUID, Lot]:
+    """A run whose fan has six items, the first two of them with places and messages of one lot."""
+    run = spine.declare(spine.plan({"f": [], "join": ["f"]}, fans=["f"], parallel={"f": 2}))
+    spine.expand(run, "f", list(range(6)))
+    return run, deal_out(spine, run, ("f.0", "f.1"), messages=2)
+
+
+def test_an_item_hands_its_place_on_to_whoever_ended_it(spine: Spine) -> None:
+    run, lot = fan_of_two_places(spine)
+    finish, onward = hand_on(spine, lot, "f.0", spine.claim(run, "f.0").tries)
+    assert (finish.needs_advance, taken(onward), spine.states(run)["f.3"]) == (False, "f.2", "pending")
+    assert onward is not None and (onward.message.epoch, onward.message.lot) == (1, lot.id)
+    error = {"code": "x"}
+    finish, onward = hand_on(spine, lot, "f.2", onward.claim.tries, "failed", error=error)
+    assert (finish.needs_advance, taken(onward)) == (False, "f.3"), "however it ended"
+    with spine.app.tenant(spine.tenant) as connection:
+        runs.skip_step(connection, spine.tenant, run, "f.1", ACTOR, None, "not needed")
+    skipped = spine.step(run, "f.4")
+    assert (skipped["state"], skipped["sent_at"], skipped["loose"]) == ("ready", None, False), "it is sent"
+
+
+@pytest.mark.parametrize(
+    "change", ["held_steps = 0", "state = 'pausing'", "state = 'cancelling'"], ids=lambda one: one.split()[-1]
+)
+def test_a_place_that_may_be_due_to_others_is_not_handed_on(spine: Spine, change: str) -> None:
+    run, lot = fan_of_two_places(spine)
+    tries = spine.claim(run, "f.0").tries
+    spine.admin.call(f"UPDATE runs SET {change} WHERE id = %s", (run,))
+    _, onward = hand_on(spine, lot, "f.0", tries)
+    assert onward is None
+    assert (spine.step(run, "f.2")["sent_at"], spine.step(run, "f.2")["loose"]) == (None, False)
 
 
 def test_a_pause_takes_the_loose_ones_away(spine: Spine, dealt: tuple[UUID, Lot]) -> None:

@@ -35,6 +35,27 @@ MUTANTS = [
         f"{DEALING}::test_a_line_that_changes_its_queue_keeps_its_message",
     ),
     Mutant(
+        "an item that ends leaves its place to a message",
+        "migrations/sql/0001_fans.sql",
+        "p_item.lot IS NOT NULL AND p_run.state = 'running'",
+        "false AND p_run.state = 'running'",
+        f"{ROWS}::test_an_item_hands_its_place_on_to_whoever_ended_it",
+    ),
+    Mutant(
+        "a place is handed on although another run may be next",
+        "migrations/sql/0001_fans.sql",
+        "AND p_run.state = 'running' AND p_run.held_steps IS NULL",
+        "AND p_run.state = 'running'",
+        f"{ROWS}::test_a_place_that_may_be_due_to_others_is_not_handed_on",
+    ),
+    Mutant(
+        "few items with places are of no lot",
+        "workflows/lots.py",
+        "            elif giving := tuple(line for line in found if hands_on(line[0])):",
+        "            elif giving := tuple(line for line in found if not found):",
+        f"{DEALING}::test_who_hands_its_place_on_is_of_a_lot_also_where_processes_suffice",
+    ),
+    Mutant(
         "two takers wait for each other",
         SQL,
         "LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED)\n    AND u.tenant_id",

@@ -134,8 +134,9 @@ def test_foreach() -> None:
     assert evaluate_foreach({"foreach": ["a"]}, CONTEXT) == ["a"]
     assert evaluate_foreach({"foreach": "range(10000)"}, {}) == list(range(10_000))
     assert evaluate_foreach({"foreach": "spec.list"}, CONTEXT) == [1, 2]
-    with pytest.raises(DecisionFailed, match="not a list"):
-        evaluate_foreach({"foreach": "spec.n"}, CONTEXT)
+    for source, kind in (("spec.n", "a number"), ("spec.name", "a string"), ("spec", "an object")):
+        with pytest.raises(DecisionFailed, match=f"foreach gives {kind}, not a list"):
+            evaluate_foreach({"foreach": source}, CONTEXT)
     with pytest.raises(DecisionFailed) as caught:
         evaluate_foreach({"foreach": "spec"}, {"spec": [0] * 10_001})
     assert caught.value.code == "foreach_too_wide"

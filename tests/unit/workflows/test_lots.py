@@ -36,6 +36,14 @@ def test_nothing_is_shared_where_processes_suffice_or_nobody_knows_them() -> Non
     assert deal(header, queue_of, lambda _: 0) == ()
 
 
+def test_who_hands_its_place_on_is_of_a_lot_also_where_processes_suffice() -> None:
+    hands = deal(alone("a1", "a2", "b1"), queue_of, lambda _: 9, lambda key: key != "a2")
+    assert keys(hands) == [[("a1", False)], [("b1", False)]]
+    assert keys(deal(alone("a1", "a2"), queue_of, lambda _: 1, lambda _: True)) == [
+        [("a1", False), ("a2", True)]
+    ]
+
+
 def test_each_queue_has_a_lot_of_its_own() -> None:
     hands = deal(
         [chord(("a1",), ("b1",), ("a2",), ("b2",))], queue_of, lambda queue: 1 if queue == "a" else 2
