@@ -86,6 +86,8 @@ def up() -> None:
         output("system", f"live feed {settings.feed_url}/api/v1/events/stream")
         output("system", f"Flower http://{settings.flower_host}:{settings.flower_port}")
         output("system", "stop with Ctrl-C")
+        if sys.stdout.isatty():
+            environ.setdefault("LOG_FORMAT", "console")  # the processes see a pipe, people read it
         supervisor = Supervisor(read_procfile(), child_environment(environ, state), output)
         supervisor.run(also=servers.mend if servers is not None else lambda: None)
         output("system", "stopped")

@@ -126,7 +126,7 @@ def told(world: World) -> dict[str, Any]:
     }
     for name, number in wanted.items():
         world.arrives(trace_id, name, number)
-    return {"run": run, "trace": trace_id}
+    return {"run": run, "trace": trace_id, "spec": spec}
 
 
 def test_one_trace_leads_through_every_process(world: World, told: dict[str, Any]) -> None:
@@ -224,6 +224,11 @@ def test_the_trace_id_finds_the_log_lines(world: World, told: dict[str, Any]) ->
     tenant = world.client.get("/me")["tenant_id"]
     for name, file in files.items():
         eventually(lambda f=file: trace in f.read_text(), within=20, what=f"{name}.log names the trace")
+    assert world.client.post("/intents", {"type": "http.request", "spec": told["spec"]})
+    eventually(lambda: world.target.seen[-1].body.count(CANARIES[2].encode()), within=20)
+    texts = {path.name: path.read_text() for path in world.rig.folder.glob("*.log")}
+    found = [(name, canary) for name, text in texts.items() for canary in CANARIES if canary in text]
+    assert found == [], "no level tells what a customer wrote"
     lines = [json.loads(line) for line in files["worker"].read_text().splitlines() if line.startswith("{")]
     claimed = [line for line in lines if line["event"] == "step_claimed" and line["run_id"] == run]
     assert {line["step"] for line in claimed} == {"before", "flaky", "after"}

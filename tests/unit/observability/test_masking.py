@@ -8,10 +8,13 @@ import logging
 
 import pytest
 
+from app.client.http import ApiClient
+from app.domain.tracing import TraceContext
 from app.observability.context import log_context, step_context
 from app.observability.logging import configure_logging, get_log
 from app.observability.masking import mask_fields, mask_values, secrets_in_use
 from app.observability.metrics import CONTENT_TYPE, STEPS_FINISHED, render_metrics
+from app.observability.tracing import working_for
 from tests.support.operation_context import context
 
 SECRET = 'p"a/ß'
@@ -92,3 +95,37 @@ def test_metrics_are_rendered_as_prometheus_reads_them():
     assert 'quantum_steps_finished_total{operation="core.echo",outcome="succeeded"}' in text
     assert "# TYPE quantum_relay_lag_seconds gauge" in text
     assert CONTENT_TYPE.startswith("text/plain")
+
+
+class Terminal(io.StringIO):
+    """What tells that people read it."""
+
+    def isatty(self):
+        return True
+
+
+def test_people_get_text_in_a_terminal_machines_json_elsewhere(lines):
+    told = {}
+    for name, stream in (("terminal", Terminal()), ("pipe", io.StringIO())):
+        configure_logging("INFO", "auto", process="test", stream=stream)
+        get_log("a").info("thing_done", count=1)
+        told[name] = stream.getvalue()
+    assert json.loads(told["pipe"])["event"] == "thing_done"
+    assert not told["terminal"].startswith("{")
+    assert "thing_done" in told["terminal"]
+
+
+def test_a_line_names_the_trace_that_its_thread_works_for(lines):
+    trace = TraceContext("4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", sampled=False)
+    with working_for(trace):
+        get_log("a").info("inside")
+        logging.getLogger("b").info("inside_too")
+    get_log("a").info("outside")
+    assert [line.get("trace_id") for line in lines()] == [trace.trace_id, trace.trace_id, None]
+
+
+def test_what_a_command_asks_of_the_api_has_one_request_id(lines):
+    with log_context(request_id="cli-1"):
+        client = ApiClient("http://127.0.0.1:9")
+    assert client._http.headers["X-Request-ID"] == "cli-1"
+    assert "X-Request-ID" not in ApiClient("http://127.0.0.1:9")._http.headers
