@@ -78,7 +78,7 @@ def create(
 def list_bulk(shell: Shell, state: str | None, limit: int) -> None:
     """The latest first."""
     found = list(shell.client.items("/bulk-actions", limit=limit, state=state))
-    shell.show(found, lambda: table(_COLUMNS, (picked(each, *_COLUMNS) for each in found)))
+    shell.show_all(found, _COLUMNS)
 
 
 @bulk.command("show")

@@ -26,7 +26,7 @@ def list_flags(shell: Shell, mine: bool) -> None:
         )
         return
     found = shell.client.get("/platform/flags")["items"]
-    shell.show(found, lambda: table(COLUMNS, (picked(item, *COLUMNS) for item in found)))
+    shell.show_all(found, COLUMNS)
 
 
 @flags.command("show")
@@ -51,7 +51,7 @@ def set_flag(shell: Shell, name: str, kill: bool, percentage: float | None, reas
     match = shell.client.call("GET", path).headers["ETag"]
     body = {"killed": kill, "percentage": percentage, "reason": reason}
     found = shell.client.put(path, body, match=match)
-    shell.show(found, lambda: table(COLUMNS, [picked(found, *COLUMNS)]))
+    shell.show_one(found, COLUMNS)
 
 
 @flags.command("override")

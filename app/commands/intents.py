@@ -9,7 +9,7 @@ import click
 
 from app.commands.documents import json_or_text, read_document
 from app.commands.history import settle
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
@@ -61,7 +61,7 @@ def list_intents(shell: Shell, phase: str | None, type_name: str | None, limit: 
     """The newest intents first."""
     found = list(shell.client.items("/intents", limit=limit, phase=phase, type=type_name))
     columns = ("id", "type", "name", "phase", "generation", "created_at")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_all(found, columns)
 
 
 def _accepted(document: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 _COLUMNS = ("active", "reason", "since", "changed_by", "version")
 _PATH = "/platform/maintenance"
@@ -20,7 +20,7 @@ def maintenance() -> None:
 def show(shell: Shell) -> None:
     """Whether the platform is held, by whom, why."""
     document = shell.client.get(_PATH)
-    shell.show(document, lambda: table(_COLUMNS, [picked(document, *_COLUMNS)]))
+    shell.show_one(document, _COLUMNS)
 
 
 @maintenance.command("on")
@@ -41,4 +41,4 @@ def off(shell: Shell) -> None:
 def _switch(shell: Shell, active: bool, reason: str) -> None:
     found = shell.client.call("GET", _PATH)
     document = shell.client.put(_PATH, {"active": active, "reason": reason}, match=found.headers["ETag"])
-    shell.show(document, lambda: table(_COLUMNS, [picked(document, *_COLUMNS)]))
+    shell.show_one(document, _COLUMNS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
@@ -18,7 +18,7 @@ def list_pools(shell: Shell) -> None:
     """The dedicated pools: your tenant's; all of them for a platform administrator."""
     found = list(shell.client.items("/pools"))
     columns = ("pool", "tenant_id", "created_at")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_all(found, columns)
 
 
 @pool.command("dedicate")

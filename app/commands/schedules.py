@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from app.commands.documents import read_document
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 _COLUMNS = ("id", "name", "type", "state", "overlap", "next_at")
 _FIRING = ("scheduled_at", "cause", "outcome", "reason", "run_id")
@@ -38,7 +38,7 @@ def create(shell: Shell, path: Path) -> None:
 def list_schedules(shell: Shell, state: str | None, limit: int) -> None:
     """The schedules by name."""
     found = list(shell.client.items("/schedules", limit=limit, state=state))
-    shell.show(found, lambda: table(_COLUMNS, (picked(item, *_COLUMNS) for item in found)))
+    shell.show_all(found, _COLUMNS)
 
 
 @schedule.command("firings")
@@ -48,7 +48,7 @@ def list_schedules(shell: Shell, state: str | None, limit: int) -> None:
 def firings(shell: Shell, schedule_id: str, limit: int) -> None:
     """What became of its firings, the latest first."""
     found = list(shell.client.items(f"/schedules/{schedule_id}/firings", limit=limit))
-    shell.show(found, lambda: table(_FIRING, (picked(item, *_FIRING) for item in found)))
+    shell.show_all(found, _FIRING)
 
 
 @schedule.command("times")

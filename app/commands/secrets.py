@@ -7,7 +7,7 @@ import sys
 import click
 
 from app.commands.keys import abandon, list_keys, rewrap
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
@@ -32,7 +32,7 @@ def list_secrets(shell: Shell) -> None:
     """Names and versions."""
     found = list(shell.client.items("/secrets"))
     columns = ("name", "version", "updated_at")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_all(found, columns)
 
 
 for _command in (list_keys, rewrap, abandon):

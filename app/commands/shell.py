@@ -117,6 +117,14 @@ class Shell:
         else:
             self.console.print(human())
 
+    def show_all(self, documents: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
+        """Print the documents as JSON with --json, else a table with these members of each."""
+        self.show(documents, lambda: table(columns, (picked(one, *columns) for one in documents)))
+
+    def show_one(self, document: Mapping[str, Any], columns: Sequence[str]) -> None:
+        """Print the document as JSON with --json, else a table of one row with these members."""
+        self.show(document, lambda: table(columns, [picked(document, *columns)]))
+
     def stop(self, message: str, code: Exit) -> NoReturn:
         """Say why on stderr, leave with a documented exit code."""
         if self.as_json:

@@ -49,7 +49,7 @@ def list_triggers(shell: Shell, state: str | None, limit: int) -> None:
 def firings(shell: Shell, trigger_id: str, limit: int) -> None:
     """What it decided, the latest first."""
     found = list(shell.client.items(f"/triggers/{trigger_id}/firings", limit=limit))
-    shell.show(found, lambda: table(_FIRING, (picked(item, *_FIRING) for item in found)))
+    shell.show_all(found, _FIRING)
 
 
 @triggers.command("pause")

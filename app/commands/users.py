@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 ROLES = ("tenant_admin", "operator", "developer", "viewer", "auditor")
 
@@ -50,4 +50,4 @@ def list_users(shell: Shell) -> None:
     """Everybody in the tenant."""
     found = list(shell.client.items("/users"))
     columns = ("email", "display_name", "state", "roles")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_all(found, columns)

@@ -40,7 +40,7 @@ def create(shell: Shell, name: str, endpoint: str, types: tuple[str, ...], label
 def list_webhooks(shell: Shell, state: str | None, limit: int) -> None:
     """The webhooks by name."""
     found = list(shell.client.items("/webhooks", limit=limit, state=state))
-    shell.show(found, lambda: table(_COLUMNS, (picked(item, *_COLUMNS) for item in found)))
+    shell.show_all(found, _COLUMNS)
 
 
 @webhooks.command("enable")
@@ -97,7 +97,7 @@ def ping(shell: Shell, webhook_id: str) -> None:
 def deliveries(shell: Shell, webhook_id: str, state: str | None, limit: int) -> None:
     """Its deliveries, those of the latest events first."""
     found = list(shell.client.items(f"/webhooks/{webhook_id}/deliveries", limit=limit, state=state))
-    shell.show(found, lambda: table(_DELIVERY, (picked(item, *_DELIVERY) for item in found)))
+    shell.show_all(found, _DELIVERY)
 
 
 @webhooks.command("show")

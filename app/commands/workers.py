@@ -120,7 +120,7 @@ def _order(shell: Shell, name: str, changes: dict[str, Any], *, show: bool = Tru
     headers = {"If-Match": found.headers["ETag"]}
     order = shell.client.call("PATCH", path, body=changes, headers=headers).document
     if show:
-        shell.show(order, lambda: table(_ORDER, [picked(order, *_ORDER)]))
+        shell.show_one(order, _ORDER)
     return order
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from app.commands.documents import read_document
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
@@ -30,4 +30,4 @@ def list_workflows(shell: Shell) -> None:
     """Every definition the tenant can use."""
     found = list(shell.client.items("/workflows"))
     columns = ("name", "version", "created_at")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_all(found, columns)
