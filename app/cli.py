@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import cast
 
 import click
+
+from app.commands.lazy import LazyGroup
 
 COMMANDS = {
     "up": "app.commands.platform:up",
@@ -30,7 +31,7 @@ COMMANDS = {
     "webhooks": "app.commands.webhooks:webhooks",
     "top": "app.commands.top:top",
     "usage": "app.commands.usage:usage",
-    "projections": "app.commands.usage:projections",
+    "projections": "app.commands.projections:projections",
     "flags": "app.commands.flags:flags",
     "audit": "app.commands.audit:audit",
     "secrets": "app.commands.secrets:secrets",
@@ -47,28 +48,17 @@ COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """Loads a command's module only when that command, or the help of all, is asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Return the names in the table's order: platform first, tenants after."""
-        return list(COMMANDS)
+class Commands(LazyGroup):
+    """Runs each command with its log set up."""
 
     def invoke(self, ctx: click.Context) -> object:
-        """Run the command with its log set up; that is loaded here, as help needs none of it."""
+        """Run the command; what sets up its log is loaded here, as help needs none of it."""
         logged = importlib.import_module("app.commands.logged").logged
         with logged():
             return super().invoke(ctx)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
-        """Return the command of that name, or None."""
-        if cmd_name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[cmd_name].partition(":")
-        return cast(click.Command, getattr(importlib.import_module(module), attribute))
 
-
-@click.command(cls=Commands)
+@click.command(cls=Commands, table=COMMANDS)
 @click.version_option(package_name="quantum-platform")
 def main() -> None:
     """Quantum Platform: declare jobs, watch them, repair them."""

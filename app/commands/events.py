@@ -9,18 +9,21 @@ from typing import Any
 import click
 
 from app.client.feed import Follower
-from app.commands.consume import consume
-from app.commands.event_sinks import dead, forget_sink, replay, sinks
+from app.commands.lazy import LazyGroup
 from app.commands.shell import Shell, tenant_command
 
+BESIDE_THE_API = {
+    "consume": "app.commands.consume:consume",
+    "sinks": "app.commands.event_sinks:sinks",
+    "forget-sink": "app.commands.event_sinks:forget_sink",
+    "replay": "app.commands.event_sinks:replay",
+    "dead": "app.commands.event_sinks:dead",
+}
 
-@click.group()
+
+@click.group(cls=LazyGroup, table=BESIDE_THE_API)
 def events() -> None:
     """Read events: a tenant's feed, a sink's group; at the operator's shell: look after the sinks."""
-
-
-for command in (consume, sinks, forget_sink, replay, dead):
-    events.add_command(command)
 
 
 @events.command("tail")
