@@ -71,12 +71,7 @@ def gantt_mermaid(portrait: Portrait) -> str:
 def gantt_json(portrait: Portrait) -> str:
     """Return the rows; times are seconds since `origin`."""
     document = {
-        "run_id": portrait.run_id,
-        "workflow": portrait.workflow,
-        "state": portrait.state,
-        "origin": portrait.origin,
-        "span": round(portrait.span, 3),
-        "critical_path": portrait.critical_path,
+        **portrait.head(),
         "rows": [{name: getattr(bar, name) for name in bar.__slots__} for bar in portrait.bars],
     }
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -84,12 +84,7 @@ def graph_dot(portrait: Portrait) -> str:
 def graph_json(portrait: Portrait) -> str:
     """Return nodes, edges, the critical path; times are seconds since `origin`."""
     document = {
-        "run_id": portrait.run_id,
-        "workflow": portrait.workflow,
-        "state": portrait.state,
-        "origin": portrait.origin,
-        "span": round(portrait.span, 3),
-        "critical_path": portrait.critical_path,
+        **portrait.head(),
         "nodes": [_members(node) for node in portrait.nodes],
         "edges": [_members(edge) for edge in portrait.edges],
     }

@@ -70,6 +70,17 @@ class Portrait:
     bars: tuple[Bar, ...]
     critical_path: tuple[str, ...]
 
+    def head(self) -> dict[str, Any]:
+        """Return what every picture says as JSON of the run itself."""
+        return {
+            "run_id": self.run_id,
+            "workflow": self.workflow,
+            "state": self.state,
+            "origin": self.origin,
+            "span": round(self.span, 3),
+            "critical_path": self.critical_path,
+        }
+
 
 def portray(run: Document, steps: Sequence[Document], now: datetime) -> Portrait:
     """Return the portrait of a run from its document and all its steps; what runs lasts until now."""
