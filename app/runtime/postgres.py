@@ -18,7 +18,7 @@ from app.runtime.guard import Guard
 from app.runtime.identity import Identity
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.processes import process_status
-from app.runtime.server import ServerProcess
+from app.runtime.server import EmbeddedServer, ServerProcess
 
 SUPERUSER = "postgres"
 ROLES = ("quantum_owner", "quantum_app", "quantum_system")
@@ -30,7 +30,7 @@ NO_PROCESS = 99_999_999
 TUNING = ("max_connections=200", "shared_buffers=128MB", "max_wal_size=2GB", "log_min_messages=warning")
 
 
-class PostgresServer:
+class PostgresServer(EmbeddedServer):
     """A cluster under `state/pg`, served on a loopback port; no Unix socket, passwords by scram."""
 
     def __init__(
@@ -49,19 +49,9 @@ class PostgresServer:
         self._password = password
         self._options = TUNING + options
         self._programs = programs
-        self._process = ServerProcess(
-            "PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT
+        super().__init__(
+            ServerProcess("PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT)
         )
-
-    @property
-    def pid(self) -> int:
-        """The postmaster's process id."""
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the postmaster is there."""
-        return self._process.running
 
     def url(self, user: str = SUPERUSER, password: str | None = None, database: str = "postgres") -> str:
         """Return the libpq URL of a user; the superuser's when none is named."""
@@ -86,14 +76,6 @@ class PostgresServer:
                 if "shared memory" not in str(failure) or time.monotonic() > until:
                     raise
             time.sleep(0.1)
-
-    def stop(self) -> None:
-        """Stop in PostgreSQL's fast mode: clients are cut off, the data is checkpointed."""
-        self._process.stop()
-
-    def kill(self) -> None:
-        """Kill the postmaster with SIGKILL; its children notice, then end."""
-        self._process.kill()
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg2.OperationalError):  # not up yet: asked again

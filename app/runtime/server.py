@@ -86,5 +86,30 @@ class ServerProcess:
             self._process = None
 
 
+class EmbeddedServer:
+    """A server program of ours, as those see it who only want to know whether it runs, or to end it."""
+
+    def __init__(self, process: ServerProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        """Its process id; raises `RuntimeFailure` when it does not run."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether its process is there."""
+        return self._process.running
+
+    def stop(self) -> None:
+        """Stop it in its orderly way, with everything written; clients are cut off."""
+        self._process.stop()
+
+    def kill(self) -> None:
+        """Kill it with SIGKILL, as a crash would; children of it notice, then end."""
+        self._process.kill()
+
+
 def _tail(log: Path, lines: int = 5) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])

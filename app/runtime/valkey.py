@@ -12,10 +12,10 @@ from app.runtime.binaries import valkey_server
 from app.runtime.guard import Guard
 from app.runtime.identity import Identity
 from app.runtime.ports import LOOPBACK, free_port
-from app.runtime.server import ServerProcess
+from app.runtime.server import EmbeddedServer, ServerProcess
 
 
-class ValkeyServer:
+class ValkeyServer(EmbeddedServer):
     """A server with its data under `state/valkey`, on a loopback port with a password; durable by default."""
 
     def __init__(
@@ -27,17 +27,9 @@ class ValkeyServer:
         self._identity = identity
         self._password = password
         self._persist = persist
-        self._process = ServerProcess("Valkey", state / "log" / "valkey.log", guard, identity, signal.SIGTERM)
-
-    @property
-    def pid(self) -> int:
-        """The server's process id."""
-        return self._process.pid
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return self._process.running
+        super().__init__(
+            ServerProcess("Valkey", state / "log" / "valkey.log", guard, identity, signal.SIGTERM)
+        )
 
     @property
     def url(self) -> str:
@@ -63,14 +55,6 @@ class ValkeyServer:
         )
         self._identity.own(config)
         self._process.start([str(program), str(config)], self._answers)
-
-    def stop(self) -> None:
-        """Stop in order, with everything written."""
-        self._process.stop()
-
-    def kill(self) -> None:
-        """Kill the server with SIGKILL, as a crash would."""
-        self._process.kill()
 
     def _answers(self) -> bool:
         with contextlib.suppress(redis.ConnectionError), redis.Redis.from_url(self.url) as client:
