@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
@@ -22,12 +21,6 @@ def now(connection: Connection) -> datetime:
     """Return the database's time."""
     moment: datetime = connection.execute(text("SELECT clock_timestamp()")).scalar_one()
     return moment
-
-
-def count_schedules(connection: Connection, tenant_id: UUID) -> int:
-    """Return how many schedules the tenant has."""
-    statement = "SELECT count(*) FROM schedules WHERE tenant_id = :tenant"
-    return int(connection.execute(text(statement), {"tenant": tenant_id}).scalar_one())
 
 
 def plan(
@@ -79,17 +72,3 @@ def page(connection: Connection, tenant_id: UUID, schedule_id: UUID, wanted: Pag
 
 def _place(row: Values) -> tuple[str, str]:
     return row["scheduled_at"].isoformat(), row["cause"]
-
-
-def emit(
-    connection: Connection, tenant_id: UUID, schedule_id: UUID, kind: str, data: Values, actor: Values
-) -> None:
-    """Write an event of a schedule whose row this transaction has locked, or made."""
-    statement = """
-      WITH next AS (UPDATE schedules SET event_seq = event_seq + 1 WHERE tenant_id = :tenant AND id = :id
-                    RETURNING event_seq)
-      SELECT emit_event(:tenant, 'schedules/' || CAST(:id AS text), event_seq, :kind, CAST(:data AS jsonb),
-                        CAST(:actor AS jsonb)) FROM next
-    """
-    values = {"data": json.dumps(dict(data)), "actor": json.dumps(dict(actor)), "kind": kind}
-    connection.execute(text(statement), {"tenant": tenant_id, "id": schedule_id, **values})

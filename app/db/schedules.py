@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, Row, text
-from sqlalchemy.exc import IntegrityError
 
 from app.db.engine import Database
-from app.domain.errors import Conflict
-from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
+from app.db.named import Named, Values
+from app.domain.paging import Page, PageRequest
 from app.domain.schedules import Rules, Standing, Template, Timing
 
 _COLUMNS: Final = """
@@ -26,9 +25,10 @@ CHANGEABLE: Final = (
     *("name", "type_name", "type_version", "spec", "labels", "priority", *_TIMING, *_RULES),
     *("state", "pause_reason", "next_at", "due_at"),
 )
-_JSON: Final = frozenset({"spec", "labels"})
+_SCHEDULES: Final = Named("schedules", "schedule", "s", {"spec": "jsonb", "labels": "jsonb"})
+count, add, change = _SCHEDULES.count, _SCHEDULES.add, _SCHEDULES.change
+delete, emit = _SCHEDULES.delete, _SCHEDULES.emit
 
-Values = Mapping[str, Any]
 ScheduleRow = dict[str, Any]
 
 
@@ -60,33 +60,6 @@ def standing_of(row: Values) -> Standing:
     )
 
 
-def add(connection: Connection, tenant_id: UUID, schedule_id: UUID, by: UUID | None, values: Values) -> None:
-    """Add a schedule; raises Conflict when its name is taken."""
-    columns = ", ".join(values)
-    slots = ", ".join(_slot(name) for name in values)
-    statement = (
-        f"INSERT INTO schedules (tenant_id, id, created_by, {columns})"  # noqa: S608 - names of CHANGEABLE
-        f" VALUES (:tenant, :id, :by, {slots})"
-    )
-    _write(connection, statement, {"tenant": tenant_id, "id": schedule_id, "by": by, **_bound(values)})
-
-
-def change(connection: Connection, tenant_id: UUID, schedule_id: UUID, values: Values) -> None:
-    """Change a locked schedule; raises Conflict when its new name is taken."""
-    columns = ", ".join(f"{name} = {_slot(name)}" for name in values)
-    statement = (
-        f"UPDATE schedules SET {columns}, version = version + 1, updated_at = clock_timestamp()"  # noqa: S608 - as above
-        " WHERE tenant_id = :tenant AND id = :id"
-    )
-    _write(connection, statement, {"tenant": tenant_id, "id": schedule_id, **_bound(values)})
-
-
-def delete(connection: Connection, tenant_id: UUID, schedule_id: UUID) -> None:
-    """Delete a schedule with the history of its firings."""
-    statement = "DELETE FROM schedules WHERE tenant_id = :tenant AND id = :id"
-    connection.execute(text(statement), {"tenant": tenant_id, "id": schedule_id})
-
-
 def find(
     connection: Connection, tenant_id: UUID, schedule_id: UUID, *, locked: bool = False
 ) -> ScheduleRow | None:
@@ -101,18 +74,8 @@ def page(
     connection: Connection, tenant_id: UUID, wanted: PageRequest, state: str | None
 ) -> Page[ScheduleRow]:
     """Return the schedules by name."""
-    values: dict[str, Any] = {"tenant": tenant_id, "limit": wanted.limit + 1}
-    where = ""
-    if state is not None:
-        where, values["state"] = " AND s.state = :state", state
-    if wanted.after is not None:
-        where, values["after"] = where + " AND s.name > :after", decode_cursor(wanted.after)[0]
-    statement = (
-        f"SELECT {_COLUMNS} FROM schedules s WHERE s.tenant_id = :tenant{where} ORDER BY s.name LIMIT :limit"  # noqa: S608 - as above
-    )
-    rows = [_row(row) for row in connection.execute(text(statement), values)]
-    found = tuple(rows[: wanted.limit])
-    return Page(found, encode_cursor(found[-1]["name"]) if len(rows) > wanted.limit else None)
+    select = f"SELECT {_COLUMNS} FROM schedules s WHERE s.tenant_id = :tenant"  # noqa: S608 - constant
+    return _SCHEDULES.page(connection, tenant_id, select, wanted, state)
 
 
 def to_look_at(system: Database, limit: int) -> list[tuple[UUID, UUID]]:
@@ -160,21 +123,6 @@ def note(
     values = {"firings": _dump(firings), "schedules": _dump(schedules), "tenant": tenant_id}
     statement = "SELECT note_firings(:tenant, CAST(:firings AS jsonb), CAST(:schedules AS jsonb))"
     connection.execute(text(statement), values)
-
-
-def _write(connection: Connection, statement: str, values: Values) -> None:
-    try:
-        connection.execute(text(statement), dict(values))
-    except IntegrityError as taken:
-        raise Conflict("a schedule of this name exists", "name_taken") from taken
-
-
-def _slot(name: str) -> str:
-    return f"CAST(:{name} AS jsonb)" if name in _JSON else f":{name}"
-
-
-def _bound(values: Values) -> dict[str, Any]:
-    return {name: _dump(value) if name in _JSON else value for name, value in values.items()}
 
 
 def _dump(value: Any) -> str:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 from uuid import UUID
 
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import IntegrityError
 
-from app.domain.errors import Conflict
+from app.db.named import LATEST, NOTHING, Named, Values
 from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
 from app.domain.triggers import Firing
 
@@ -28,49 +27,23 @@ CHANGEABLE: Final = (
     *("name", "source", "types", "filter", "type_name", "type_version", "spec", "labels", "priority"),
     *("state", "pause_reason"),
 )
-_CASTS: Final = {"spec": "jsonb", "labels": "jsonb", "types": "text[]"}
-_LATEST: Final = (
-    "coalesce((SELECT max(position) FROM events WHERE tenant_id = :tenant AND position IS NOT NULL), 0)"
-)
+_FROM_NOW: Final = {"from_position": LATEST}
+_TRIGGERS: Final = Named("triggers", "trigger", "t", {"spec": "jsonb", "labels": "jsonb", "types": "text[]"})
+count, delete, emit = _TRIGGERS.count, _TRIGGERS.delete, _TRIGGERS.emit
 
-Values = Mapping[str, Any]
 TriggerRow = dict[str, Any]
-
-
-def count(connection: Connection, tenant_id: UUID) -> int:
-    """Return how many triggers the tenant has."""
-    statement = "SELECT count(*) FROM triggers WHERE tenant_id = :tenant"
-    return int(connection.execute(text(statement), {"tenant": tenant_id}).scalar_one())
 
 
 def add(connection: Connection, tenant_id: UUID, trigger_id: UUID, by: UUID | None, values: Values) -> None:
     """Add a trigger that hears what happens from now on; raises Conflict when its name is taken."""
-    columns = ", ".join(values)
-    slots = ", ".join(_slot(name) for name in values)
-    statement = (
-        f"INSERT INTO triggers (tenant_id, id, created_by, from_position, {columns})"
-        f" SELECT :tenant, :id, :by, {_LATEST}, {slots}"
-    )
-    _write(connection, statement, {"tenant": tenant_id, "id": trigger_id, "by": by, **_bound(values)})
+    _TRIGGERS.add(connection, tenant_id, trigger_id, by, values, _FROM_NOW)
 
 
 def change(
     connection: Connection, tenant_id: UUID, trigger_id: UUID, values: Values, *, from_now: bool = False
 ) -> None:
     """Change a locked trigger; with `from_now` it hears nothing that happened before."""
-    columns = [f"{name} = {_slot(name)}" for name in values]
-    columns += [f"from_position = {_LATEST}"] if from_now else []
-    statement = (
-        f"UPDATE triggers SET {', '.join(['version = version + 1', *columns])},"  # noqa: S608 - as above
-        " updated_at = clock_timestamp() WHERE tenant_id = :tenant AND id = :id"
-    )
-    _write(connection, statement, {"tenant": tenant_id, "id": trigger_id, **_bound(values)})
-
-
-def delete(connection: Connection, tenant_id: UUID, trigger_id: UUID) -> None:
-    """Delete a trigger with its history."""
-    values = {"tenant": tenant_id, "id": trigger_id}
-    connection.execute(text("DELETE FROM triggers WHERE tenant_id = :tenant AND id = :id"), values)
+    _TRIGGERS.change(connection, tenant_id, trigger_id, values, _FROM_NOW if from_now else NOTHING)
 
 
 def find(
@@ -98,18 +71,8 @@ def lock(connection: Connection, tenant_id: UUID, ids: Sequence[UUID]) -> dict[U
 
 def page(connection: Connection, tenant_id: UUID, wanted: PageRequest, state: str | None) -> Page[TriggerRow]:
     """Return the triggers by name."""
-    values: dict[str, Any] = {"tenant": tenant_id, "limit": wanted.limit + 1}
-    where = ""
-    if state is not None:
-        where, values["state"] = " AND t.state = :state", state
-    if wanted.after is not None:
-        where, values["after"] = where + " AND t.name > :after", decode_cursor(wanted.after)[0]
-    statement = (
-        f"SELECT {_COLUMNS} FROM triggers t WHERE t.tenant_id = :tenant{where} ORDER BY t.name LIMIT :limit"  # noqa: S608 - constants
-    )
-    rows = [dict(row) for row in connection.execute(text(statement), values).mappings()]
-    found = tuple(rows[: wanted.limit])
-    return Page(found, encode_cursor(found[-1]["name"]) if len(rows) > wanted.limit else None)
+    select = f"SELECT {_COLUMNS} FROM triggers t WHERE t.tenant_id = :tenant"  # noqa: S608 - constants
+    return _TRIGGERS.page(connection, tenant_id, select, wanted, state)
 
 
 def page_firings(
@@ -147,20 +110,6 @@ def note(connection: Connection, tenant_id: UUID, firings: Sequence[Firing]) -> 
     connection.execute(text(statement), {"tenant": tenant_id, "firings": told})
 
 
-def emit(
-    connection: Connection, tenant_id: UUID, trigger_id: UUID, kind: str, data: Values, actor: Values
-) -> None:
-    """Write an event of a trigger whose row this transaction has locked, or made."""
-    statement = """
-      WITH next AS (UPDATE triggers SET event_seq = event_seq + 1 WHERE tenant_id = :tenant AND id = :id
-                    RETURNING event_seq)
-      SELECT emit_event(:tenant, 'triggers/' || CAST(:id AS text), event_seq, :kind, CAST(:data AS jsonb),
-                        CAST(:actor AS jsonb)) FROM next
-    """
-    values = {"data": json.dumps(dict(data)), "actor": json.dumps(dict(actor)), "kind": kind}
-    connection.execute(text(statement), {"tenant": tenant_id, "id": trigger_id, **values})
-
-
 def _found(
     connection: Connection, tenant_id: UUID, where: str, values: Values, locked: bool
 ) -> list[TriggerRow]:
@@ -170,20 +119,3 @@ def _found(
     )
     rows = connection.execute(text(statement), {"tenant": tenant_id, **values}).mappings()
     return [dict(row) for row in rows]
-
-
-def _write(connection: Connection, statement: str, values: Values) -> None:
-    try:
-        connection.execute(text(statement), dict(values))
-    except IntegrityError as taken:
-        raise Conflict("a trigger of this name exists", "name_taken") from taken
-
-
-def _slot(name: str) -> str:
-    return f"CAST(:{name} AS {_CASTS[name]})" if name in _CASTS else f":{name}"
-
-
-def _bound(values: Values) -> dict[str, Any]:
-    return {
-        name: json.dumps(value) if _CASTS.get(name) == "jsonb" else value for name, value in values.items()
-    }

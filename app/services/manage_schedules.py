@@ -47,7 +47,7 @@ def create_schedule(
     schedule_id = deps.new_id()
     with deps.engine.database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        if firings.count_schedules(connection, actor.tenant_id) >= MAX_SCHEDULES:
+        if store.count(connection, actor.tenant_id) >= MAX_SCHEDULES:
             raise Conflict(f"a tenant has at most {MAX_SCHEDULES} schedules", "too_many_schedules")
         timing = anchored(_timing(wanted), firings.now(connection))
         _check(deps, connection, actor, wanted, timing)
@@ -296,7 +296,7 @@ def _mark(
 ) -> None:
     about = {"schedule_id": str(row["id"]), "name": row["name"], "state": row["state"], **(detail or {})}
     if event is not None:
-        firings.emit(connection, actor.tenant_id, row["id"], event, about, actor.as_json())
+        store.emit(connection, actor.tenant_id, row["id"], event, about, actor.as_json())
     trail.leave(
         connection, actor.tenant_id, actor.as_json(), Mark(action, f"schedules/{row['id']}", None, about)
     )
