@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 import jsonschema_rs
 
 from app.services.event_catalogue import asyncapi
-from checks.report import ROOT
+from checks.report import ROOT, tell_document
 
 COMMITTED = ROOT / "docs" / "asyncapi.json"
 
@@ -44,15 +43,8 @@ def faults(document: dict[str, Any]) -> Iterator[str]:
 def main(arguments: list[str]) -> int:
     """Print each fault; return 1 when there is one, or when the committed document is another."""
     document = asyncapi(version("quantum-platform"))
-    found = list(faults(document))
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    if "--write" in arguments:
-        COMMITTED.write_text(text, encoding="utf-8")
-    elif not COMMITTED.exists() or COMMITTED.read_text(encoding="utf-8") != text:
-        found.append("docs/asyncapi.json is not what the catalogue says: python -m checks.asyncapi --write")
-    for line in found:
-        print(line)
-    return 1 if found else 0
+    stale = "docs/asyncapi.json is not what the catalogue says: python -m checks.asyncapi --write"
+    return tell_document(document, faults(document), COMMITTED, stale, write="--write" in arguments)
 
 
 if __name__ == "__main__":

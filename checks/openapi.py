@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections import Counter
@@ -15,7 +14,7 @@ from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 from app.api.app import create_app
 from app.bootstrap import build_api
 from app.settings import load_settings
-from checks.report import ROOT
+from checks.report import ROOT, tell_document
 
 COMMITTED = ROOT / "docs" / "openapi.json"
 METHODS = ("get", "put", "post", "delete", "patch")
@@ -96,16 +95,8 @@ def _resolves(document: dict[str, Any], target: str) -> bool:
 def main(arguments: list[str]) -> int:
     """Print each fault; return 1 when there is one, or when the committed document is another."""
     document = served()
-    found = list(faults(document))
-    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-    if "--write" in arguments:
-        COMMITTED.parent.mkdir(exist_ok=True)
-        COMMITTED.write_text(text, encoding="utf-8")
-    elif not COMMITTED.exists() or COMMITTED.read_text(encoding="utf-8") != text:
-        found.append("docs/openapi.json is not what the API serves: python -m checks.openapi --write")
-    for line in found:
-        print(line)
-    return 1 if found else 0
+    stale = "docs/openapi.json is not what the API serves: python -m checks.openapi --write"
+    return tell_document(document, faults(document), COMMITTED, stale, write="--write" in arguments)
 
 
 if __name__ == "__main__":
