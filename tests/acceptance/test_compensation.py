@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -11,26 +9,13 @@ import pytest
 
 from app.domain.errors import IllegalState
 from app.services.cancel_run import cancel_run
-from app.services.library import WorkflowLibrary
 from app.services.pause_run import pause_run
 from app.services.retry_run import retry_run
-from tests.support.rig import Rig, kill, note, rig_on
+from tests.support.examples import submit_example
+from tests.support.rig import Rig, kill, note
 from tests.support.waiting import eventually
-from workflows.catalog import Catalogue
-from workflows.checks import check_definition
-from workflows.parsing import parse_definition, parse_text
 
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compensation.yaml"
 SPEC = {"hotel": "Ritz", "legs": ["Rome", "Oslo"]}
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A beat with one worker."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker()
-        yield rig
 
 
 def undone(step: str, uses: str = "testkit.note", **given: Any) -> dict[str, Any]:
@@ -50,10 +35,8 @@ def order(rig: Rig, run: UUID) -> list[str]:
 
 
 def test_the_example_gives_back_what_it_booked_the_latest_first(rig: Rig) -> None:
-    document = parse_text(EXAMPLE.read_text())
-    check_definition(parse_definition(document), rig.registry)
-    good = rig.submit_definition(document, {**SPEC, "funds": 100})
-    bad = rig.submit_definition(document, {**SPEC, "funds": 99})
+    good = submit_example(rig, "compensation", {**SPEC, "funds": 100})
+    bad = submit_example(rig, "compensation", {**SPEC, "funds": 99})
     rig.ends(good)
     rig.ends(bad, "failed")
     assert (rig.run(good)["compensation"], rig.run(bad)["compensation"]) == (None, "complete")
@@ -139,13 +122,7 @@ def test_a_cancelled_run_is_undone_when_asked(rig: Rig) -> None:
 
 
 def test_the_example_of_a_trip_undoes_its_bookings(rig: Rig) -> None:
-    trip, booking = (
-        parse_text((EXAMPLE.parent / f"{name}.yaml").read_text()) for name in ("trip", "booking")
-    )
-    definitions = tuple(parse_definition(one) for one in (trip, booking))
-    library = WorkflowLibrary(Catalogue(definitions, (), {}), rig.registry)
-    check_definition(definitions[0], rig.registry, library)
-    run = rig.submit_definition(trip, {"legs": ["Rome", "Oslo"], "funds": 1}, children=[booking])
+    run = submit_example(rig, "trip", {"legs": ["Rome", "Oslo"], "funds": 1}, "booking")
     rig.ends(run, "failed")
     rows = rig.rows(
         "SELECT s.output ->> 'message' AS said FROM run_steps s JOIN runs r ON r.id = s.run_id"

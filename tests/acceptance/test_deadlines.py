@@ -2,37 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 from uuid import UUID
-
-import pytest
 
 from app.services.cancel_run import cancel_run
 from app.services.retry_run import retry_run
 from app.services.submit import Submission, submit_intents
-from tests.support.rig import Rig, note, rig_on
+from tests.support.examples import submit_example
+from tests.support.rig import Rig, note
 from tests.support.waiting import eventually
-from workflows.checks import check_definition
-from workflows.parsing import parse_definition, parse_text
-
-EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "deadline.yaml"
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A beat with one worker."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker()
-        yield rig
-
-
-def example(**changes: Any) -> dict[str, Any]:
-    document = parse_text(EXAMPLE.read_text())
-    return {**document, **changes}
 
 
 def late_s(rig: Rig, run: UUID, limit: str) -> float:
@@ -44,9 +22,8 @@ def late_s(rig: Rig, run: UUID, limit: str) -> float:
 
 
 def test_a_run_in_time_succeeds_one_past_its_deadline_is_stopped_then_retried(rig: Rig) -> None:
-    check_definition(parse_definition(example()), rig.registry)
-    good = rig.submit_definition(example(), {"seconds": 0.1})
-    late = rig.submit_definition(example(name="examples.late", deadline="PT5S"), {"seconds": 60})
+    good = submit_example(rig, "deadline", {"seconds": 0.1})
+    late = submit_example(rig, "deadline", {"seconds": 60}, name="examples.late", deadline="PT5S")
     rig.ends(good)
     eventually(lambda: rig.step(late, "slow")["state"] == "running", within=5)
     rig.ends(late, "failed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,39 +10,12 @@ import pytest
 from app.domain.errors import IllegalState
 from app.services import browse
 from app.services.cancel_run import cancel_run
-from app.services.library import WorkflowLibrary
 from app.services.pause_run import pause_run, resume_run
 from app.services.retry_run import retry_run
 from app.services.skip_step import skip_step
-from tests.support.rig import Rig, held, note, rig_on
+from tests.support.examples import submit_example
+from tests.support.rig import Rig, held, note
 from tests.support.waiting import eventually
-from workflows.catalog import Catalogue
-from workflows.checks import check_definition
-from workflows.parsing import parse_definition, parse_text
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A beat with one worker of four processes."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker(concurrency=4)
-        yield rig
-
-
-def document(name: str) -> Any:
-    return parse_text((EXAMPLES / f"{name}.yaml").read_text())
-
-
-def submit(rig: Rig, name: str, spec: Any, *children: str) -> UUID:
-    found, others = document(name), [document(child) for child in children]
-    definitions = tuple(parse_definition(one) for one in (found, *others))
-    check_definition(
-        definitions[0], rig.registry, WorkflowLibrary(Catalogue(definitions, (), {}), rig.registry)
-    )
-    return rig.submit_definition(found, spec, children=others)
 
 
 def children(rig: Rig, run: UUID) -> list[dict[str, Any]]:
@@ -52,7 +23,7 @@ def children(rig: Rig, run: UUID) -> list[dict[str, Any]]:
 
 
 def test_a_fan_of_parts_three_at_a_time(rig: Rig) -> None:
-    run = submit(rig, "fan", {"parts": 8})
+    run = submit_example(rig, "fan", {"parts": 8})
     rig.ends(run)
     assert rig.step(run, "report")["output"]["message"] == "8 parts"
     attempts = {key: row["attempt"] for key, row in rig.steps(run).items() if key.startswith("each.")}
@@ -76,7 +47,7 @@ REGIONS = [
 
 
 def test_a_rollout_runs_another_workflow_for_each_region(rig: Rig) -> None:
-    run = submit(rig, "rollout", {"regions": REGIONS}, "region")
+    run = submit_example(rig, "rollout", {"regions": REGIONS}, "region")
     rig.ends(run)
     found = children(rig, run)
     assert [(one["parent_step"], one["state"], one["depth"]) for one in found] == [

@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from app.services import browse
 from app.services.cancel_run import cancel_run
 from app.services.read_output import read_output
 from app.services.read_step_log import read_step_log
-from tests.support.rig import Rig, rig_on
+from tests.support.examples import submit_example
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from workflows.checks import check_definition
-from workflows.parsing import parse_definition, parse_text
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A beat with one worker."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker()
-        yield rig
-
-
-def submit(rig: Rig, name: str, spec: Any) -> UUID:
-    document = parse_text((EXAMPLES / f"{name}.yaml").read_text())
-    check_definition(parse_definition(document), rig.registry)
-    return rig.submit_definition(document, spec)
 
 
 def shown(rig: Rig, run: UUID, key: str) -> dict[str, Any]:
@@ -48,7 +26,7 @@ def progress(rig: Rig, run: UUID, key: str) -> float:
 
 
 def test_progress_is_seen_while_the_step_runs(rig: Rig) -> None:
-    run = submit(rig, "progress", {"seconds": 3})
+    run = submit_example(rig, "progress", {"seconds": 3})
     eventually(lambda: progress(rig, run, "bake") > 0, within=15.0, what="the first report")
     seen = shown(rig, run, "bake")
     assert seen["state"] == "running"
@@ -61,7 +39,7 @@ def test_progress_is_seen_while_the_step_runs(rig: Rig) -> None:
 
 
 def test_a_cancelled_step_shows_how_far_it_came(rig: Rig) -> None:
-    run = submit(rig, "progress", {"seconds": 600})
+    run = submit_example(rig, "progress", {"seconds": 600})
     eventually(lambda: progress(rig, run, "bake") > 0, within=15.0, what="the first report")
     cancel_run(rig.base, rig.actor, run)
     rig.ends(run, "cancelled", within=10.0)
@@ -72,7 +50,7 @@ def test_a_cancelled_step_shows_how_far_it_came(rig: Rig) -> None:
 
 def test_a_step_log_is_read(rig: Rig) -> None:
     (rig.folder / "there.txt").write_text("one line\n")
-    run = submit(rig, "logs", {"root": str(rig.folder), "paths": ["there.txt", "gone.txt"]})
+    run = submit_example(rig, "logs", {"root": str(rig.folder), "paths": ["there.txt", "gone.txt"]})
     rig.ends(run)
     found = read_step_log(rig.base.engine.database, rig.actor, run, "read", None, 100)
     (line,) = found["items"]
@@ -81,7 +59,7 @@ def test_a_step_log_is_read(rig: Rig) -> None:
 
 
 def test_a_large_output_is_used_and_downloaded(rig: Rig) -> None:
-    run = submit(rig, "artifacts", {"text": "x" * 200})
+    run = submit_example(rig, "artifacts", {"text": "x" * 200})
     rig.ends(run)
     assert "$artifact" in rig.step(run, "big")["output"]
     assert rig.step(run, "count")["output"]["message"] == "2000 times 200 characters"
@@ -93,10 +71,10 @@ def test_a_large_output_is_used_and_downloaded(rig: Rig) -> None:
 def test_a_result_is_used_again(rig: Rig) -> None:
     (rig.folder / "once.txt").write_text("one line\n")
     spec = {"root": str(rig.folder), "paths": ["once.txt"]}
-    first, second = submit(rig, "reuse", spec), submit(rig, "reuse", spec)
+    first, second = submit_example(rig, "reuse", spec), submit_example(rig, "reuse", spec)
     rig.ends(first)
     rig.ends(second)
-    third = submit(rig, "reuse", spec)
+    third = submit_example(rig, "reuse", spec)
     rig.ends(third)
     found = shown(rig, third, "total")
     assert UUID(found["reused_from"]["run"]) in (first, second)

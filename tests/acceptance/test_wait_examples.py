@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -16,27 +14,9 @@ from app.services.dead_letters import replay_dead_letter
 from app.services.retry_run import retry_run
 from app.services.skip_step import skip_step
 from app.services.tell_run import tell_run
-from tests.support.rig import Rig, rig_on
+from tests.support.examples import submit_example
+from tests.support.rig import Rig
 from tests.support.waiting import eventually
-from workflows.checks import check_definition
-from workflows.parsing import parse_definition, parse_text
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A beat with one worker."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker()
-        yield rig
-
-
-def submit(rig: Rig, name: str, spec: Any) -> UUID:
-    document = parse_text((EXAMPLES / f"{name}.yaml").read_text())
-    check_definition(parse_definition(document), rig.registry)
-    return rig.submit_definition(document, spec)
 
 
 def person(rig: Rig, role: str) -> Actor:
@@ -53,7 +33,7 @@ def output(rig: Rig, run: UUID, key: str) -> Any:
 
 
 def test_a_timer_fires_within_a_second_of_due(rig: Rig) -> None:
-    run = submit(rig, "timer", {"pause": "PT2S"})
+    run = submit_example(rig, "timer", {"pause": "PT2S"})
     waits(rig, run, "cool_down")
     rig.quiet(run)
     assert rig.run(run)["open_steps"] == 2
@@ -68,7 +48,7 @@ def test_a_timer_fires_within_a_second_of_due(rig: Rig) -> None:
 
 
 def test_a_signal_becomes_the_output_also_when_it_comes_early(rig: Rig) -> None:
-    run = submit(rig, "signal", {"amount": 5})
+    run = submit_example(rig, "signal", {"amount": 5})
     told = tell_run(rig.base, person(rig, "developer"), run, "payment", {"method": "card"})
     rig.ends(run)
     assert told.name == "payment"
@@ -78,7 +58,7 @@ def test_a_signal_becomes_the_output_also_when_it_comes_early(rig: Rig) -> None:
 
 
 def test_two_approvers_let_the_release_go(rig: Rig) -> None:
-    run = submit(rig, "approval", {"version": 7})
+    run = submit_example(rig, "approval", {"version": 7})
     waits(rig, run, "gate")
     ann, bob = person(rig, "operator"), person(rig, "tenant_admin")
     approve = {"decision": "approve", "reason": "tested"}
@@ -99,7 +79,7 @@ def test_two_approvers_let_the_release_go(rig: Rig) -> None:
 
 
 def test_a_rejection_runs_the_handler(rig: Rig) -> None:
-    run = submit(rig, "approval", {"version": 8})
+    run = submit_example(rig, "approval", {"version": 8})
     waits(rig, run, "gate")
     tell_run(rig.base, person(rig, "operator"), run, "release", {"decision": "reject", "reason": "too late"})
     rig.ends(run, "failed")
@@ -110,7 +90,10 @@ def test_a_rejection_runs_the_handler(rig: Rig) -> None:
 
 
 def test_outcomes_choose_the_branch(rig: Rig) -> None:
-    good, bad = submit(rig, "outcomes", {"healthy": True}), submit(rig, "outcomes", {"healthy": False})
+    good, bad = (
+        submit_example(rig, "outcomes", {"healthy": True}),
+        submit_example(rig, "outcomes", {"healthy": False}),
+    )
     rig.ends(good)
     rig.ends(bad, "failed")
     states = {key: row["state"] for key, row in rig.steps(good).items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,21 +13,12 @@ import pytest
 
 from app.settings import inherited_environment
 from tests.support.http_api import Caller, start_platform
-from tests.support.rig import Rig, rig_on
+from tests.support.rig import Rig
 from workflows.wfformat import read_wfformat
 
 WORK_S = 2.0
 """Seconds of waiting that the steps of one recorded workflow are scaled to, all together."""
 RECORDED = inherited_environment().get("WFINSTANCES", "")
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A rig with a beat and a worker of four processes, as the steps only wait."""
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        rig.beat()
-        rig.worker(concurrency=4)
-        yield rig
 
 
 @pytest.fixture(scope="module")
