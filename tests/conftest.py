@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,13 +13,17 @@ from app.settings import Settings, inherited_environment, load_settings
 from tests.support import processes
 from tests.support.brokers import BROKER_VARIABLE, purge
 from tests.support.database import cloned_database, empty_database
+from tests.support.prepared import PreparedCommand
 from tests.support.servers import (
     CLUSTER_VARIABLE,
+    FAST,
+    QUICK_LOGINS,
     Cluster,
     DatabaseUrls,
     PrivateServers,
     postgres_cluster,
     private_servers,
+    surroundings,
     valkey_server,
 )
 
@@ -125,10 +128,24 @@ def broker_environ(request: pytest.FixtureRequest) -> dict[str, str]:
     return {"BROKER_URL": url}
 
 
+@pytest.fixture(scope="session")
+def prepared_command() -> Iterator[PreparedCommand]:
+    """The `quantum` command, imported once for this test process."""
+    with contextlib.closing(PreparedCommand()) as command:
+        yield command
+
+
+@pytest.fixture(scope="session")
+def killable_servers() -> Iterator[PrivateServers]:
+    """Servers of this test process alone, to be killed with -9, which needs no flush to the disk."""
+    with private_servers(FAST + QUICK_LOGINS) as servers:
+        yield servers
+
+
 @pytest.fixture(scope="module")
-def own_servers() -> Iterator[PrivateServers]:
-    """Durable servers of this module alone, to be killed with -9."""
-    with private_servers() as servers:
+def own_servers(killable_servers: PrivateServers) -> Iterator[PrivateServers]:
+    """The same, running, with a database of this module alone, an empty Valkey."""
+    with killable_servers.emptied() as servers:
         yield servers
 
 
@@ -140,15 +157,7 @@ def environ(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, str]:
     """The variables that point settings, or a process, to this module's servers."""
-    state: Path = tmp_path_factory.mktemp("state")
-    return {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(state),
-        **database_urls.environment(),
-        "REDIS_URL": redis_url,
-        **broker_environ,
-        "LOG_LEVEL": "WARNING",
-    }
+    return surroundings(tmp_path_factory.mktemp("state"), database_urls, redis_url, **broker_environ)
 
 
 @pytest.fixture(scope="module")

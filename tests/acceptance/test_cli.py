@@ -18,6 +18,7 @@ from app.runtime.ports import free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.security.webhook_signature import signed_headers
 from tests.support.http_target import http_target
+from tests.support.prepared import PreparedCommand
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
 
@@ -25,7 +26,9 @@ STEPS = ("api", "worker", "beat", "relay", "webhooks")
 
 
 @pytest.fixture(scope="module")
-def quantum(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Quantum]:
+def quantum(
+    environ: dict[str, str], prepared_command: PreparedCommand, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Quantum]:
     folder = tmp_path_factory.mktemp("cli")
     state = Path(environ["QUANTUM_STATE_DIR"])
     ports = {
@@ -38,10 +41,10 @@ def quantum(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     supervisor = Supervisor(specs, served, lambda name, line: print(name, line, file=log, flush=True))
     with log, supervisor.running():
         wait_until_healthy(f"http://127.0.0.1:{served['API_PORT']}")
-        quantum = Quantum(served, folder / "token.json")
+        quantum = Quantum(served, folder / "token.json", prepared_command)
         root = ("--email", "root@platform.example", "--password-stdin")
-        quantum("tenant", "create", "--first", *root, typed=PASSWORD)
-        quantum("login", "--tenant", "platform", *root, typed=PASSWORD)
+        quantum.installed("tenant", "create", "--first", *root, typed=PASSWORD)
+        quantum.installed("login", "--tenant", "platform", *root, typed=PASSWORD)
         ann = ("--email", "ann@acme.example", "--password-stdin")
         quantum("tenant", "create", "acme", *ann, typed=PASSWORD)
         quantum("login", "--tenant", "acme", *ann, typed=PASSWORD)

@@ -111,13 +111,7 @@ def worker_node(process: OsProcess) -> Node:
 @pytest.fixture(scope="module")
 def rig(own_servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     folder = tmp_path_factory.mktemp("vendors")
-    environ = {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(folder),
-        "LOG_LEVEL": "INFO",
-        **own_servers.environment(),
-    }
-    with rig_on(environ, folder) as rig:
+    with rig_on(own_servers.surroundings(folder, LOG_LEVEL="INFO"), folder) as rig:
         rig.beat()
         yield rig
 

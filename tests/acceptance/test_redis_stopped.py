@@ -19,7 +19,7 @@ from app.runtime.valkey import ValkeyServer
 from app.services.manage_tenants import create_platform_tenant
 from tests.support.http_api import PASSWORD, PREFIX, ROOT_EMAIL, echo
 from tests.support.rig import Rig, rig_on
-from tests.support.servers import DatabaseUrls, valkey_server
+from tests.support.servers import DatabaseUrls, surroundings, valkey_server
 from tests.support.waiting import eventually
 
 ROUNDS = 3
@@ -41,14 +41,7 @@ def rig(
 ) -> Iterator[Rig]:
     """The platform's processes on it."""
     folder = tmp_path_factory.mktemp("redis-stopped")
-    environ = {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(folder),
-        **database_urls.environment(),
-        "REDIS_URL": broker.url,
-        "LOG_LEVEL": "WARNING",
-    }
-    with rig_on(environ, folder) as started:
+    with rig_on(surroundings(folder, database_urls, broker.url), folder) as started:
         yield started
 
 

@@ -55,18 +55,15 @@ class Fleet:
         self.fill_disk(full=False)
         self.port = free_port()
         self.environ = {
-            "ENVIRONMENT": "test",
-            "QUANTUM_STATE_DIR": str(self.folder),
+            **self.servers.surroundings(self.folder),
             "QUANTUM_DATA_ROOTS": str(self.folder),
             "QUANTUM_MODULES": TESTKIT,
-            "LOG_LEVEL": "WARNING",
             "CHAOS_CLOCK": str(self.clock),
             "CHAOS_DISK": str(self.disk),
             "PYTHONPATH": f"{ROOT / 'tests/chaos/clock'}{os.pathsep}{ROOT}",
             "WORKER_CONCURRENCY": str(CHILDREN),
             "API_RATE_PER_MINUTE": "100000000",
             "ADMISSION_PER_SLOT": "16",  # so that fifty steps can be under way
-            **self.servers.environment(),
             **({"BROKER_URL": self.broker_url} if self.broker_url else {}),
         }
         self.rig = Rig(self.environ, self.folder, self.stack)

@@ -83,8 +83,7 @@ def million(database_urls: DatabaseUrls) -> Iterator[Watched]:
         session.commit()
     spine.watch()
     yield spine
-    for database in (spine.app, spine.system, spine.admin):
-        database.dispose()
+    spine.close()
 
 
 @pytest.mark.parametrize("name", LISTS)

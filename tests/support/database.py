@@ -13,7 +13,7 @@ from psycopg2 import sql
 
 from app.runtime.postgres import create_database
 from tests.support.catalogue import strange_events
-from tests.support.servers import Cluster, DatabaseUrls
+from tests.support.servers import Cluster, DatabaseUrls, drop_database
 
 ROOT = Path(__file__).resolve().parents[2]
 SCHEMA_SOURCES = ("migrations", "app/db/migrate.py", "app/domain/states.py")
@@ -60,7 +60,7 @@ def cloned_database(cluster: Cluster) -> Iterator[DatabaseUrls]:
         faults = strange_events(cluster.url(database=name))
         assert not faults, "events that are not as the catalogue says:\n" + "\n".join(faults)
     finally:
-        _execute(cluster, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(cluster.url(), name)
 
 
 @contextlib.contextmanager
@@ -71,7 +71,7 @@ def empty_database(cluster: Cluster) -> Iterator[DatabaseUrls]:
     try:
         yield DatabaseUrls.of(cluster, name)
     finally:
-        _execute(cluster, sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+        drop_database(cluster.url(), name)
 
 
 def _exists(cluster: Cluster, name: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -113,6 +114,15 @@ class OsProcess:
                 self._process.kill()
                 self._process.wait()
         end_groups({self._process.pid: signal.SIGTERM}, 1.0)
+        session_guard().forget(self._process.pid)
+
+    def end(self) -> None:
+        """Kill the whole group at once, for whoever has nothing more to ask of it."""
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):  # all ended by themselves
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
         session_guard().forget(self._process.pid)
 
     def __enter__(self) -> OsProcess:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from uuid import UUID, uuid4
 import psycopg2
 import redis
 from celery.canvas import Signature
+from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor, register_uuid
 
 from app.bootstrap import BeatParts, build_celery, build_submit
@@ -67,6 +69,7 @@ class Rig:
         self.environ = {**chosen, **environ, **own}
         self.folder = folder
         self.stack = stack
+        self._sessions = threading.local()
         self._kept: list[OsProcess] = []
         self._started: dict[str, OsProcess] = {}
 
@@ -86,12 +89,23 @@ class Rig:
     # -- rows -----------------------------------------------------------------------------------------------
 
     def rows(self, statement: str, *values: Any) -> list[dict[str, Any]]:
-        """Run one statement as the system role."""
-        with closing(psycopg2.connect(self.settings.database_system_url)) as connection:
-            connection.autocommit = True
-            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                cursor.execute(statement, values)
-                return [dict(row) for row in cursor.fetchall()] if cursor.description else []
+        """Run one statement as the system role; again when the connection was gone before it."""
+        session = self._session()
+        try:
+            return fetched(session, statement, values)
+        except psycopg2.Error:
+            if not session.closed:
+                raise
+        return fetched(self._session(), statement, values)
+
+    def _session(self) -> Connection:
+        """Return this thread's own connection, kept open: a test that waits looks twenty times a second."""
+        session: Connection | None = getattr(self._sessions, "session", None)
+        if session is None or session.closed:
+            session = self._sessions.session = psycopg2.connect(self.settings.database_system_url)
+            session.autocommit = True
+            self.stack.callback(session.close)
+        return session
 
     def tenant(self) -> Actor:
         """Make a tenant and return an actor of it."""
@@ -222,7 +236,7 @@ class Rig:
     def start(self, name: str, command: Sequence[str], **environ: str) -> OsProcess:
         """Start a process of the platform; it ends with the rig."""
         process = OsProcess(command, log=self.folder / f"{name}.log", environ={**self.environ, **environ})
-        self.stack.callback(process.stop, patience=3.0)
+        self.stack.callback(process.end)
         self._started[name] = process
         return process.start()
 
@@ -312,6 +326,13 @@ class Rig:
             options={"task_id": f"{run_id}:{key}:{epoch}", "queue": queue},
             immutable=True,
         ).apply_async()
+
+
+def fetched(session: Connection, statement: str, values: Sequence[Any]) -> list[dict[str, Any]]:
+    """Execute one statement; return its rows."""
+    with session.cursor(cursor_factory=RealDictCursor) as cursor:
+        cursor.execute(statement, values)
+        return [dict(row) for row in cursor.fetchall()] if cursor.description else []
 
 
 @contextmanager

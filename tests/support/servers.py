@@ -7,13 +7,18 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from uuid import uuid4
+
+import psycopg2
+import redis
+from psycopg2 import sql
 
 from app.runtime.guard import Guard
 from app.runtime.identity import server_identity
 from app.runtime.ports import LOOPBACK
-from app.runtime.postgres import ROLES, PostgresServer, create_database, create_roles
+from app.runtime.postgres import DATABASE, ROLES, PostgresServer, create_database, create_roles
 from app.runtime.valkey import ValkeyServer
 from app.settings import inherited_environment
 
@@ -24,6 +29,8 @@ PROGRAMS_VARIABLE = "TEST_POSTGRES_BIN"
 """A folder with another PostgreSQL's programs, to run a suite against that version."""
 FAST = ("fsync=off", "full_page_writes=off", "autovacuum_naptime=5s")
 """A test cluster need not survive a power cut; it still survives kill -9."""
+QUICK_LOGINS = ("scram_iterations=1",)
+"""Since PostgreSQL 16; passwords that are no secret need not be slow to try."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,25 @@ class DatabaseUrls:
         }
 
 
+def surroundings(state: Path, database: DatabaseUrls, redis_url: str, **more: str) -> dict[str, str]:
+    """Return the variables of a process under test: its state directory, its servers, what else is asked."""
+    return {
+        "ENVIRONMENT": "test",
+        "QUANTUM_STATE_DIR": str(state),
+        **database.environment(),
+        "REDIS_URL": redis_url,
+        "LOG_LEVEL": "WARNING",
+        **more,
+    }
+
+
+def drop_database(admin_url: str, name: str) -> None:
+    """Drop a database, whoever is still connected."""
+    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True  # DROP DATABASE runs in no transaction
+        cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
 @contextlib.contextmanager
 def state_folder() -> Iterator[Path]:
     """Yield a new state directory that the servers' user can enter; removed afterwards."""
@@ -87,8 +113,9 @@ def postgres_cluster() -> Iterator[Cluster]:
     programs = inherited_environment().get(PROGRAMS_VARIABLE)
     guard = Guard()
     with state_folder() as state, contextlib.closing(guard):
+        options = FAST if programs else FAST + QUICK_LOGINS
         server = PostgresServer(
-            state, guard, server_identity(), PASSWORD, FAST, Path(programs) if programs else None
+            state, guard, server_identity(), PASSWORD, options, Path(programs) if programs else None
         )
         server.start()
         try:
@@ -113,30 +140,47 @@ def valkey_server(*, persist: bool = False) -> Iterator[ValkeyServer]:
 
 @dataclass(frozen=True, slots=True)
 class PrivateServers:
-    """Servers of one test module alone, to be killed, restarted, stopped as it likes."""
+    """Servers of one test process alone, to be killed, restarted, stopped as it likes."""
 
     postgres: PostgresServer
     valkey: ValkeyServer
+    name: str = DATABASE
+    """The database, migrated."""
 
     @property
     def database(self) -> DatabaseUrls:
-        return DatabaseUrls.of(Cluster(self.postgres.port), "quantum")
+        return DatabaseUrls.of(Cluster(self.postgres.port), self.name)
 
-    def environment(self) -> dict[str, str]:
-        """Return the variables that point a process to these servers."""
-        return {**self.database.environment(), "REDIS_URL": self.valkey.url}
+    @contextlib.contextmanager
+    def emptied(self) -> Iterator[PrivateServers]:
+        """Yield these servers, running, with an empty Valkey, with a clone of the database, then dropped."""
+        for server in (self.postgres, self.valkey):
+            if not server.running:
+                server.start()
+        with redis.Redis.from_url(self.valkey.url) as client:
+            client.flushall()
+        name = f"test_{uuid4().hex}"
+        create_database(self.postgres.url(), name, DATABASE)
+        yield replace(self, name=name)
+        if self.postgres.running:
+            drop_database(self.postgres.url(), name)
+
+    def surroundings(self, state: Path, **more: str) -> dict[str, str]:
+        """Return the variables of a process under test on these servers."""
+        return surroundings(state, self.database, self.valkey.url, **more)
 
 
 @contextlib.contextmanager
-def private_servers() -> Iterator[PrivateServers]:
-    """Yield durable servers with a migrated database `quantum`; `start()` after `kill()` keeps the port."""
+def private_servers(options: tuple[str, ...] = ()) -> Iterator[PrivateServers]:
+    """Yield durable servers with a migrated database; `start()` after `kill()` keeps the port."""
     from app.db.migrate import migrate  # noqa: PLC0415 - tests of the servers alone need no migration
 
     guard = Guard()
     with state_folder() as state, contextlib.closing(guard):
         identity = server_identity()
         servers = PrivateServers(
-            PostgresServer(state, guard, identity, PASSWORD), ValkeyServer(state, guard, identity, PASSWORD)
+            PostgresServer(state, guard, identity, PASSWORD, options),
+            ValkeyServer(state, guard, identity, PASSWORD),
         )
         try:
             servers.postgres.start()

@@ -12,9 +12,9 @@ import psycopg2
 from psycopg2.extensions import connection as Session
 
 from app.db import hot, nesting, plans
-from app.db.engine import Database
 from app.db.ids import new_id
 from app.domain.leases import Child, Lease, StepMessage
+from tests.support.roles import RoleDatabases
 from tests.support.servers import DatabaseUrls
 from tests.support.waiting import eventually
 
@@ -40,22 +40,12 @@ class Race:
         return self._answer[0]
 
 
-class Spine:
+class Spine(RoleDatabases):
     """One database with what a test needs to drive the SQL functions."""
 
     def __init__(self, urls: DatabaseUrls) -> None:
-        self.urls = urls
-        self.app = Database(urls.app)
-        self.system = Database(urls.system, "system")
-        self.admin = Database(urls.admin, "admin")
+        super().__init__(urls)
         self.tenant = self.new_tenant()
-
-    def new_tenant(self) -> UUID:
-        tenant = new_id()
-        self.system.call(
-            "INSERT INTO tenants (id, slug, name) VALUES (%s, %s, 'T')", (tenant, f"t-{uuid4().hex[:20]}")
-        )
-        return tenant
 
     def plan(
         self,

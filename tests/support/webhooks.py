@@ -15,11 +15,10 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from standardwebhooks.webhooks import Webhook
 
-from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.webhook_work import PostgresWebhooks
 from app.domain.identity import Actor
@@ -33,6 +32,7 @@ from app.services.flags import Defaults
 from app.services.manage_webhooks import WebhookDeps, create_webhook
 from app.services.webhook_attempt import Attempts
 from tests.support.http_target import HttpTarget, Reply, Seen
+from tests.support.roles import RoleDatabases
 from tests.support.servers import DatabaseUrls
 from tests.support.waiting import eventually
 
@@ -58,7 +58,7 @@ class Hook:
 
 
 @dataclass
-class HookRig:
+class HookRig(RoleDatabases):
     """One database with a tenant, its webhooks, deliverers over them."""
 
     urls: DatabaseUrls
@@ -66,19 +66,10 @@ class HookRig:
     allowed: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        self.app = Database(self.urls.app)
-        self.system = Database(self.urls.system, "system")
-        self.admin = Database(self.urls.admin, "admin")
+        super().__init__(self.urls)
         self.tenant = self.new_tenant()
         self._numbers = itertools.count(1)
         PostgresWebhooks(self.system).prepare()
-
-    def new_tenant(self) -> UUID:
-        tenant = new_id()
-        self.system.call(
-            "INSERT INTO tenants (id, slug, name) VALUES (%s, %s, 'T')", (tenant, f"t-{uuid4().hex[:20]}")
-        )
-        return tenant
 
     @property
     def deps(self) -> WebhookDeps:

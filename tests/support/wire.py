@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -44,6 +45,21 @@ class Wire:
         """Return the database URL by way of this wire, unencrypted, so that statements can be read."""
         port = self._listener.getsockname()[1]
         return url.replace(f":{urlsplit(url).port}/", f":{port}/") + "?sslmode=disable&gssencmode=disable"
+
+    @classmethod
+    def before(cls, environ: Mapping[str, str]) -> Wire:
+        """Return a wire before the database that these variables name."""
+        port = urlsplit(environ["DATABASE_URL"]).port
+        assert port is not None
+        return cls(port)
+
+    def surroundings(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """Return the variables of processes whose app role talks by way of this wire.
+
+        They have stretches whichever way the suite runs: where those are, lots are dealt out too.
+        """
+        by_wire = self.url(environ["DATABASE_URL"])
+        return {**environ, "DATABASE_URL": by_wire, "WORKER_STRETCHES": "1"}
 
     def cut(self, words: str, away_s: float = 0.0) -> Cut:
         """Arm a cut; `words` stand in the text of a statement, as `claim_step(`."""

@@ -8,6 +8,7 @@ import pytest
 
 from app.runtime.ports import free_port
 from app.runtime.supervisor import wait_until_healthy
+from tests.support.prepared import PreparedCommand
 from tests.support.rig import Rig, rig_on
 from tests.support.servers import DatabaseUrls
 from tests.support.shell import PASSWORD, Quantum
@@ -40,9 +41,9 @@ def rig(
 
 
 @pytest.fixture(scope="module")
-def quantum(rig: Rig) -> Quantum:
+def quantum(rig: Rig, prepared_command: PreparedCommand) -> Quantum:
     """The shell of the platform's administrator."""
-    quantum = Quantum(rig.environ, rig.folder / "token.json")
+    quantum = Quantum(rig.environ, rig.folder / "token.json", prepared_command)
     root = ("--email", "root@platform.example", "--password-stdin")
     quantum("tenant", "create", "--first", *root, typed=PASSWORD)
     quantum("login", "--tenant", "platform", *root, typed=PASSWORD)

@@ -29,13 +29,7 @@ def busy(rig: Rig) -> Rig:
 def frail(own_servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A rig whose servers may be killed, with a beat and one worker."""
     folder = tmp_path_factory.mktemp("frail")
-    environ = {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(folder),
-        "LOG_LEVEL": "WARNING",
-        **own_servers.environment(),
-    }
-    with rig_on(environ, folder) as rig:
+    with rig_on(own_servers.surroundings(folder), folder) as rig:
         rig.beat()
         rig.kept_worker()
         yield rig

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,17 +42,14 @@ PARENT = {
 
 @pytest.fixture(scope="module")
 def wire(environ: dict[str, str]) -> Iterator[Wire]:
-    port = urlsplit(environ["DATABASE_URL"]).port
-    assert port is not None
-    with closing(Wire(port)) as wire:
+    with closing(Wire.before(environ)) as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
 def rig(environ: dict[str, str], wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A rig whose app role talks by way of the wire, with a beat and a worker."""
-    by_wire = {**environ, "DATABASE_URL": wire.url(environ["DATABASE_URL"]), "WORKER_STRETCHES": "1"}
-    with rig_on(by_wire, tmp_path_factory.mktemp("rig")) as rig:
+    with rig_on(wire.surroundings(environ), tmp_path_factory.mktemp("rig")) as rig:
         rig.beat()
         rig.worker()
         yield rig

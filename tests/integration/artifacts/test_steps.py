@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -22,21 +21,10 @@ from app.services.manage_secrets import put_secret
 from app.services.read_output import read_artifact, read_output
 from app.services.recover import recover
 from tests.support.hands import Hands
-from tests.support.rig import Rig, rig_on
+from tests.support.rig import Rig
 
 MIB = 1024 * 1024
 SIZE = 2 * INLINE_BYTES
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def hands(rig: Rig) -> Hands:
-    return Hands(rig)
 
 
 @pytest.fixture

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from tests.support.servers import DatabaseUrls
@@ -9,5 +12,6 @@ from tests.support.spine import Spine
 
 
 @pytest.fixture(scope="module")
-def spine(database_urls: DatabaseUrls) -> Spine:
-    return Spine(database_urls)
+def spine(database_urls: DatabaseUrls) -> Iterator[Spine]:
+    with contextlib.closing(Spine(database_urls)) as spine:
+        yield spine

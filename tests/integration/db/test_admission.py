@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,6 @@ import pytest
 from app.db import hot, workers
 from app.db.ids import new_id
 from app.domain.leases import Child
-from tests.support.servers import DatabaseUrls
 from tests.support.spine import ACTOR, BROKER, LEASE, Race, Spine, ask
 
 POOL = "default"
@@ -76,19 +75,11 @@ class Hall:
         self.spine.perform(run, "a", outcome)
 
 
-@pytest.fixture(scope="module")
-def empty(database_urls: DatabaseUrls) -> Iterator[Spine]:
-    spine = Spine(database_urls)
-    yield spine
-    for database in (spine.app, spine.system, spine.admin):
-        database.dispose()
-
-
 @pytest.fixture
-def hall(empty: Spine) -> Hall:
+def hall(spine: Spine) -> Hall:
     """Nobody waits, nobody works."""
-    empty.admin.call("TRUNCATE intents, runs, tenant_limits, fair_queues, pools, workers CASCADE")
-    return Hall(empty)
+    spine.admin.call("TRUNCATE intents, runs, tenant_limits, fair_queues, pools, workers CASCADE")
+    return Hall(spine)
 
 
 def at_once(calls: Sequence[Callable[[], Any]]) -> list[Any]:

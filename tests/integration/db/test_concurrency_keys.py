@@ -2,33 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.integration.db.test_admission import Hall, _steer, at_once
-from tests.support.servers import DatabaseUrls
 from tests.support.spine import Race, Spine, ask
 
 HELD = "held_by_key AND state IN ('queued', 'running')"
 
 
-@pytest.fixture(scope="module")
-def empty(database_urls: DatabaseUrls) -> Iterator[Spine]:
-    spine = Spine(database_urls)
-    yield spine
-    for database in (spine.app, spine.system, spine.admin):
-        database.dispose()
-
-
 @pytest.fixture
-def hall(empty: Spine) -> Hall:
-    empty.admin.call(
+def hall(spine: Spine) -> Hall:
+    spine.admin.call(
         "TRUNCATE intents, runs, tenant_limits, fair_queues, concurrency_keys, pools, workers CASCADE"
     )
-    return Hall(empty)
+    return Hall(spine)
 
 
 def submit(hall: Hall, tenant: UUID, number: int = 1, key: str = "k", **more: Any) -> list[UUID]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,8 @@ from app.db import (
     webhooks,
 )
 from app.domain.paging import PageRequest, encode_cursor
-from tests.support.servers import DatabaseUrls
+from tests.support.database import cloned_database
+from tests.support.servers import Cluster, DatabaseUrls
 from tests.support.spine import Spine
 
 RUNS = 100_000
@@ -120,8 +122,7 @@ def crowd(database_urls: DatabaseUrls) -> Iterator[Spine]:
         cursor.execute(FILL, values)
         session.commit()
     yield spine
-    for database in (spine.app, spine.system, spine.admin):
-        database.dispose()
+    spine.close()
 
 
 FIRST = PageRequest(50)
@@ -252,13 +253,18 @@ LOOKUPS = {
 }
 
 
+@pytest.fixture(scope="module")
+def untouched(cluster: Cluster) -> Iterator[Spine]:
+    """A spine whose database nobody has filled."""
+    with cloned_database(cluster) as urls, closing(Spine(urls)) as spine:
+        yield spine
+
+
 @pytest.mark.parametrize("index", LOOKUPS)
-def test_lookups_go_by_primary_key_from_the_first_row(fresh_database_urls: DatabaseUrls, index: str) -> None:
+def test_lookups_go_by_primary_key_from_the_first_row(untouched: Spine, index: str) -> None:
     # A worker keeps the plans it makes on a new database: a wrong index there would cost it a scan a step.
-    spine = Spine(fresh_database_urls)
-    with spine.app.tenant(spine.tenant) as connection:
+    with untouched.app.tenant(untouched.tenant) as connection:
         plan = "\n".join(row[0] for row in connection.exec_driver_sql(f"EXPLAIN {LOOKUPS[index]}"))
-    spine.app.dispose()
     assert f"using {index}" in plan, plan
     used = set(re.findall(r"using (\w+)", plan))
     assert all(name.endswith("_pkey") for name in used), plan

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import date
 from threading import Barrier
 from typing import Any
@@ -23,10 +24,8 @@ EVER = (date(2020, 1, 1), date(2100, 1, 1))
 
 @pytest.fixture
 def spine(fresh_database_urls: DatabaseUrls) -> Iterator[Spine]:
-    found = Spine(fresh_database_urls)
-    yield found
-    for database in (found.app, found.system, found.admin):
-        database.dispose()
+    with closing(Spine(fresh_database_urls)) as spine:
+        yield spine
 
 
 @pytest.fixture

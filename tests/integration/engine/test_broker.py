@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -18,14 +17,8 @@ from app.messaging.producer import SendThread
 from app.runtime.valkey import ValkeyServer
 from app.services.recover import LostMessages
 from app.services.submit import Submission, submit_intents
-from tests.support.rig import Rig, note, rig_on
+from tests.support.rig import Rig, note
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def link(url: str) -> BrokerLink:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
-import pytest
-
 from app.services.cancel_run import cancel_run
 from tests.support.hands import Hands
-from tests.support.rig import Rig, held, rig_on
+from tests.support.rig import Rig, held
 from tests.support.waiting import eventually
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def test_an_operation_that_asks_is_told_within_two_seconds(rig: Rig) -> None:

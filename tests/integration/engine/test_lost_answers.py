@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -24,18 +23,14 @@ LEASE = Lease(new_id(), Child(1, 1), "hands")
 
 @pytest.fixture(scope="module")
 def wire(environ: dict[str, str]) -> Iterator[Wire]:
-    port = urlsplit(environ["DATABASE_URL"]).port
-    assert port is not None
-    with closing(Wire(port)) as wire:
+    with closing(Wire.before(environ)) as wire:
         yield wire
 
 
 @pytest.fixture(scope="module")
 def rig(environ: dict[str, str], wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     """A rig whose app role talks by way of the wire; what a test looks at does not."""
-    # Lots are dealt out where stretches are; the process here has them in either suite.
-    by_wire = {**environ, "DATABASE_URL": wire.url(environ["DATABASE_URL"]), "WORKER_STRETCHES": "1"}
-    with rig_on(by_wire, tmp_path_factory.mktemp("rig")) as rig:
+    with rig_on(wire.surroundings(environ), tmp_path_factory.mktemp("rig")) as rig:
         yield rig
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -21,20 +20,9 @@ from app.services.manage_secrets import delete_secret, put_secret
 from app.services.read_output import read_output
 from app.services.retry_run import retry_run
 from tests.support.hands import Hands
-from tests.support.rig import Rig, rig_on
+from tests.support.rig import Rig
 
 FAIL = {"id": "bad", "uses": "core.assert", "needs": ["a"], "with": {"condition": False}}
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
-
-
-@pytest.fixture(scope="module")
-def hands(rig: Rig) -> Hands:
-    return Hands(rig)
 
 
 @pytest.fixture

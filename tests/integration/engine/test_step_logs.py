@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 from uuid import UUID
-
-import pytest
 
 from app.security.key_ring import KeyRing
 from app.security.secret_box import SecretBox
 from app.services.manage_secrets import put_secret
 from app.services.read_step_log import read_step_log
 from tests.support.hands import Hands
-from tests.support.rig import Rig, note, rig_on
+from tests.support.rig import Rig, note
 from tests.support.waiting import eventually
 
 CANARY = 'canary-"7f3e\\ü'
-
-
-@pytest.fixture(scope="module")
-def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with rig_on(environ, tmp_path_factory.mktemp("rig")) as rig:
-        yield rig
 
 
 def log(rig: Rig, run: UUID) -> dict[str, Any]:

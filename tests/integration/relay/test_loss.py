@@ -32,14 +32,8 @@ def peer(tmp_path: Path) -> Iterator[HubPeer]:
 @pytest.fixture
 def relays(own_servers: PrivateServers, peer: HubPeer, tmp_path: Path) -> Iterator[list[OsProcess]]:
     """Two relays side by side, over both sinks."""
-    environ = {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(tmp_path),
-        **own_servers.environment(),
-        "EVENT_SINKS": "redis,eventhubs",
-        "EVENT_HUB_CONNECTION_STRING": peer.url,
-        "EVENT_HUB_NAME": HUB,
-    }
+    hub = {"EVENT_HUB_CONNECTION_STRING": peer.url, "EVENT_HUB_NAME": HUB}
+    environ = own_servers.surroundings(tmp_path, EVENT_SINKS="redis,eventhubs", **hub)
     started = [
         OsProcess(["quantum", "relay"], log=tmp_path / f"relay-{number}.log", environ=environ).start()
         for number in range(2)

@@ -16,6 +16,7 @@ from app.db.prune import Pruner
 from app.messaging.streams import stream_of
 from app.services.manage_tenants import create_platform_tenant
 from tests.support.outbox import A, B
+from tests.support.servers import surroundings
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -24,8 +25,7 @@ TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 def quantum(rig, tmp_path, monkeypatch):
     """Runs `quantum events …` as an operator would; returns what it printed, checks the exit code."""
     create_platform_tenant(Database(rig.urls.system), "Platform", "root@example.org", "a long password")
-    environ = {"ENVIRONMENT": "test", "QUANTUM_STATE_DIR": str(tmp_path), **rig.urls.environment()}
-    for name, value in {**environ, "REDIS_URL": rig.redis_url, "EVENT_MAX_BYTES": "1024"}.items():
+    for name, value in surroundings(tmp_path, rig.urls, rig.redis_url, EVENT_MAX_BYTES="1024").items():
         monkeypatch.setenv(name, value)
     # The platform's own first event is of no interest here.
     rig.system("DELETE FROM events")

@@ -11,6 +11,7 @@ from app.messaging.streams import stream_of
 from app.runtime.ports import free_port
 from tests.support.outbox import A, OutboxRig
 from tests.support.processes import OsProcess
+from tests.support.servers import surroundings
 from tests.support.waiting import eventually
 
 EVENTS = 12_000
@@ -23,13 +24,7 @@ def relay_process_on(tmp_path):
     made = []
 
     def make(rig, name, **more):
-        environ = {
-            "ENVIRONMENT": "test",
-            "QUANTUM_STATE_DIR": str(tmp_path),
-            **rig.urls.environment(),
-            "REDIS_URL": rig.redis_url,
-            **more,
-        }
+        environ = surroundings(tmp_path, rig.urls, rig.redis_url, **more)
         process = OsProcess(["quantum", "relay"], log=tmp_path / f"{name}.log", environ=environ).start()
         made.append(process)
         return process

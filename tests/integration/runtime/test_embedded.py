@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,15 +23,28 @@ from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.waiting import eventually
 
 
-@pytest.fixture
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A state directory that the servers' user can enter: pytest's own folders are closed to others."""
-    import shutil  # noqa: PLC0415 - only here
-    import tempfile  # noqa: PLC0415 - only here
-
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """Yield a folder that the servers' user can enter: pytest's own are closed to others."""
     folder = Path(tempfile.mkdtemp(prefix="quantum-embedded-"))
-    yield folder
-    shutil.rmtree(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """A state directory whose servers come and go; whoever comes first makes them."""
+    with open_folder() as folder:
+        yield folder
+
+
+@pytest.fixture
+def new_state() -> Iterator[Path]:
+    """A state directory of this test alone."""
+    with open_folder() as folder:
+        yield folder
 
 
 @contextlib.contextmanager
@@ -154,12 +169,12 @@ def test_a_clone_below_a_closed_folder_keeps_its_state_elsewhere(tmp_path: Path)
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root's servers run as another user")
 def test_programs_below_a_closed_folder_are_copied_for_the_servers_user(
-    state: Path, monkeypatch: pytest.MonkeyPatch
+    new_state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.runtime.binaries.closed_parent", lambda path: Path("/closed"))
-    with running(state) as servers:
+    with running(new_state) as servers:
         assert servers.postgres
-        assert (state / "bin").is_dir()
+        assert (new_state / "bin").is_dir()
         assert execute(servers.urls["DATABASE_URL"], "SELECT lower('ÄÖ')") == [("äö",)]
         owner = Path(f"/proc/{servers.postgres.pid}").stat().st_uid
         assert owner == server_identity().uid != 0

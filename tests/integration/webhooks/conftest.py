@@ -19,8 +19,7 @@ def rig(database_urls: DatabaseUrls) -> Iterator[HookRig]:
     rig = HookRig(database_urls)
     yield rig
     rig.admin.call("DELETE FROM webhooks RETURNING id")
-    for database in (rig.app, rig.system, rig.admin):
-        database.dispose()
+    rig.close()
 
 
 @pytest.fixture

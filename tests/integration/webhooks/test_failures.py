@@ -18,7 +18,7 @@ from app.services.manage_webhooks import change_webhook, rotate_secret, show_web
 from app.services.replay_webhooks import replay_dead, replay_delivery, replay_events, send_ping, show_delivery
 from tests.integration.webhooks.conftest import Serve
 from tests.support.processes import OsProcess
-from tests.support.servers import DatabaseUrls
+from tests.support.servers import DatabaseUrls, surroundings
 from tests.support.waiting import eventually
 from tests.support.webhooks import OK, QUICK, HookRig, Receiver
 
@@ -288,13 +288,8 @@ def test_a_deliverer_killed_in_the_middle_delivers_again_under_the_same_id(
     keys = tmp_path / "keys"
     keys.mkdir()
     (keys / "secrets.key").write_bytes(rig.kek)
-    environ = {
-        "ENVIRONMENT": "test",
-        "QUANTUM_STATE_DIR": str(tmp_path),
-        "REDIS_URL": "redis://127.0.0.1:1/0",
-        "QUANTUM_ALLOWED_HTTP_TARGETS": target.name,
-        **database_urls.environment(),
-    }
+    allowed = {"QUANTUM_ALLOWED_HTTP_TARGETS": target.name}
+    environ = surroundings(tmp_path, database_urls, "redis://127.0.0.1:1/0", **allowed)
     rig.emit("runs/a", 1, 5)
     with OsProcess(["quantum", "deliver"], log=tmp_path / "first.log", environ=environ) as first:
         eventually(lambda: len(target.seen) == 3, within=30)
