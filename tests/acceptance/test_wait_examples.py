@@ -115,7 +115,7 @@ def test_outcomes_choose_the_branch(rig: Rig) -> None:
 
 
 def test_a_condition_leaves_a_step_out_its_dependants_run(rig: Rig) -> None:
-    full, empty = submit(rig, "when", {"used": 93}), submit(rig, "when", {"used": 12})
+    full, empty = (submit_example(rig, "when", {"used": used}) for used in (93, 12))
     rig.ends(full)
     rig.ends(empty)
     assert output(rig, full, "report")["message"] == "cleaned at 93 %"
@@ -127,7 +127,7 @@ def test_a_condition_leaves_a_step_out_its_dependants_run(rig: Rig) -> None:
 
 
 def test_a_step_past_its_limit_is_done_without(rig: Rig) -> None:
-    late, soon = submit(rig, "timeout", {"seconds": 30}), submit(rig, "timeout", {"seconds": 0.01})
+    late, soon = (submit_example(rig, "timeout", {"seconds": given}) for given in (30, 0.01))
     rig.ends(soon)
     rig.ends(late, "failed")
     assert rig.step(soon, "do_without")["state"] == "skipped"
@@ -135,7 +135,7 @@ def test_a_step_past_its_limit_is_done_without(rig: Rig) -> None:
 
 
 def test_a_run_is_steered_as_the_example_says(rig: Rig) -> None:
-    run = submit(rig, "steering", {"healthy": False})
+    run = submit_example(rig, "steering", {"healthy": False})
     rig.ends(run, "failed")
     retry_run(rig.base, rig.actor, run)
     rig.ends(run, "failed")
