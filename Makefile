@@ -30,7 +30,7 @@ up: venv ## Run the whole platform until Ctrl-C
 	$(BIN)/quantum up
 
 test: venv ## Run every test that needs Python only (embedded servers; under 10 minutes)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not services and not scale"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=15 --durations-min=5 -m "not services and not scale"
 
 test-services: venv ## Run what needs servers from apt: PostgreSQL 15, RabbitMQ
 	$(BIN)/python -m tests.services
