@@ -15,12 +15,12 @@ from workflows.parsing import parse_definition, parse_text
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
 
-def example(name: str, **changes: Any) -> dict[str, Any]:
+def example(name: str, /, **changes: Any) -> dict[str, Any]:
     """Return the workflow of docs/examples of that name, with other members in place of its own."""
     return {**parse_text((EXAMPLES / f"{name}.yaml").read_text()), **changes}
 
 
-def submit_example(rig: Rig, name: str, spec: Any, *children: str, **changes: Any) -> UUID:
+def submit_example(rig: Rig, name: str, spec: Any, /, *children: str, **changes: Any) -> UUID:
     """Submit one intent of an example whose steps run the examples `children`; return its run."""
     documents = [example(name, **changes), *map(example, children)]
     definitions = tuple(map(parse_definition, documents))
