@@ -49,6 +49,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ((_rate("quantum_steps_finished_total", "outcome"), "{{outcome}}"),),
             ),
             Panel("Schedules late", "s", (("max(quantum_schedule_lag_seconds)", "longest overdue"),)),
+            Panel("Backup: age", "s", (("max(quantum_backup_age_seconds)", "latest"),)),
             Panel("Disk free", "percentunit", (("quantum_host_disk_free_ratio", "{{instance}}"),)),
             Panel("Load", "percentunit", (("quantum_host_load_ratio", "{{instance}}"),)),
             Panel("Memory free", "percentunit", (("quantum_host_memory_free_ratio", "{{instance}}"),)),
@@ -95,6 +96,19 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "ops",
                 (("sum(rate(quantum_db_pool_exhausted_total[$__rate_interval]))", "all"),),
             ),
+            Panel(
+                "Replica behind", "s", (("max by (instance) (quantum_replica_lag_seconds)", "{{instance}}"),)
+            ),
+            Panel(
+                "Reads by server",
+                "ops",
+                ((_rate("quantum_replica_reads_total", "server, reason"), "{{server}} {{reason}}"),),
+            ),
+            Panel(
+                "Caches",
+                "ops",
+                ((_rate("quantum_cache_looks_total", "cache, outcome"), "{{cache}}: {{outcome}}"),),
+            ),
         ),
     ),
     "events": (
@@ -106,8 +120,34 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
             Panel("Dead", "short", (("max by (sink) (quantum_dead_events)", "{{sink}}"),)),
             Panel("Webhooks", "ops", ((_rate("quantum_webhook_attempts_total", "outcome"), "{{outcome}}"),)),
             Panel("Webhooks behind", "s", (("max(quantum_webhook_lag_seconds)", "longest"),)),
+            Panel("Webhooks, p95", "s", ((_p95("quantum_webhook_attempt_seconds"), "an attempt"),)),
+            Panel("Webhooks left alone", "short", (("max(quantum_webhook_open_breakers)", "endpoints"),)),
+            Panel(
+                "Refused for good", "ops", ((_rate("quantum_relay_events_dead_total", "sink"), "{{sink}}"),)
+            ),
+            Panel(
+                "Triggers",
+                "ops",
+                ((_rate("quantum_triggers_fired_total", "source, outcome"), "{{source}}: {{outcome}}"),),
+            ),
+            Panel("Streams", "short", (("sum(quantum_feed_streams)", "open"),)),
+            Panel(
+                "Streams that ended",
+                "ops",
+                ((_rate("quantum_feed_streams_ended_total", "reason"), "{{reason}}"),),
+            ),
+            Panel(
+                "Written to streams",
+                "ops",
+                (("sum(rate(quantum_feed_events_total[$__rate_interval]))", "events"),),
+            ),
             Panel(
                 "Left alone", "short", (("sum by (dependency) (quantum_breakers_open)", "{{dependency}}"),)
+            ),
+            Panel(
+                "Breakers opened",
+                "ops",
+                ((_rate("quantum_breaker_openings_total", "dependency"), "{{dependency}}"),),
             ),
             Panel("Spans", "ops", ((_rate("quantum_trace_spans_total", "outcome"), "{{outcome}}"),)),
         ),

@@ -50,6 +50,12 @@ def test_every_metric_of_a_dashboard_is_declared() -> None:
     assert unknown(target["expr"] for target in targets) == set()
 
 
+def test_every_metric_is_on_a_dashboard() -> None:
+    shown = " ".join(target["expr"] for panel in panels() for target in panel["targets"])
+    words = {SUFFIX.sub("", word) for word in re.findall(r"\bquantum_[a-z0-9_]+", shown)}
+    assert {name for name in declared() if SUFFIX.sub("", name) not in words} == set()
+
+
 def test_dashboards_have_what_grafana_asks_for() -> None:
     boards = [json.loads(path.read_text()) for path in BOARDS.glob("*.json")]
     assert len({board["uid"] for board in boards}) == len(boards)
