@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
-from importlib.metadata import version
 
 import redis
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -44,6 +43,7 @@ from app.messaging.rabbit_topic import RabbitTopic
 from app.messaging.streams import RedisStreams, StreamLimits, connect_streams
 from app.messaging.webhook_post import Line, Watchdog
 from app.observability.logging import configure_logging, get_log, name_process
+from app.presence import build_attendance, release
 from app.pulse_setup import PulseOf, build_figures, build_pulse
 from app.runtime.backup_process import backup_chores
 from app.security.audit_chain import AuditKey
@@ -52,6 +52,7 @@ from app.security.keys import signing_keys
 from app.security.secret_box import SecretBox
 from app.services.admission import Admission, AdmissionRules, prune_keys, relist
 from app.services.artifacts import Artifacts
+from app.services.attendance import Attendance
 from app.services.deliver_webhooks import Deliverer
 from app.services.dispatch import Dispatch
 from app.services.event_bell import EventBell, RingingSender
@@ -101,6 +102,7 @@ class WorkerParts:
     stretches: bool
     """Whether a pool process goes on with the next step of a chain."""
     pulse: PulseOf
+    attendance: Attendance
 
     def named(self, hostname: str) -> WorkerParts:
         """Return the parts under the name that Celery gave this worker."""
@@ -118,6 +120,7 @@ class BeatParts:
     chores: tuple[Chore, ...]
     flags: Flags
     pulse: PulseOf
+    attendance: Attendance
 
 
 def build_celery(settings: Settings) -> QuantumCelery:
@@ -159,12 +162,12 @@ class CeleryParts:
             wait=time.sleep,
             flags=build_flags(database),
         )
-        worker = Worker(self._boot, "worker", os.getpid(), _release(), settings.worker_queues)
+        worker = Worker(self._boot, "worker", os.getpid(), release(), settings.worker_queues)
         nursing = Nursing(dispatch, random.random)
         pulse = partial(build_pulse, settings, database=dispatch.system)
-        return WorkerParts(
-            executor, nursing, worker, settings.step_kill_after_s, settings.worker_stretches, pulse
-        )
+        attendance = build_attendance(settings, "worker", dispatch.system)
+        rules = settings.step_kill_after_s, settings.worker_stretches
+        return WorkerParts(executor, nursing, worker, *rules, pulse, attendance)
 
     @cached_property
     def beat(self) -> BeatParts:
@@ -183,7 +186,8 @@ class CeleryParts:
         flags = build_flags(dispatch.engine.database)
         look = _broker_look(settings, link, dispatch.system)
         pulse = partial(build_pulse, settings, database=dispatch.system)
-        return BeatParts(dispatch, look, submit, bulk, chores, flags, pulse)
+        attendance = build_attendance(settings, "beat", dispatch.system)
+        return BeatParts(dispatch, look, submit, bulk, chores, flags, pulse, attendance)
 
     def _dispatch(self, link: BrokerLink) -> Dispatch:
         settings = self._settings
@@ -279,7 +283,7 @@ def build_api(settings: Settings) -> ApiParts:
         flags=build_flags(database),
         sign=MaintenanceSign(database),
         broker=_broker_look(settings, BrokerLink(_epoch_reader(settings), time.monotonic), platform),
-        release=_release(),
+        release=release(),
         replica=replica,
         feed_url=settings.feed_url,
         flower_url=settings.flower_url,
@@ -317,10 +321,6 @@ def build_feed(settings: Settings) -> FeedParts:
 
 def _box(settings: Settings) -> SecretBox:
     return SecretBox(KeyRing(settings.secrets_keys))
-
-
-def _release() -> str:
-    return version("quantum-platform")
 
 
 def _epoch_reader(settings: Settings) -> EpochReader:

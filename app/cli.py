@@ -12,7 +12,7 @@ COMMANDS = {
     "up": "app.commands.platform:up",
     "demo": "app.commands.demo:demo",
     "doctor": "app.commands.platform:doctor",
-    "migrate": "app.commands.platform:migrate_command",
+    "migrate": "app.commands.migrations:migrate_command",
     "roles": "app.commands.platform:roles",
     "relay": "app.commands.relay:relay",
     "deliver": "app.commands.deliver:deliver",

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from app.api.app import behind_proxies, create_app
 from app.bootstrap import build_api
+from app.presence import build_attendance
 from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 
 settings = load_settings(inherited_environment())
 parts = build_api(settings)
+build_attendance(settings, "api", parts.platform).start()
 application = behind_proxies(create_app(parts), settings.api_trusted_proxies)
 build_pulse(settings, "api", database=parts.database).start()

@@ -21,6 +21,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("lock", [PYTHON, "-m", "checks.lock"]),
     ("states", [PYTHON, "-m", "checks.state_machine"]),
     ("schema", [PYTHON, "-m", "checks.schema"]),
+    ("migrations", [PYTHON, "-m", "checks.migrations"]),
     ("openapi", [PYTHON, "-m", "checks.openapi"]),
     ("asyncapi", [PYTHON, "-m", "checks.asyncapi"]),
     ("containers", [PYTHON, "-m", "checks.containers"]),

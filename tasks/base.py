@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from billiard.einfo import ExceptionWithTraceback
@@ -18,10 +19,10 @@ from app.bootstrap import WorkerParts
 from app.db import hot, lots
 from app.db.hot import Claim
 from app.domain.errors import Unavailable
-from app.domain.leases import Child, Lease, Lot, StepMessage
+from app.domain.leases import Child, Lease, Lot, NewerProtocol, StepMessage
 from app.messaging.step_events import StepEvents
 from app.observability.tracing import flush_traces
-from app.services.execute import StepResult, execute_step
+from app.services.execute import StepResult, execute_step, give_back
 from app.services.ports import Engine, Executor
 from tasks.children import born
 from tasks.deadlines import limits_of
@@ -29,6 +30,8 @@ from tasks.middleware import surrounded
 from tasks.pulse import follow_parent
 from tasks.stretch import Stretch, monotonic
 from workflows.canvas import message_of, signature_of
+
+log = logging.getLogger(__name__)
 
 OK = "ok"
 """The one result of a step task: a chord counts results by equality, so none may differ from run to run."""
@@ -113,6 +116,14 @@ class StepTask(Task):
         if not all_ok:
             raise Ignore("its steps have told their ends")
         return TOLD
+
+    def give_back(self, newer: NewerProtocol) -> NoReturn:
+        """Let the step be sent anew, for who understands it: this message is spent, its canvas ends."""
+        message = newer.message
+        extra = {"run_id": str(message.run_id), "step": message.key, "protocol": str(newer.protocol)}
+        log.warning("message_of_newer_protocol", extra=extra)
+        give_back(self.app.container.worker.executor, message)
+        raise Ignore(str(newer))
 
     def _step(self, executor: Executor, lease: Lease, stretch: Stretch, claim: Claim | None) -> StepResult:
         message = stretch.task.message

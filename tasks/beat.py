@@ -12,6 +12,7 @@ from app.bootstrap import BeatParts
 from app.domain.errors import QuantumError, Unavailable
 from app.observability.context import log_context
 from app.services.admission import Admitter
+from app.services.attendance import Attendance
 from app.services.run_bulk import BulkRunner
 from app.services.schedule import claim_due, note_end
 from app.services.timers import Timers
@@ -31,6 +32,7 @@ class PostgresScheduler(Scheduler):
         self._timers: Timers | None = None
         self._admitter: Admitter | None = None
         self._bulk: BulkRunner | None = None
+        self._attendance: Attendance | None = None
 
     def setup_schedule(self) -> None:
         """Take the jobs from the table instead of a schedule of tasks."""
@@ -38,6 +40,9 @@ class PostgresScheduler(Scheduler):
     def tick(self, *_args: Any, **_kwargs: Any) -> float:
         """Run the jobs that are due, in the order of the table; return the seconds until the next look."""
         parts: BeatParts = self.app.container.beat
+        if self._attendance is None:
+            parts.attendance.start()
+            self._attendance = parts.attendance
         if not self._jobs:
             parts.pulse("beat").start()
             self._jobs = {job.name: job for job in beat_table(parts)}
@@ -89,6 +94,8 @@ class PostgresScheduler(Scheduler):
             self._admitter.stop()
         if self._bulk is not None:
             self._bulk.stop()
+        if self._attendance is not None:
+            self._attendance.leave()
 
     @property
     def schedule(self) -> dict[str, Any]:

@@ -218,6 +218,7 @@ class HeartStep(bootsteps.StartStopStep):
     def start(self, parent: Any) -> None:
         """Begin to beat for this worker's pool."""
         parts: WorkerParts = parent.app.container.worker
+        parts.attendance.start()
         named = parts.named(parent.hostname)
         obedience = Obedience(parent, named.worker.queues)
         parent.app.heart = Heart(named, partial(_pids, parent), obedience=obedience)
@@ -225,6 +226,7 @@ class HeartStep(bootsteps.StartStopStep):
         named.pulse("worker", share=SHARED.write, figures=(PoolFigures(parent).tell,)).start()
         worker_shutting_down.connect(lambda **_: CLOSING.begin(), weak=False)
         worker_shutdown.connect(lambda **_: parent.app.heart.leave(), weak=False)
+        worker_shutdown.connect(lambda **_: parts.attendance.leave(), weak=False)
 
     def stop(self, _parent: Any) -> None:
         """Let the stretches end, also where no signal asked: a shutdown waits for steps, not for chains."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery import shared_task
 
-from app.domain.leases import StepMessage
+from app.domain.leases import NewerProtocol, StepMessage
 from app.messaging.celery_app import STEP_TASK
 from tasks.base import StepTask
 
@@ -14,4 +14,8 @@ from tasks.base import StepTask
 @shared_task(name=STEP_TASK, base=StepTask, bind=True)  # type: ignore[untyped-decorator]  # Celery ships no types
 def step(task: StepTask, *args: Any) -> str:
     """Execute one step: `args` are tenant, run, step key, dispatch epoch."""
-    return task.execute(StepMessage.of(args))
+    try:
+        message = StepMessage.of(args)
+    except NewerProtocol as newer:
+        return task.give_back(newer)
+    return task.execute(message)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.db.hot import Claim
-from app.domain.leases import Lot, StepMessage
+from app.domain.leases import Lot, NewerProtocol, StepMessage
 from app.messaging.celery_app import STEP_TASK
 from app.messaging.step_events import StepEvents
 from app.services.execute import StepResult
@@ -63,7 +63,10 @@ def plain_step(signature: Mapping[str, Any], like: StepMessage, queue: str) -> T
         return None
     if any(value and name not in PLAIN for name, value in options.items()):
         return None
-    message = StepMessage.of(signature["args"])
+    try:
+        message = StepMessage.of(signature["args"])
+    except NewerProtocol:
+        return None  # for a worker that understands it
     if (message.tenant_id, message.run_id) != (like.tenant_id, like.run_id):
         return None
     return Task(message, str(options["task_id"]), str(options.get("shadow")), repr(list(signature["args"])))
@@ -160,8 +163,12 @@ def _taken(message: StepMessage, claim: Claim | None) -> Task:
 
 
 def _of_lot(signature: Mapping[str, Any], lot: Lot) -> bool:
-    args = signature.get("args") or ()
-    return signature.get("task") == STEP_TASK and StepMessage.of(args).lot == lot.id
+    if signature.get("task") != STEP_TASK:
+        return False
+    try:
+        return StepMessage.of(signature.get("args") or ()).lot == lot.id
+    except NewerProtocol:
+        return False
 
 
 def monotonic() -> float:

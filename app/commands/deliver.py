@@ -9,6 +9,7 @@ import click
 from app.bootstrap import build_deliverer, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
+from app.presence import build_attendance
 from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 
@@ -19,6 +20,7 @@ def deliver() -> None:
     """Deliver events to webhooks until SIGTERM; any number of these processes may run."""
     settings = load_settings(inherited_environment())
     configure_logging(settings.log_level, settings.log_format, process="webhooks")
+    build_attendance(settings, "webhooks").start()
     wakeups = build_wakeups(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())

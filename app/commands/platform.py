@@ -1,4 +1,4 @@
-"""The commands that run the platform on this machine: up, migrate, roles, doctor, clean."""
+"""The commands that run the platform on this machine: up, roles, doctor, clean."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from rich.console import Console
 from rich.table import Table
 
 from app.commands.shell import Exit
-from app.db.migrate import SchemaDiffers, difference, migrate
+from app.db.migrate import MigrationRefused, SchemaDiffers, StillNeeded, difference, migrate
+from app.domain.upgrades import OutOfOrder, WrongRelease
 from app.runtime.doctor import examine, removable_state
-from app.runtime.embedded import EmbeddedServers, running_urls, servers_of
+from app.runtime.embedded import EmbeddedServers, running_urls
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import port_is_free
 from app.runtime.postgres import ROLES, create_database, create_roles
@@ -54,7 +55,10 @@ def told(command: F) -> F:
         except SchemaDiffers as differs:
             click.echo(f"error: the database was {differs}", err=True)
             sys.exit(Exit.UNAVAILABLE)
-        except RuntimeFailure as failure:
+        except (StillNeeded, OutOfOrder) as refused:
+            click.echo(f"error: {refused}", err=True)
+            sys.exit(Exit.CONFLICT)
+        except (MigrationRefused, RuntimeFailure, WrongRelease) as failure:
             click.echo(f"error: {failure}", err=True)
             sys.exit(Exit.UNAVAILABLE)
 
@@ -100,15 +104,6 @@ def load_settings_early(environ: Mapping[str, str]) -> None:
         for name in ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL")
     }
     load_settings({**environ, **stand_in, "REDIS_URL": "redis://localhost", "QUANTUM_EMBEDDED": "1"})
-
-
-@click.command("migrate")
-@told
-def migrate_command() -> None:
-    """Bring the database's schema up to date; safe to run twice, or from two machines at once."""
-    with servers_of(inherited_environment()) as environ:
-        migrate(load_settings(environ).database_owner_url)
-    click.echo("the schema is up to date")
 
 
 @click.command()

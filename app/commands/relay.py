@@ -10,6 +10,7 @@ import click
 from app.bootstrap import build_relays, build_wakeups
 from app.commands.platform import told
 from app.observability.logging import configure_logging
+from app.presence import build_attendance
 from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 from app.sink_settings import SINKS
@@ -28,6 +29,7 @@ def relay(names: tuple[str, ...]) -> None:
     strange = sorted(set(names) - set(settings.sinks.names))
     if strange:
         raise click.UsageError(f"not among EVENT_SINKS: {', '.join(strange)}")
+    build_attendance(settings, "relay").start()
     wakeups = build_wakeups(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: wakeups.stop())

@@ -6,10 +6,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-MESSAGE_PARTS = (4, 5)
+IDS = 4
 PROTOCOL = 1
 """What a worker speaks: its messages, claims, heartbeats. Counted up when workers of the release before
-would not understand a message, or would claim what they must not."""
+would not understand a message, or would claim what they must not.
+
+A message of protocol 1 has no number. Those of later ones have more arguments, the sixth is the number; the
+first four are tenant, run, step, dispatch epoch in all of them, so that whoever does not understand the rest
+can give the step back."""
+
+
+class NewerProtocol(Exception):
+    """The message is of a protocol that this release does not speak; `message` is what all of them say."""
+
+    def __init__(self, message: StepMessage, protocol: object) -> None:
+        super().__init__(f"the message is of protocol {protocol}, this release speaks {PROTOCOL}")
+        self.message = message
+        self.protocol = protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +37,15 @@ class StepMessage:
 
     @classmethod
     def of(cls, args: Sequence[object]) -> StepMessage:
-        """Read the arguments of a task; raises ValueError when they are not ours."""
-        if len(args) not in MESSAGE_PARTS:
-            raise ValueError(f"a step message has 4 or 5 arguments, not {len(args)}")
-        tenant, run, key, epoch, *lot = args
-        return cls(
-            UUID(str(tenant)), UUID(str(run)), str(key), int(str(epoch)), UUID(str(lot[0])) if lot else None
-        )
+        """Read the arguments of a task; raises NewerProtocol, or ValueError when they are not ours."""
+        if len(args) < IDS:
+            raise ValueError(f"a step message has at least {IDS} arguments, not {len(args)}")
+        tenant, run, key, epoch, *more = args
+        lot = UUID(str(more[0])) if len(more) == 1 else None
+        message = cls(UUID(str(tenant)), UUID(str(run)), str(key), int(str(epoch)), lot)
+        if len(more) > 1:
+            raise NewerProtocol(message, more[1])
+        return message
 
 
 @dataclass(frozen=True, slots=True)

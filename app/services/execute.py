@@ -101,7 +101,7 @@ def execute_step(
         held = claim or patiently(executor, lambda: hot.claim_step(database, message, lease))
         claim = None
         if held.verdict == "held":
-            _give_back(executor, message)
+            give_back(executor, message)
             return StepResult(False, "held")
         if held.verdict != "claimed":
             if turn and held.verdict == "done":
@@ -138,7 +138,7 @@ def _beyond(
     return StepResult(done, verdict, following=taken.message, claim=taken.claim)
 
 
-def _give_back(executor: Executor, message: StepMessage) -> None:
+def give_back(executor: Executor, message: StepMessage) -> None:
     """Unmark a step that must not begin here and now: its message is spent, the dispatcher sends it anew."""
     database, epochs = executor.engine.database, {message.key: message.epoch}
     patiently(executor, lambda: hot.unmark_sent(database, message.tenant_id, message.run_id, epochs))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from app.db import orders, workers
+from app.db import orders, processes, workers
 from app.db.engine import Database
 from app.domain.hands import Wanted
 from app.domain.leases import Child, HeldStep
@@ -46,5 +46,5 @@ def wanted(system: Database, worker: Worker) -> Wanted:
 
 
 def forget_workers(system: Database) -> int:
-    """Remove the rows of workers that ended long ago, with orders that nobody needs; return their number."""
-    return workers.forget_old(system) + orders.forget_old(system)
+    """Remove the rows of processes that ended long ago, orders that nobody needs; return their number."""
+    return workers.forget_old(system) + orders.forget_old(system) + processes.forget_old(system)

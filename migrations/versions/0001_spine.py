@@ -5,6 +5,7 @@ from __future__ import annotations
 from migrations.scripts import run_sql
 
 revision = "0001"
+phase = "expand"
 down_revision = None
 branch_labels = None
 depends_on = None
@@ -49,6 +50,7 @@ def upgrade() -> None:
         "0001_log_levels.sql",
         "0001_keys.sql",
         "0001_backups.sql",
+        "0001_processes.sql",
         "0001_policies.sql",
         "0001_seed.sql",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from tests.support.waiting import eventually
 
 PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks"}
 LABELLED = sorted(PROCESSES)
+EVERYBODY = {*PROCESSES, "flower"}
 OCCASIONAL = {
     "quantum_breaker_openings_total",
     "quantum_breakers_open",
@@ -66,6 +68,18 @@ def ready(environ: dict[str, str]) -> bool:
             return True
     except (OSError, urllib.error.HTTPError):
         return False
+
+
+def attending(environ: dict[str, str]) -> set[str]:
+    """Return the kinds of the processes that a migration would see at work."""
+    shown = subprocess.run(
+        [str(BIN / "quantum"), "migrate", "--plan", "--json"],
+        env={**inherited_environment(), **environ},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {process["kind"] for process in json.loads(shown.stdout)["processes"]}
 
 
 def descendants(pid: int) -> set[int]:
@@ -140,6 +154,7 @@ def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
 
     with OsProcess([str(BIN / "quantum"), "up"], log=tmp_path / "again.log", environ=environ) as up:
         eventually(lambda: ready(environ), within=60, what="it comes up again after kill -9")
+        eventually(lambda: attending(environ) == EVERYBODY, within=30, every=0.5, what="a migration sees all")
         below = descendants(up.pid)
         up.send(signal.SIGTERM)
         assert up.wait() == 0

@@ -16,7 +16,7 @@ from tests.support.catalogue import strange_events
 from tests.support.servers import Cluster, DatabaseUrls, drop_database
 
 ROOT = Path(__file__).resolve().parents[2]
-SCHEMA_SOURCES = ("migrations", "app/db/migrate.py", "app/domain/states.py")
+SCHEMA_SOURCES = ("migrations", "app/db/migrate.py", "app/db/schema_state.py", "app/domain/states.py")
 
 
 def schema_fingerprint() -> str:

@@ -33,10 +33,16 @@ class OsProcess:
     """One process with its own group; its output goes to a file."""
 
     def __init__(
-        self, command: Sequence[str], *, log: Path, environ: Mapping[str, str] | None = None
+        self,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environ: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.command = list(command)
         self.log = log
+        self._folder = folder
         self._environ = {**inherited_environment(), "PATH": f"{BIN}:{os.defpath}", **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -49,6 +55,7 @@ class OsProcess:
                 stdout=out,
                 stderr=out,
                 env=self._environ,
+                cwd=self._folder,
                 start_new_session=True,
             )
         session_guard().watch(self._process.pid)

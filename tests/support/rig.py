@@ -30,6 +30,7 @@ from app.services.type_book import TypeBook
 from app.settings import Settings, inherited_environment, load_settings
 from tests.support.brokers import Broker, broker_of
 from tests.support.ledger import Ledger, StepRow, as_row, check
+from tests.support.next_release import environment_of
 from tests.support.processes import OsProcess
 from tests.support.testkit import LEDGER
 from tests.support.waiting import eventually
@@ -233,9 +234,17 @@ class Rig:
 
     # -- processes ------------------------------------------------------------------------------------------
 
-    def start(self, name: str, command: Sequence[str], **environ: str) -> OsProcess:
-        """Start a process of the platform; it ends with the rig."""
-        process = OsProcess(command, log=self.folder / f"{name}.log", environ={**self.environ, **environ})
+    def start(
+        self, name: str, command: Sequence[str], *, tree: Path | None = None, **environ: str
+    ) -> OsProcess:
+        """Start a process of the platform, or of the release in `tree`; it ends with the rig."""
+        release = {} if tree is None else environment_of(tree)
+        process = OsProcess(
+            command,
+            log=self.folder / f"{name}.log",
+            environ={**self.environ, **release, **environ},
+            folder=tree,
+        )
         self.stack.callback(process.end)
         self._started[name] = process
         return process.start()
@@ -254,16 +263,19 @@ class Rig:
             if process.exit_code is not None:
                 process.start()
 
-    def worker(self, name: str = "worker", *, concurrency: int = 2, queues: str = "default") -> OsProcess:
+    def worker(self, name: str = "worker", *, concurrency: int = 2, **options: Any) -> OsProcess:
         """Start a worker and wait for its first heartbeat."""
-        process = self.start_worker(name, concurrency=concurrency, queues=queues)
+        process = self.start_worker(name, concurrency=concurrency, **options)
         self.beats(process, children=concurrency)
         return process
 
-    def start_worker(self, name: str, *, concurrency: int = 2, queues: str = "default") -> OsProcess:
+    def start_worker(
+        self, name: str, *, concurrency: int = 2, queues: str = "default", tree: Path | None = None
+    ) -> OsProcess:
         """Start a worker."""
         command = (*WORKER, "-n", f"{name}@%h")
-        return self.start(name, command, WORKER_CONCURRENCY=str(concurrency), WORKER_QUEUES=queues)
+        slots = str(concurrency)
+        return self.start(name, command, tree=tree, WORKER_CONCURRENCY=slots, WORKER_QUEUES=queues)
 
     def kept_worker(self) -> OsProcess:
         """Start a worker that `ends` starts again when it ended."""
@@ -285,9 +297,9 @@ class Rig:
 
         eventually(listed, within=30.0, what=f"{process.log.name} beats\n{process.output[-2000:]}")
 
-    def beat(self, name: str = "beat") -> OsProcess:
+    def beat(self, name: str = "beat", *, tree: Path | None = None) -> OsProcess:
         """Start beat."""
-        return self.start(name, (*BEAT, "--pidfile=", "-s", str(self.folder / f"{name}.db")))
+        return self.start(name, (*BEAT, "--pidfile=", "-s", str(self.folder / f"{name}.db")), tree=tree)
 
     # -- the broker -----------------------------------------------------------------------------------------
 

@@ -78,6 +78,8 @@ GLOBAL = (
     "worker_orders",
     "maintenance",
     "log_levels",
+    "processes",
+    "schema_floor",
     "alembic_version",
 )
 DEFINERS = {

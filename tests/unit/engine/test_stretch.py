@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from app.domain.leases import StepMessage
+from app.domain.leases import Lot, StepMessage
 from app.services.execute import StepResult
 from tasks.base import TOLD, StepRequest
 from tasks.stretch import SECONDS_AT_MOST, STEPS_AT_MOST, Closing, Stretch, plain_step
@@ -150,3 +150,12 @@ def test_the_parent_tells_no_second_end_of_a_task_whose_steps_did(
     request.send_event("task-succeeded", result="'ok'")
     request.send_event("task-succeeded", result=repr(TOLD))
     assert sent == ["task-started", "task-succeeded"]
+
+
+def test_a_step_of_a_newer_protocol_is_left_to_whoever_speaks_it() -> None:
+    walk = Walk("next")
+    walk.request.chain[-1]["args"] = [str(TENANT), str(RUN), "next", 1, None, 2]
+    assert walk.next() is None
+    of_a_lot = StepMessage(TENANT, RUN, "head", 1, UUID(int=3))
+    stretch = Stretch(walk.request, of_a_lot, enabled=True, closing=walk.closing, clock=lambda: walk.now)
+    assert stretch.ahead(True) == Lot(TENANT, RUN, UUID(int=3)), "it goes on with its lot"

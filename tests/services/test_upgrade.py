@@ -1,0 +1,182 @@
+"""An upgrade of a platform at work: two releases side by side, nothing fails, nothing is lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import pytest
+import requests
+
+from app.runtime.ports import free_port
+from app.runtime.supervisor import wait_until_healthy
+from tests.support.next_release import environment_of, next_release
+from tests.support.processes import OsProcess
+from tests.support.rig import Rig, note, rig_on
+from tests.support.servers import DatabaseUrls
+from tests.support.shell import PASSWORD, Quantum
+from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.services
+
+API = ("granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "--log-level", "warning")
+ROOT_USER = ("--email", "root@platform.example", "--password-stdin")
+GIVEN_BACK = "message_of_newer_protocol"
+FAN = [f"p{n}" for n in range(4)]
+GRAPH = [
+    note("start"),
+    *(note(key, "start", **{"with": {"seconds": 0.1}}) for key in FAN),
+    note("join", *FAN),
+    note("tail", "join"),
+]
+
+
+class Load(threading.Thread):
+    """Somebody who submits intents and looks at workers and runs, again and again."""
+
+    def __init__(self, base: str, token: str) -> None:
+        super().__init__(daemon=True)
+        self.base = base
+        self.faults: list[str] = []
+        self.runs: list[UUID] = []
+        self._token = token
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        while not self._ended.wait(0.03):
+            answer = self._ask("POST", "/intents", {"type": "core.echo", "spec": {"message": "hello"}})
+            if answer is not None:
+                self.runs.append(UUID(answer["run"]["id"]))
+            self._ask("GET", "/platform/workers")
+            self._ask("GET", "/runs?limit=5")
+
+    def _ask(self, method: str, path: str, body: object = None) -> dict[str, dict[str, str]] | None:
+        headers = {"Authorization": f"Bearer {self._token}", "Idempotency-Key": uuid4().hex}
+        try:
+            answer = requests.request(
+                method, f"{self.base}/api/v1{path}", json=body, headers=headers, timeout=30
+            )
+        except requests.RequestException as fault:
+            self.faults.append(f"{method} {path}: {fault}")
+            return None
+        if answer.status_code not in (200, 202):
+            self.faults.append(f"{method} {path}: {answer.status_code} {answer.text[:300]}")
+            return None
+        return dict(answer.json())
+
+    def more(self, count: int = 10) -> None:
+        """Wait until so many more were accepted."""
+        goal = len(self.runs) + count
+        eventually(lambda: len(self.runs) >= goal, within=60, what=lambda: self.faults)
+
+    def end(self) -> None:
+        self._ended.set()
+        self.join(60)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return next_release(tmp_path_factory.mktemp("next") / "release")
+
+
+@pytest.fixture(scope="module")
+def rig(
+    environ: dict[str, str], database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rig]:
+    own = {**environ, "DATABASE_ADMIN_URL": database_urls.admin}
+    with rig_on(own, tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
+
+
+def start_api(rig: Rig, name: str, tree: Path | None = None) -> tuple[OsProcess, str]:
+    """Start an API; return it with its base URL once it answers."""
+    port = str(free_port())
+    process = rig.start(name, (*API, "--port", port, "app.wsgi:application"), tree=tree, API_PORT=port)
+    wait_until_healthy(f"http://127.0.0.1:{port}")
+    return process, f"http://127.0.0.1:{port}"
+
+
+def leaves(process: OsProcess) -> None:
+    """End a process as a supervisor does, in good order."""
+    process.send(signal.SIGTERM)
+    process.wait(within=60)
+
+
+def test_two_releases_work_side_by_side_until_the_old_one_has_left(rig: Rig, tree: Path) -> None:
+    api, base = start_api(rig, "old api")
+    others = [rig.beat("old beat"), rig.start("old relay", ("quantum", "relay"))]
+    workers = [rig.worker(f"old{n}") for n in range(2)]
+    rig.environ["QUANTUM_URL"] = base
+    old = Quantum(rig.environ, rig.folder / "token.json")
+    new = Quantum({**rig.environ, **environment_of(tree)}, old.token_file)
+    old("tenant", "create", "--first", *ROOT_USER, typed=PASSWORD)
+    token = requests.post(
+        f"{base}/api/v1/auth/token",
+        json={"tenant": "platform", "email": ROOT_USER[1], "password": PASSWORD},
+        timeout=30,
+    ).json()["access_token"]
+    load = Load(base, token)
+    load.start()
+    graphs = [rig.submit(GRAPH)]
+    load.more()
+
+    # Expand, while everybody works; the release before goes on.
+    assert "applied 0004 (expand)" in new("migrate", "--phase", "expand").stdout
+    graphs += [rig.submit(GRAPH) for _ in range(3)]
+    load.more()
+    assert "a newer release has migrated the schema" in old("migrate").stdout, "as a rollback would do"
+
+    # A worker of the next release beside the old ones, then its API, whose messages the old ones give back.
+    fresh = [rig.worker("new0", tree=tree)]
+    next_api, load.base = start_api(rig, "new api", tree)
+    graphs += [rig.submit(GRAPH) for _ in range(3)]
+    load.more()
+    eventually(lambda: any(GIVEN_BACK in worker.output for worker in workers), within=60)
+    refused = new("migrate", "--phase", "contract", code=7).stderr
+    for kind in ("api", "beat", "relay", "worker"):
+        assert f"{kind} on " in refused
+    assert "knows 0001" in refused
+    assert "knows 0006" not in refused
+
+    # The old ones leave, one after the other, with work in their hands.
+    fresh += [rig.worker("new1", tree=tree)]
+    graphs += [rig.submit(GRAPH) for _ in range(3)]
+    for worker in workers:
+        leaves(worker)
+        load.more(3)
+    new("migrate", "--phase", "contract", code=7)
+    rig.beat("new beat", tree=tree)
+    rig.start("new relay", ("quantum", "relay"), tree=tree)
+    for process in (api, *others):
+        leaves(process)
+    load.more()
+    assert "applied 0006 (contract)" in new("migrate", "--phase", "contract").stdout
+    graphs += [rig.submit(GRAPH) for _ in range(3)]
+    load.more()
+
+    # Whoever comes late of the old release is told so.
+    late = rig.start_worker("late")
+    assert late.wait(within=60) != 0
+    assert "start the newer release" in late.output
+    assert "contracted to 0006" in old("migrate", code=5).stderr
+
+    load.end()
+    assert load.faults == []
+    for run in graphs:
+        rig.ends(run)
+        rig.checks(run)
+    eventually(lambda: ended(rig, load.runs) == {"succeeded"}, within=60)
+    assert rig.rows("SELECT max(tries) AS tries, max(kills) AS kills FROM run_steps") == [
+        {"tries": 1, "kills": 0}
+    ]
+    assert {worker.exit_code for worker in fresh} == {None}
+    assert next_api.exit_code is None
+
+
+def ended(rig: Rig, runs: list[UUID]) -> set[str]:
+    """Return the states of the runs."""
+    found = rig.rows("SELECT DISTINCT state::text FROM runs WHERE id = ANY (%s)", runs)
+    return {row["state"] for row in found}
