@@ -43,8 +43,8 @@ class Attendance:
             self._say()
         except WrongRelease:
             raise
-        except QuantumError:
-            log.warning("attendance_waits_for_database", exc_info=True)
+        except QuantumError as away:
+            log.warning("attendance_waits_for_database", reason=str(away))
         self._thread.start()
         # The end of the interpreter, and of a process that `multiprocessing` forked, as the API's are.
         multiprocessing.util.Finalize(None, self.leave, exitpriority=1)
@@ -58,8 +58,8 @@ class Attendance:
             self._thread.join(LEAVE_WITHIN_S)  # what it says now would come behind the good-bye
         try:
             processes.depart(self._system, self._process.boot)
-        except QuantumError:
-            log.warning("departure_not_noted", exc_info=True)  # its silence will tell
+        except QuantumError as away:
+            log.warning("departure_not_noted", reason=str(away))  # its silence will tell
 
     def _say(self) -> None:
         verdict = processes.attend(self._system, self._process)
@@ -74,8 +74,8 @@ class Attendance:
                 log.critical("release_left_behind", reason=str(wrong))
                 self._end()
                 return
-            except QuantumError:
-                log.warning("attendance_not_noted", exc_info=True)
+            except QuantumError as away:
+                log.warning("attendance_not_noted", reason=str(away))
             except Exception:
                 # Presence that ends would let a contract take away what this process uses: tell it and go on.
                 log.exception("attendance_raised")

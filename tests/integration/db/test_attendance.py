@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -30,6 +30,23 @@ def ended(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
     return threading.Event()
 
 
+Attend = Callable[[Process], Attendance]
+
+
+@pytest.fixture
+def attend(system: Database, ended: threading.Event) -> Iterator[Attend]:
+    """Makes the presence of a process, which leaves with the test."""
+    made: list[Attendance] = []
+
+    def make(process: Process) -> Attendance:
+        made.append(Attendance(system, process, ended.set))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.leave()
+
+
 def process(revision: str = "0001", needs: str = "0001") -> Process:
     return Process(new_id(), "api", "here", 7, "0.1.0", revision, needs)
 
@@ -39,10 +56,10 @@ def present(system: Database) -> list[object]:
 
 
 def test_a_process_is_known_from_before_it_begins_until_it_has_left(
-    system: Database, ended: threading.Event
+    system: Database, attend: Attend, ended: threading.Event
 ) -> None:
     one, two = process(), process()
-    presences = [Attendance(system, each, ended.set) for each in (one, two)]
+    presences = [attend(each) for each in (one, two)]
     for each in presences:
         each.start()
     assert set(present(system)) == {one.boot, two.boot}
@@ -57,23 +74,20 @@ def test_a_process_is_known_from_before_it_begins_until_it_has_left(
 
 
 def test_a_process_whose_release_is_left_behind_ends(
-    system: Database, fresh_database_urls: DatabaseUrls, ended: threading.Event
+    system: Database, fresh_database_urls: DatabaseUrls, attend: Attend, ended: threading.Event
 ) -> None:
-    presence = Attendance(system, process(), ended.set)
-    presence.start()
+    attend(process()).start()
     Database(fresh_database_urls.owner).call("UPDATE schema_floor SET revision = '0005'")
     assert eventually(ended.is_set, within=10)
     assert present(system) == []
     with pytest.raises(WrongRelease, match="start the newer release"):
-        Attendance(system, process(), ended.set).start()
-    Attendance(system, process("0006"), ended.set).start()
+        attend(process()).start()
+    attend(process("0006")).start()
 
 
-def test_a_process_does_not_begin_before_what_it_needs_is_there(
-    system: Database, ended: threading.Event
-) -> None:
+def test_a_process_does_not_begin_before_what_it_needs_is_there(system: Database, attend: Attend) -> None:
     with pytest.raises(WrongRelease, match="run `quantum migrate`"):
-        Attendance(system, process("0003", needs="0002"), ended.set).start()
+        attend(process("0003", needs="0002")).start()
     assert present(system) == []
 
 

@@ -18,7 +18,7 @@ NEWER = (None, 2)
 
 def test_its_step_is_unsent_and_costs_no_try(settings: Settings, database_urls: DatabaseUrls) -> None:
     spine = Spine(database_urls)
-    run = spine.declare(spine.plan({"a": []}), broker=BROKER)
+    run = spine.declare(spine.plan({"a": []}, carriers={"a": 0}), broker=BROKER)
     door = build_celery(settings).tasks[STEP_TASK]
     assert door.name == tasks.steps.step.name
     sent = spine.step(run, "a")
