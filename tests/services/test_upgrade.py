@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -91,6 +92,26 @@ def rig(
         yield rig
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A platform of the old release at work, with the shells of both releases."""
+
+    rig: Rig
+    tree: Path
+    api: OsProcess
+    others: tuple[OsProcess, ...]
+    workers: tuple[OsProcess, ...]
+    load: Load
+    old: Quantum
+    new: Quantum
+    graphs: list[UUID] = field(default_factory=list)
+
+    def work(self, count: int = 10) -> None:
+        """Begin graphs; wait until so many intents more were accepted beside them."""
+        self.graphs.extend(self.rig.submit(GRAPH) for _ in range(3))
+        self.load.more(count)
+
+
 def start_api(rig: Rig, name: str, tree: Path | None = None) -> tuple[OsProcess, str]:
     """Start an API; return it with its base URL once it answers."""
     port = str(free_port())
@@ -99,84 +120,80 @@ def start_api(rig: Rig, name: str, tree: Path | None = None) -> tuple[OsProcess,
     return process, f"http://127.0.0.1:{port}"
 
 
+@pytest.fixture
+def stage(rig: Rig, tree: Path) -> Iterator[Stage]:
+    """The old release at work."""
+    api, base = start_api(rig, "old api")
+    others = rig.beat("old beat"), rig.start("old relay", ("quantum", "relay"))
+    workers = rig.worker("old0"), rig.worker("old1")
+    rig.environ["QUANTUM_URL"] = base
+    old = Quantum(rig.environ, rig.folder / "token.json")
+    new = Quantum({**rig.environ, **environment_of(tree)}, old.token_file)
+    old("tenant", "create", "--first", *ROOT_USER, typed=PASSWORD)
+    account = {"tenant": "platform", "email": ROOT_USER[1], "password": PASSWORD}
+    signed_in = requests.post(f"{base}/api/v1/auth/token", json=account, timeout=30)
+    load = Load(base, signed_in.json()["access_token"])
+    load.start()
+    yield Stage(rig, tree, api, others, workers, load, old, new)
+    load.end()
+
+
 def leaves(process: OsProcess) -> None:
     """End a process as a supervisor does, in good order."""
     process.send(signal.SIGTERM)
     process.wait(within=60)
 
 
-def test_two_releases_work_side_by_side_until_the_old_one_has_left(rig: Rig, tree: Path) -> None:
-    api, base = start_api(rig, "old api")
-    others = [rig.beat("old beat"), rig.start("old relay", ("quantum", "relay"))]
-    workers = [rig.worker(f"old{n}") for n in range(2)]
-    rig.environ["QUANTUM_URL"] = base
-    old = Quantum(rig.environ, rig.folder / "token.json")
-    new = Quantum({**rig.environ, **environment_of(tree)}, old.token_file)
-    old("tenant", "create", "--first", *ROOT_USER, typed=PASSWORD)
-    token = requests.post(
-        f"{base}/api/v1/auth/token",
-        json={"tenant": "platform", "email": ROOT_USER[1], "password": PASSWORD},
-        timeout=30,
-    ).json()["access_token"]
-    load = Load(base, token)
-    load.start()
-    graphs = [rig.submit(GRAPH)]
-    load.more()
+def test_two_releases_work_side_by_side_until_the_old_one_has_left(stage: Stage) -> None:
+    rig, tree, load, old, new = stage.rig, stage.tree, stage.load, stage.old, stage.new
+    stage.work()
 
     # Expand, while everybody works; the release before goes on.
     assert "applied 0004 (expand)" in new("migrate", "--phase", "expand").stdout
-    graphs += [rig.submit(GRAPH) for _ in range(3)]
-    load.more()
+    stage.work()
     assert "a newer release has migrated the schema" in old("migrate").stdout, "as a rollback would do"
 
     # A worker of the next release beside the old ones, then its API, whose messages the old ones give back.
     fresh = [rig.worker("new0", tree=tree)]
     next_api, load.base = start_api(rig, "new api", tree)
-    graphs += [rig.submit(GRAPH) for _ in range(3)]
-    load.more()
-    eventually(lambda: any(GIVEN_BACK in worker.output for worker in workers), within=60)
+    stage.work()
+    eventually(lambda: any(GIVEN_BACK in worker.output for worker in stage.workers), within=60)
     refused = new("migrate", "--phase", "contract", code=7).stderr
-    for kind in ("api", "beat", "relay", "worker"):
-        assert f"{kind} on " in refused
-    assert "knows 0001" in refused
+    assert all(f"{kind} on " in refused for kind in ("api", "beat", "relay", "worker")), refused
     assert "knows 0006" not in refused
 
     # The old ones leave, one after the other, with work in their hands.
     fresh += [rig.worker("new1", tree=tree)]
-    graphs += [rig.submit(GRAPH) for _ in range(3)]
-    for worker in workers:
+    for worker in stage.workers:
+        stage.work(3)
         leaves(worker)
-        load.more(3)
     new("migrate", "--phase", "contract", code=7)
-    rig.beat("new beat", tree=tree)
-    rig.start("new relay", ("quantum", "relay"), tree=tree)
-    for process in (api, *others):
+    fresh += [rig.beat("new beat", tree=tree), rig.start("new relay", ("quantum", "relay"), tree=tree)]
+    for process in (stage.api, *stage.others):
         leaves(process)
-    load.more()
+    stage.work()
     assert "applied 0006 (contract)" in new("migrate", "--phase", "contract").stdout
-    graphs += [rig.submit(GRAPH) for _ in range(3)]
-    load.more()
+    stage.work()
 
     # Whoever comes late of the old release is told so.
     late = rig.start_worker("late")
     assert late.wait(within=60) != 0
     assert "start the newer release" in late.output
     assert "contracted to 0006" in old("migrate", code=5).stderr
+    all_is_well(stage)
+    assert {process.exit_code for process in (next_api, *fresh)} == {None}
 
+
+def all_is_well(stage: Stage) -> None:
+    """Check that nobody was refused, that everything was done, once."""
+    rig, load = stage.rig, stage.load
     load.end()
     assert load.faults == []
-    for run in graphs:
+    for run in stage.graphs:
         rig.ends(run)
         rig.checks(run)
-    eventually(lambda: ended(rig, load.runs) == {"succeeded"}, within=60)
+    states = "SELECT DISTINCT state::text FROM runs WHERE id = ANY (%s)"
+    eventually(lambda: rig.rows(states, load.runs) == [{"state": "succeeded"}], within=60)
     assert rig.rows("SELECT max(tries) AS tries, max(kills) AS kills FROM run_steps") == [
         {"tries": 1, "kills": 0}
     ]
-    assert {worker.exit_code for worker in fresh} == {None}
-    assert next_api.exit_code is None
-
-
-def ended(rig: Rig, runs: list[UUID]) -> set[str]:
-    """Return the states of the runs."""
-    found = rig.rows("SELECT DISTINCT state::text FROM runs WHERE id = ANY (%s)", runs)
-    return {row["state"] for row in found}
