@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import text
 
@@ -44,10 +46,11 @@ _HELD = """
   WHERE sink = %(sink)s AND owner = %(owner)s AND lease_until > clock_timestamp() ORDER BY shard
 """
 _READ = """
-  SELECT e.*, d.event_id IS NOT NULL AS dead
+  SELECT e.id::text, e.tenant_id::text, e.subject, e.seq, e.type, e.data::text, e.created_at, e.position,
+         e.trace, e.shard, d.event_id IS NOT NULL AS dead
   FROM unnest(CAST(%(shards)s AS smallint[]), CAST(%(positions)s AS bigint[])) AS s(number, after)
   CROSS JOIN LATERAL (
-    SELECT id, tenant_id, subject, seq, type, data::text, created_at, position, trace, shard FROM events
+    SELECT id, tenant_id, subject, seq, type, data, created_at, position, trace, shard FROM events
     WHERE shard = s.number AND position > s.after ORDER BY position LIMIT %(limit)s
   ) AS e
   LEFT JOIN dead_events d
@@ -75,6 +78,22 @@ _BURY = text("""
 _RELEASE = text(
     "UPDATE relay_cursors SET owner = NULL, lease_until = NULL WHERE sink = :sink AND owner = :owner"
 )
+
+
+class _Read(UUID):
+    """An identifier that keeps the text it was read as: each event goes out with it several times."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        object.__setattr__(self, "_text", text)
+
+    def __str__(self) -> str:
+        return self._text  # type: ignore[no-any-return, attr-defined]  # set past the guard of an immutable class
+
+
+_tenant = lru_cache(maxsize=4096)(_Read)
 
 
 class PostgresOutbox:
@@ -112,7 +131,18 @@ class PostgresOutbox:
         }
         return tuple(
             Outgoing(
-                Event(id_, tenant, subject, seq, type_, Json(data), None, moment, position, trace),
+                Event(
+                    _Read(id_),
+                    _tenant(tenant),
+                    subject,
+                    seq,
+                    type_,
+                    Json(data),
+                    None,
+                    moment,
+                    position,
+                    trace,
+                ),
                 shard,
                 dead,
             )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import Any
 from uuid import UUID
 
@@ -96,9 +97,6 @@ ENVELOPE: Mapping[str, Any] = {
 """The JSON Schema of what all envelopes have in common."""
 
 
-_quoted = json.JSONEncoder().encode
-
-
 class Json(str):
     """A JSON document as text: parsed only by those who do more than pass it on."""
 
@@ -168,10 +166,11 @@ class Event:
         span, tenant = self.span(), str(self.tenant_id)
         traced = "" if span is None else f'"traceparent": "{span.traceparent()}", '
         data = self.data if isinstance(self.data, Json) else json.dumps(self.data)
+        schema = dataschema(self.type)
         return (
             f'{{{traced}"specversion": "1.0", "id": "{self.id}", "source": "/tenants/{tenant}", '
-            f'"type": {_quoted(self.type)}, "subject": {_quoted(self.subject)}, '
+            f'"type": {quoted(self.type)}, "subject": {quoted(self.subject)}, '
             f'"time": "{self.time.isoformat()}", "datacontenttype": "application/json", '
-            f'"dataschema": {_quoted(dataschema(self.type))}, "data": {data}, '
+            f'"dataschema": {quoted(schema)}, "data": {data}, '
             f'"tenantid": "{tenant}", "sequence": "{self.sequence:010d}"}}'
         )

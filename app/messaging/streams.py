@@ -48,11 +48,11 @@ PUBLISH = (
     + """
 local added = 0
 for at = 4, #ARGV, 2 do
-  local answer = redis.pcall(
-    'XADD', KEYS[2], 'MAXLEN', '~', ARGV[2], '*', 'id', ARGV[at], 'event', ARGV[at + 1])
+  local answer = redis.pcall('XADD', KEYS[2], '*', 'id', ARGV[at], 'event', ARGV[at + 1])
   if type(answer) == 'table' and answer.err then return {added, answer.err} end
   added = added + 1
 end
+redis.call('XTRIM', KEYS[2], 'MAXLEN', '~', ARGV[2])
 local now = redis.call('TIME')
 redis.call('XTRIM', KEYS[2], 'MINID', '~', string.format('%.0f', now[1] * 1000 - ARGV[3]))
 redis.call('PEXPIRE', KEYS[2], ARGV[3])

@@ -228,10 +228,10 @@ class Relay:
     ) -> Mapping[Lane, Sequence[Outgoing]]:
         """Return the events to be published now, those of each lane in order."""
         gone = {id_ for shard in shards.values() for id_ in self._ahead.get(shard, ())}
+        wanted = [one for one in events if one.event.id not in gone] if gone else events
         batches: dict[Lane, list[Outgoing]] = defaultdict(list)
-        for one in events:
-            if one.event.id not in gone:
-                batches[self.sink.lane(one.event)].append(one)
+        for one in wanted:
+            batches[self.sink.lane(one.event)].append(one)
         return batches
 
     def _look_ahead(self, shards: Mapping[int, Shard], events: Sequence[Outgoing]) -> None:
@@ -322,7 +322,11 @@ class Relay:
         moves: dict[int, tuple[int, int]] = {}
         self._ahead = {}
         for number, found in mine.items():
-            first_open = next((at for at, event in enumerate(found) if event.id in still_open), len(found))
+            first_open = len(found)
+            if still_open:
+                first_open = next(
+                    (at for at, event in enumerate(found) if event.id in still_open), first_open
+                )
             shard = shards[number]
             if first_open:
                 shard = replace(shard, position=found[first_open - 1].position)
