@@ -19,6 +19,9 @@ from app.settings import inherited_environment
 from tests.support.servers import FAST, PASSWORD, PROGRAMS_VARIABLE, Cluster, DatabaseUrls, state_folder
 from tests.support.waiting import eventually
 
+CALM = (*FAST, "autovacuum=off")
+"""No vacuum whose replay waits for a read, or ends it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Replicated:
@@ -63,8 +66,8 @@ def replicated_servers() -> Iterator[Replicated]:
     named = inherited_environment().get(PROGRAMS_VARIABLE)
     with state_folder() as first, state_folder() as second, contextlib.closing(guard):
         programs = Path(named) if named else postgres_bin(first, identity)
-        primary = PostgresServer(first, guard, identity, PASSWORD, FAST, programs)
-        standby = PostgresServer(second, guard, identity, PASSWORD, FAST, programs)
+        primary = PostgresServer(first, guard, identity, PASSWORD, CALM, programs)
+        standby = PostgresServer(second, guard, identity, PASSWORD, CALM, programs)
         try:
             primary.start()
             create_roles(primary.url(), dict.fromkeys(ROLES, PASSWORD))
