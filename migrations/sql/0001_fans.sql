@@ -5,11 +5,13 @@
 -- stands before one that had a place: the search begins behind it, in a list of those that wait. True: it is ready now
 -- and no message carries it. An item of a lot hands its place on within the lot: the next one is loose, and whoever ended
 -- this one takes it in the same commit (0001_lots.sql). Not where a place may be due to another run (a limit of steps),
--- and not where somebody other than the holder of the message ended the item.
+-- not where somebody other than the holder of the message ended the item, and not where that one may begin nothing.
 CREATE FUNCTION pass_place(p_run runs, p_fan run_steps, p_item run_steps) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
   onward boolean := p_item.lot IS NOT NULL AND p_run.state = 'running' AND p_run.held_steps IS NULL
-    AND coalesce(p_item.error ->> 'code', '') NOT IN ('skipped', 'poisoned', 'timeout');
+    AND coalesce(p_item.error ->> 'code', '') NOT IN ('skipped', 'poisoned', 'timeout')
+    AND NOT EXISTS (SELECT 1 FROM holds h
+                    WHERE h.name IN ('*', 'tenant/' || p_item.tenant_id, 'worker/' || p_item.worker));
 BEGIN
   -- An item that was skipped while it waited had no place; and none waits when fewer are open than there are places.
   IF p_item.needs_left > 0 OR p_fan.needs_left < (p_fan.input ->> 'max_parallel')::integer THEN

@@ -144,6 +144,17 @@ def test_a_place_that_may_be_due_to_others_is_not_handed_on(spine: Spine, change
     assert (spine.step(run, "f.2")["sent_at"], spine.step(run, "f.2")["loose"]) == (None, False)
 
 
+def test_a_drained_worker_leaves_the_next_item_to_others(spine: Spine) -> None:
+    run, lot = fan_of_two_places(spine)
+    tries = spine.claim(run, "f.0").tries
+    spine.admin.call("INSERT INTO holds (name) VALUES (%s)", (f"worker/{LEASE.worker}",))
+    try:
+        finish, onward = hand_on(spine, lot, "f.0", tries)
+    finally:
+        spine.admin.call("DELETE FROM holds WHERE name = %s", (f"worker/{LEASE.worker}",))
+    assert (finish.needs_advance, onward, spine.step(run, "f.2")["sent_at"]) == (True, None, None)
+
+
 def test_a_pause_takes_the_loose_ones_away(spine: Spine, dealt: tuple[UUID, Lot]) -> None:
     run, lot = dealt
     claim = spine.claim(run, "a")

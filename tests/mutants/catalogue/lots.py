@@ -49,6 +49,13 @@ MUTANTS = [
         f"{ROWS}::test_a_place_that_may_be_due_to_others_is_not_handed_on",
     ),
     Mutant(
+        "a drained worker keeps the next item from others",
+        "migrations/sql/0001_fans.sql",
+        "'worker/' || p_item.worker));",
+        "'worker/'));",
+        f"{ROWS}::test_a_drained_worker_leaves_the_next_item_to_others",
+    ),
+    Mutant(
         "few items with places are of no lot",
         "workflows/lots.py",
         "            elif giving := tuple(line for line in found if hands_on(line[0])):",
