@@ -41,21 +41,13 @@ NOT_ONE_BY_ONE = {
 }
 """What is left out of that, with the reason."""
 OVER_RABBITMQ = (
-    "tests/acceptance/kills/test_children.py",
-    "tests/acceptance/kills/test_limits.py",
-    "tests/acceptance/kills/test_lost_answers.py",
-    "tests/acceptance/kills/test_lots.py",
-    "tests/acceptance/kills/test_repair.py",
+    "tests/acceptance/kills/test_workers.py",
     "tests/acceptance/kills/test_steering.py",
     "tests/acceptance/kills/test_stretches.py",
-    "tests/acceptance/kills/test_workers.py",
+    "tests/acceptance/kills/test_lost_answers.py",
     "tests/acceptance/test_canvases.py",
     "tests/acceptance/test_compensation.py",
-    "tests/acceptance/test_deadlines.py",
-    "tests/acceptance/test_graph_examples.py",
     "tests/acceptance/test_races.py",
-    "tests/acceptance/test_result_examples.py",
-    "tests/acceptance/test_wait_examples.py",
 )
 """The engine with real processes, the kills among them: these run with RabbitMQ as the broker, too."""
 
