@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadRequest
 from app.api.request_context import parts
 from app.db.engine import Database
 from app.db.replica import position
-from app.domain.errors import NotFound, Unavailable
+from app.domain.errors import Unavailable
 from app.domain.replication import LATEST, parse_position
 from app.services.read_source import ReadSource
 
@@ -50,7 +50,7 @@ def reading(view: View) -> View:
         g.source = ReadSource(wired.database, wired.replica, _wanted())
         try:
             return view(*args, **kwargs)
-        except (NotFound, Unavailable) as fault:
+        except Exception as fault:  # a read changes nothing: what is no fault of the replica's comes again
             if not g.source.again(fault):
                 raise
         return view(*args, **kwargs)

@@ -34,10 +34,11 @@ class ReadSource:
                 self._to_primary(refused)
         return self._chosen or self._primary
 
-    def again(self, fault: QuantumError) -> bool:
+    def again(self, fault: Exception) -> bool:
         """Tell whether a fault may be the replica's alone: then from now on the primary is read.
 
-        A row that is not there may only not have come yet: a client takes a 404 for final.
+        A row that is not there may only not have come yet (a client takes a 404 for final); so may a column,
+        right after a migration.
         """
         if self._replica is None or self._chosen is not self._replica.database:
             return False
@@ -45,6 +46,8 @@ class ReadSource:
             self._to_primary("not_found")
         elif isinstance(fault, Unavailable) and fault.part == "database":
             self._replica.failed()
+            self._to_primary("failed")
+        elif not isinstance(fault, QuantumError):
             self._to_primary("failed")
         else:
             return False

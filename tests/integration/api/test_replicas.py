@@ -272,6 +272,7 @@ def test_every_list_and_single_resource_is_read_from_the_replica(replica: Replic
     paths += [f"{run}/timeline", step, f"{step}/logs", f"/users/{me}"]
     days = "from=2026-01-01&to=2026-01-31"
     paths += [f"{hourly}/firings", f"{hourly}/times", f"/usage?{days}", f"/usage/latencies?{days}"]
+    failed = reads("primary", "failed")
     for path in paths:
         used = reads("replica", "new_enough")
         there = admin.call("GET", path, headers={HEADER: token})
@@ -279,6 +280,21 @@ def test_every_list_and_single_resource_is_read_from_the_replica(replica: Replic
         assert reads("replica", "new_enough") == used + 1, path
         here = admin.call("GET", path, headers={HEADER: NEWEST})
         assert here.get_json() == there.get_json(), path
+    assert reads("primary", "failed") == failed, "nothing on these ways writes"
+
+
+def test_a_column_that_has_not_come_yet_is_read_on_the_primary(
+    replica: Replica, admin: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(admin, "migrated")
+
+    def behind(_tenant: object) -> None:
+        raise psycopg2.errors.UndefinedColumn
+
+    monkeypatch.setattr(replica.database, "reading", behind)
+    failed = reads("primary", "failed")
+    assert "migrated" in names(admin)
+    assert reads("primary", "failed") == failed + 1
 
 
 def test_what_decides_is_read_from_the_primary(
