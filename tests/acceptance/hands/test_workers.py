@@ -6,6 +6,7 @@ import re
 import shlex
 import socket
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -64,6 +65,22 @@ def executors(rig: Rig, number: int) -> set[str]:
     for run in runs:
         rig.ends(run, within=30)
     return {str(rig.step(run, "a")["worker"]) for run in runs}
+
+
+@pytest.fixture(autouse=True)
+def open_again(rig: Rig, quantum: Quantum) -> Iterator[None]:
+    """Lift what a test that failed has left closed, so that the others are not held by it."""
+    yield
+    for row in rig.rows(
+        "SELECT h.name, t.slug FROM holds h LEFT JOIN tenants t ON h.name = 'tenant/' || t.id"
+    ):
+        kind, _, name = str(row["name"]).partition("/")
+        if kind == "worker":
+            quantum("undrain", "worker", name)
+        elif kind == "tenant":
+            quantum("tenant", "resume", str(row["slug"]))
+        else:
+            quantum("maintenance", "off")
 
 
 def test_a_drained_worker_ends_what_it_runs_begins_nothing_and_outlives_its_restart(
@@ -169,6 +186,21 @@ def test_a_suspended_tenant_rests_until_it_is_resumed(rig: Rig, quantum: Quantum
         actor.tenant_id,
     )
     assert [each["type"] for each in events] == ["io.quantum.tenant.suspended", "io.quantum.tenant.resumed"]
+
+
+def test_top_shows_queues_workers_and_the_step_that_runs(rig: Rig, quantum: Quantum) -> None:
+    run = rig.submit([held("a", "top")])
+    eventually(lambda: rig.ledger.begun(str(run), "a"), within=30)
+    found = quantum.json("top")
+    [step] = [each for each in found["steps"] if each["run_id"] == str(run)]
+    assert (step["key"], step["tries"], step["tenant"]) == ("a", 1, rig.actor.tenant_slug)
+    assert step["worker"] in {each["name"] for each in found["workers"]}
+    assert [each["running"] for each in found["queues"] if each["queue"] == "default"] == [1]
+    drawn = quantum("top", "--once").stdout
+    for word in ("Queues", "Workers", "Steps that run longest", "default", "Tenants today"):
+        assert word in drawn
+    rig.open_gate("top")
+    rig.ends(run)
 
 
 @pytest.fixture(scope="module")

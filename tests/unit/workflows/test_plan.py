@@ -74,16 +74,16 @@ def test_a_thousand_steps_are_checked_and_compiled_quickly_and_a_canvas_takes_no
     definition = parse_definition(document(needs, **texts))
     check_definition(definition, REGISTRY)
     compiled, seconds = None, []
-    for _ in range(3):  # the best of three: the machine has other work
-        started = time.perf_counter()
+    for _ in range(3):  # the best of three, of our own time: the machine has other work
+        started = time.process_time()
         compiled = compile_plan(definition, REGISTRY)
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert compiled is not None
     assert min(seconds) < 0.2
     linear = plan({f"s{n}": [f"s{n - 1}"] if n else [] for n in range(5)})
     seconds = []
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.process_time()
         canvas_of(linear.first_segments[0], bind(linear))
-        seconds.append(time.perf_counter() - started)
+        seconds.append(time.process_time() - started)
     assert min(seconds) < 0.001
