@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -18,6 +17,7 @@ import pytest
 from app.runtime.ports import free_port
 from app.settings import inherited_environment
 from checks.metrics import declared
+from tests.support.prepared import PreparedCommand
 from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
@@ -70,18 +70,6 @@ def ready(environ: dict[str, str]) -> bool:
         return False
 
 
-def attending(environ: dict[str, str]) -> set[str]:
-    """Return the kinds of the processes that a migration would see at work."""
-    shown = subprocess.run(
-        [str(BIN / "quantum"), "migrate", "--plan", "--json"],
-        env={**inherited_environment(), **environ},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return {process["kind"] for process in json.loads(shown.stdout)["processes"]}
-
-
 def descendants(pid: int) -> set[int]:
     """Return every process below `pid`: the groups, the servers, the guards."""
     table = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
@@ -97,9 +85,10 @@ def scraped(port: str) -> str:
         return str(answer.read().decode())
 
 
-def sees_and_is_heard(environ: dict[str, str], up: OsProcess) -> None:
-    """Check that every process tells its figures, obeys what is said of its log."""
-    quantum = Quantum({**inherited_environment(), **environ}, Path(environ["QUANTUM_STATE_DIR"]) / "t.json")
+def sees_and_is_heard(environ: dict[str, str], up: OsProcess, prepared: PreparedCommand) -> None:
+    """Check that every process tells its figures, obeys what is said of its log, is seen by migrations."""
+    token = Path(environ["QUANTUM_STATE_DIR"]) / "t.json"
+    quantum = Quantum({**inherited_environment(), **environ}, token, prepared)
     root = ("--email", "root@platform.example", "--password-stdin")
     quantum("tenant", "create", "--first", *root, typed=PASSWORD)
     quantum("login", "--tenant", "platform", *root, typed=PASSWORD)
@@ -110,7 +99,11 @@ def sees_and_is_heard(environ: dict[str, str], up: OsProcess) -> None:
         heard = [line for line in up.output.splitlines() if "log_levels_changed" in line]
         return PROCESSES - {line.partition("│")[0].strip() for line in heard}
 
+    def attending() -> set[str]:
+        return {process["kind"] for process in quantum.json("migrate", "--plan")["processes"]}
+
     eventually(lambda: not deaf(), within=20, what="every process obeys")
+    eventually(lambda: attending() == EVERYBODY, within=20, what="a migration sees every process")
     assert quantum.json("logs", "reset") == []
     for process in LABELLED:
         pattern = f'quantum_processes{{process="{process}"}}'
@@ -122,7 +115,7 @@ def sees_and_is_heard(environ: dict[str, str], up: OsProcess) -> None:
 
 
 def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
-    environ: dict[str, str], tmp_path: Path
+    environ: dict[str, str], tmp_path: Path, prepared_command: PreparedCommand
 ) -> None:
     with OsProcess([str(BIN / "quantum"), "up"], log=tmp_path / "up.log", environ=environ) as up:
         eventually(lambda: ready(environ) or up.exit_code is not None, within=60, what=up.output)
@@ -138,7 +131,7 @@ def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
         assert second.returncode != 0
         assert "already up" in second.stderr
 
-        sees_and_is_heard(environ, up)
+        sees_and_is_heard(environ, up, prepared_command)
 
         postmaster = int(
             (Path(environ["QUANTUM_STATE_DIR"]) / "pg" / "postmaster.pid").read_text().split()[0]
@@ -154,7 +147,6 @@ def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
 
     with OsProcess([str(BIN / "quantum"), "up"], log=tmp_path / "again.log", environ=environ) as up:
         eventually(lambda: ready(environ), within=60, what="it comes up again after kill -9")
-        eventually(lambda: attending(environ) == EVERYBODY, within=30, every=0.5, what="a migration sees all")
         below = descendants(up.pid)
         up.send(signal.SIGTERM)
         assert up.wait() == 0
