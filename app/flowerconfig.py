@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from app.presence import build_attendance
 from app.settings import inherited_environment, load_settings
 
 # Flower takes every name below that is one of its options; the others begin with an underscore.
@@ -25,6 +26,10 @@ purge_offline_workers = 300
 tasks_columns = "name,uuid,args,state,received,runtime,worker"
 # Repairs go through the API: a revoke behind its back would only be undone from the rows.
 read_only = True
+
+# It signs people in by rows; with a password of its own it uses none.
+if not _settings.flower_basic_auth:
+    build_attendance(_settings, "flower").start()
 
 _API = f"http://{_settings.api_host}:{_settings.api_port}/api/v1"
 

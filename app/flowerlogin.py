@@ -13,7 +13,6 @@ from flower.views.auth import get_next_url
 from app.bootstrap import build_database
 from app.domain.errors import RateLimited, Unauthenticated, Unavailable
 from app.domain.identity import PLATFORM_ROLES, PLATFORM_SLUG
-from app.presence import build_attendance
 from app.services.sign_in import Origin, sign_in
 from app.settings import inherited_environment, load_settings
 
@@ -29,9 +28,7 @@ input {{ width: 100%; margin: .3em 0 1em }}</style>
 <label>Password <input name="password" type="password" required></label><button>Sign in</button></form>
 """
 
-_settings = load_settings(inherited_environment())
-_database = build_database(_settings)
-build_attendance(_settings, "flower").start()
+_database = build_database(load_settings(inherited_environment()))
 
 
 class SignInHandler(BaseHandler):
