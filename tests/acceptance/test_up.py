@@ -26,6 +26,7 @@ PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks"}
 LABELLED = sorted(PROCESSES)
 EVERYBODY = {*PROCESSES, "flower"}
 OCCASIONAL = {
+    "quantum_backup_age_seconds",
     "quantum_breaker_openings_total",
     "quantum_breakers_open",
     "quantum_dead_events",
@@ -36,6 +37,7 @@ OCCASIONAL = {
     "quantum_queue_slots_busy",
     "quantum_queue_steps",
     "quantum_recoveries_total",
+    "quantum_replica_reads_total",
     "quantum_relay_events_dead_total",
     "quantum_relay_failures_total",
     "quantum_runs_finished_total",
