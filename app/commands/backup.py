@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +28,8 @@ from app.runtime.binaries import postgres_bin
 from app.runtime.embedded import CREDENTIALS_FILE
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
+from app.runtime.point_in_time import base_for, create_base, recovered
+from app.runtime.wal_archive import WalReceiver, forget_before
 from app.security.key_ring import KeyRing
 from app.security.sealed_stream import SealBroken
 from app.settings import Settings, inherited_environment, load_settings
@@ -52,10 +56,16 @@ def _placed(command: Callable[..., None]) -> Callable[..., None]:
 
 
 @backup.command("create")
+@click.option("--base", is_flag=True, help="The whole server instead, to be brought to any later moment.")
 @_placed
-def create(folder: Path | None, admin_url: str | None) -> None:
+def create(base: bool, folder: Path | None, admin_url: str | None) -> None:
     """Dump the database as of one snapshot, sealed, with a manifest that counts its rows."""
     settings = _settings()
+    if base:
+        place, admin = _folder(settings, folder), _admin(settings, admin_url)
+        made = create_base(_programs(settings), admin, place, _ring(settings), _now())
+        click.echo(f"{made.name}: {made.bytes} bytes; restores to any moment from {made.ended_at} on")
+        return
     made = _create(settings, admin_url, _folder(settings, folder), _now(), None)
     _note(settings, made)
     click.echo(f"{made.name}: {made.bytes} bytes, {sum(made.rows.values())} rows")
@@ -104,8 +114,27 @@ def _run(
         notes.note(system, name, now, error=str(failure) or type(failure).__name__)
         raise RuntimeFailure(f"{name}: {failure}") from failure
     _note(settings, made, verified=True)
-    gone = files.prune(folder, _ring(settings), now, kept.keep, kept.days)
+    gone = _prune(settings, folder, kept.keep, kept.days)
     click.echo(f"{name} is made and verified; {len(gone)} older ones removed")
+
+
+@backup.command("receive")
+@click.option(
+    "--drop", is_flag=True, help="Give the server's slot up instead: it keeps no log for us any more."
+)
+@_placed
+def receive(drop: bool, folder: Path | None, admin_url: str | None) -> None:
+    """Receive the write-ahead log until SIGTERM: with a base backup it restores to any moment since."""
+    settings = _settings()
+    place, admin = _folder(settings, folder), _admin(settings, admin_url)
+    receiver = WalReceiver(_programs(settings), admin, place, _ring(settings))
+    if drop:
+        receiver.drop()
+        return
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    receiver.run(stop)
 
 
 @backup.command("list")
@@ -114,8 +143,8 @@ def list_backups(folder: Path | None, admin_url: str | None) -> None:  # noqa: A
     """The whole backups, oldest first."""
     settings = _settings()
     for made in _backups(settings, folder):
-        rows = sum(made.rows.values())
-        click.echo(f"{made.name}  {made.created_at}  {made.bytes} bytes  {rows} rows  key {made.key_id}")
+        kind = f"from {made.ended_at} on" if made.kind == files.BASE else f"{sum(made.rows.values())} rows"
+        click.echo(f"{made.name}  {made.created_at}  {made.bytes} bytes  {kind}  key {made.key_id}")
     for name, key_id in files.strangers(_folder(settings, folder), _ring(settings)).items():
         click.echo(f"{name}  cannot be read: its key {key_id} is not in SECRETS_KEY_FILE")
 
@@ -130,10 +159,16 @@ def list_backups(folder: Path | None, admin_url: str | None) -> None:  # noqa: A
     help="What to compare of the artifact store: sizes, or each content with its hash.",
 )
 @_placed
-def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
+def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None) -> None:
     """Restore NAME (the latest) into a scratch cluster; compare rows, schema, audit trail, artifacts."""
     settings = _settings()
     made = _named(settings, folder, name)
+    if made.kind == files.BASE:
+        admin, place = _admin(settings, admin_url), _folder(settings, folder)
+        with recovered(_programs(settings), admin, place, made, _ring(settings), None) as url:
+            inspect(url, made.revision, settings, artifacts)
+        click.echo(f"{made.name} recovers, the audit trail holds")
+        return
     _verify(settings, _folder(settings, folder), made, artifacts)
     _note(settings, made, verified=True)
     click.echo(f"{made.name} restores: {sum(made.rows.values())} rows as counted, the audit trail holds")
@@ -143,16 +178,38 @@ def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None
 @click.argument("name", default="latest")
 @click.option("--replace", is_flag=True, help="Give up what the database holds now.")
 @click.option("--disconnect", is_flag=True, help="End the connections of whoever still uses it.")
+@click.option("--at", metavar="TIME", help="The moment to go back to, as 2026-11-27T14:05:00+00:00.")
+@click.option(
+    "--programs",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="PostgreSQL's programs, when the server's major version is not that of our own.",
+)
 @_placed
-def restore(name: str, replace: bool, disconnect: bool, folder: Path | None, admin_url: str | None) -> None:
-    """Restore NAME (the latest); stop the platform's processes first, their server goes on."""
+def restore(
+    name: str,
+    replace: bool,
+    disconnect: bool,
+    at: str | None,
+    programs: Path | None,
+    folder: Path | None,
+    admin_url: str | None,
+) -> None:
+    """Restore NAME (the latest); stop the platform's processes first, their server goes on.
+
+    With --at the database comes back as it stood then, from a base backup with the log received since.
+    """
     settings = _settings()
-    made, url = _named(settings, folder, name), _admin(settings, admin_url)
-    place = _folder(settings, folder)
+    place, url, ring = _folder(settings, folder), _admin(settings, admin_url), _ring(settings)
+    moment = _moment(at) if at else None
+    made = base_for(_backups(settings, folder), moment) if moment else _named(settings, folder, name)
+    if moment is None and made.kind == files.BASE:
+        raise RuntimeFailure(f"{made.name} is a base backup: say --at which moment")
+    given = (programs or _programs(settings), url, place, made, ring)
     try:
-        service.restore(
-            *(_programs(settings), url, place, made, _ring(settings)), replace=replace, disconnect=disconnect
-        )
+        if moment:
+            service.restore_at(*given, moment, replace=replace, disconnect=disconnect)
+        else:
+            service.restore(*given, replace=replace, disconnect=disconnect)
     except SealBroken as broken:
         raise RuntimeFailure(f"{made.name}: {broken}") from broken
     click.echo(f"{made.name} is restored: start the platform, runs go on from their rows")
@@ -167,7 +224,7 @@ def restore(name: str, replace: bool, disconnect: bool, folder: Path | None, adm
 def prune(keep: int, days: int, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
     """Remove old backups."""
     settings = _settings()
-    for name in files.prune(_folder(settings, folder), _ring(settings), _now(), keep, days):
+    for name in _prune(settings, _folder(settings, folder), keep, days):
         click.echo(f"removed {name}")
 
 
@@ -202,6 +259,26 @@ def _note(settings: Settings, made: Backup, *, verified: bool = False) -> None:
         system.dispose()
 
 
+def _prune(settings: Settings, folder: Path, keep: int, days: int) -> list[str]:
+    """Remove old backups, then the log that no base backup needs any more."""
+    ring = _ring(settings)
+    gone = files.prune(folder, ring, _now(), keep, days)
+    bases = [made.wal_from for made in files.backups(folder, ring) if made.kind == files.BASE]
+    if bases and not files.strangers(folder, ring):  # one of those may need more
+        forget_before(folder, min(bases))
+    return gone
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{text!r} is no moment", param_hint="--at") from wrong
+    if moment.tzinfo is None:
+        raise click.BadParameter("say the time zone, as +00:00", param_hint="--at")
+    return moment
+
+
 def _settings() -> Settings:
     return load_settings(inherited_environment())
 
@@ -227,7 +304,8 @@ def _backups(settings: Settings, folder: Path | None) -> list[Backup]:
 
 def _named(settings: Settings, folder: Path | None, name: str) -> Backup:
     found = _backups(settings, folder)
-    chosen = found[-1:] if name == "latest" else [made for made in found if made.name == name]
+    dumps = [made for made in found if made.kind == files.DUMP]
+    chosen = dumps[-1:] if name == "latest" else [made for made in found if made.name == name]
     if chosen:
         return chosen[0]
     closed = files.strangers(_folder(settings, folder), _ring(settings))

@@ -6,7 +6,7 @@ import contextlib
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from app.runtime.dump import dumped, restored
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
 from app.runtime.identity import server_identity
+from app.runtime.point_in_time import recovered
 from app.runtime.postgres import ROLES, PostgresServer, create_database, create_roles
 from app.security.key_ring import KeyRing
 
@@ -65,13 +66,13 @@ def create(
 
 
 def verify(programs: Path, folder: Path, made: Backup, ring: KeyRing, look: Look) -> None:
-    """Restore the backup into a scratch cluster, compare revision with row counts, then let `look` see it.
+    """Restore the backup into a scratch cluster, compare its row counts, then let `look` see it.
 
     Raises `RuntimeFailure` or SealBroken with the first thing that is not as the manifest tells.
     """
     with _scratch(programs) as url:
         restored(programs, url, files.pieces(folder, made, ring))
-        _compare(url, made)
+        _compare(url, made.rows)
         look(url)
 
 
@@ -92,21 +93,61 @@ def restore(
     takes its name at the end, so a broken one costs nothing. What was sent or held is taken back, above every
     epoch that a message in a broker can carry; sinks are told what the outbox holds anew.
     """
-    database = urlsplit(admin_url).path.lstrip("/")
-    base = admin_url[: -len(database)]
+    _refuse(admin_url, replace=replace, disconnect=disconnect)
+    pieces = files.pieces(folder, made, ring)
+    _put_in_place(programs, admin_url, pieces, made.rows, disconnect=disconnect)
+
+
+def restore_at(
+    programs: Path,
+    admin_url: str,
+    folder: Path,
+    base: Backup,
+    ring: KeyRing,
+    at: datetime,
+    *,
+    replace: bool,
+    disconnect: bool,
+) -> int:
+    """Restore the database as it stood at a moment, from a base backup with the log since; return its rows.
+
+    A scratch server is brought there; its dump takes the way of `restore`. Raises as `recovered` does.
+    """
+    _refuse(admin_url, replace=replace, disconnect=disconnect)
+    with recovered(programs, admin_url, folder, base, ring, at) as url:
+        with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+            rows = _counts(cursor)
+        _put_in_place(programs, admin_url, dumped(programs, url), rows, disconnect=disconnect)
+    return sum(rows.values())
+
+
+def _refuse(admin_url: str, *, replace: bool, disconnect: bool) -> None:
+    base, database = _split(admin_url)
     if _is_filled(base, database) and not replace:
         raise RuntimeFailure(f"the database {database} is not empty: --replace gives it up")
     if not disconnect:
         _refuse_while_used(base, database)
+
+
+def _put_in_place(
+    programs: Path, admin_url: str, pieces: Iterator[bytes], rows: Mapping[str, int], *, disconnect: bool
+) -> None:
+    base, database = _split(admin_url)
     beside = f"{database}_restoring"
     _execute(base + "postgres", sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(beside)))
     create_database(base + "postgres", beside)
-    restored(programs, base + beside, files.pieces(folder, made, ring))
-    _compare(base + beside, made)
+    restored(programs, base + beside, pieces)
+    _compare(base + beside, rows)
     _reconcile(base + beside)
     _drop(base, database, disconnect=disconnect)
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     _execute(base + "postgres", rename.format(sql.Identifier(beside), sql.Identifier(database)))
+
+
+def _split(admin_url: str) -> tuple[str, str]:
+    """Return the URL of the server up to the name of a database, then that name."""
+    database = urlsplit(admin_url).path.lstrip("/")
+    return admin_url[: -len(database)], database
 
 
 def _counts(cursor: Any) -> dict[str, int]:
@@ -121,12 +162,12 @@ def _counts(cursor: Any) -> dict[str, int]:
     return counted
 
 
-def _compare(url: str, made: Backup) -> None:
+def _compare(url: str, rows: Mapping[str, int]) -> None:
     with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         found = _counts(cursor)
-    wrong = sorted(name for name in {*found, *made.rows} if found.get(name) != made.rows.get(name))
+    wrong = sorted(name for name in {*found, *rows} if found.get(name) != rows.get(name))
     if wrong:
-        raise RuntimeFailure(f"restored rows differ from the manifest: {', '.join(wrong)}")
+        raise RuntimeFailure(f"restored rows differ from those that were counted: {', '.join(wrong)}")
 
 
 def _reconcile(url: str) -> None:

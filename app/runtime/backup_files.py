@@ -18,6 +18,8 @@ from app.security.sealed_stream import SealBroken, sealed, unsealed
 
 SUFFIX: Final = ".qpbackup"
 DRAFT: Final = ".draft"
+DUMP: Final = "dump"
+BASE: Final = "base"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,11 @@ class Backup:
     sha256: str
     bytes: int
     rows: Mapping[str, int]
+    kind: str = DUMP
+    wal_from: str = ""
+    """Of a base backup: the segment of the log from which a recovery goes on."""
+    ended_at: str = ""
+    """Of a base backup: the earliest moment to which it can be brought."""
 
 
 def new_name(now: datetime) -> str:
@@ -97,11 +104,13 @@ def pieces(folder: Path, made: Backup, ring: KeyRing) -> Iterator[bytes]:
 
 
 def prune(folder: Path, ring: KeyRing, now: datetime, keep: int, days: int) -> list[str]:
-    """Remove backups older than `days` beyond the latest `keep`; return their names.
+    """Remove backups older than `days` beyond the latest `keep` of each kind; return their names.
 
     Those of missing keys stay. Drafts that nobody has written to for a day go, too.
     """
-    old = backups(folder, ring)[: -keep or None]
+    found = backups(folder, ring)
+    kinds = [[made for made in found if made.kind == kind] for kind in (DUMP, BASE)]
+    old = [made for kind in kinds for made in kind[: -keep or None]]
     due = [made for made in old if datetime.fromisoformat(made.created_at) < now - timedelta(days=days)]
     for made in due:
         (folder / f"{made.name}.json").unlink()

@@ -6,30 +6,26 @@ import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.runtime.failure import RuntimeFailure
 
 PIECE = 1024 * 1024
 
 
-def dumped(programs: Path, url: str, snapshot: str) -> Iterator[bytes]:
-    """Yield the database of `url` as a custom-format dump of one snapshot; raises `RuntimeFailure`."""
-    command = [str(programs / "pg_dump"), "-Fc", f"--snapshot={snapshot}", "--no-password"]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - a program of our wheel with our arguments
-            command, stdout=subprocess.PIPE, stderr=errors, env=_environment(url)
-        )
-        assert process.stdout is not None
-        try:
-            while piece := process.stdout.read(PIECE):
-                yield piece
-        finally:
-            process.stdout.close()
-            code = process.wait()
-        if code != 0:
-            errors.seek(0)
-            raise RuntimeFailure(f"pg_dump failed: {errors.read(2000).decode(errors='replace').strip()}")
+def dumped(programs: Path, url: str, snapshot: str | None = None) -> Iterator[bytes]:
+    """Yield the database of `url` as a custom-format dump, of that snapshot; raises `RuntimeFailure`."""
+    of_snapshot = [f"--snapshot={snapshot}"] if snapshot else []
+    return _output([str(programs / "pg_dump"), "-Fc", *of_snapshot, "--no-password"], url)
+
+
+def based(programs: Path, url: str) -> Iterator[bytes]:
+    """Yield the whole server as a tar archive with the log that makes it consistent; raises `RuntimeFailure`.
+
+    Needs a role that may replicate. A server with tablespaces of its own is refused by the program.
+    """
+    command = [str(programs / "pg_basebackup"), "--pgdata=-", "--format=tar", "--wal-method=fetch"]
+    return _output([*command, "--checkpoint=fast", "--no-password"], url)
 
 
 def restored(programs: Path, url: str, pieces: Iterable[bytes]) -> None:
@@ -40,8 +36,11 @@ def restored(programs: Path, url: str, pieces: Iterable[bytes]) -> None:
     database = urlsplit(url).path.lstrip("/")
     command = [str(programs / "pg_restore"), "--single-transaction", "--exit-on-error", "--no-password"]
     with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - as above
-            [*command, f"--dbname={database}"], stdin=subprocess.PIPE, stderr=errors, env=_environment(url)
+        process = subprocess.Popen(  # noqa: S603 - a program of our wheel with our arguments
+            [*command, f"--dbname={database}"],
+            stdin=subprocess.PIPE,
+            stderr=errors,
+            env=server_environment(url),
         )
         assert process.stdin is not None
         try:
@@ -59,13 +58,34 @@ def restored(programs: Path, url: str, pieces: Iterable[bytes]) -> None:
             raise RuntimeFailure(f"pg_restore failed: {errors.read(2000).decode(errors='replace').strip()}")
 
 
-def _environment(url: str) -> dict[str, str]:
+def server_environment(url: str) -> dict[str, str]:
+    """Return how libpq's programs are told of a server; `host` in the query names its socket's folder."""
     parts = urlsplit(url)
+    asked = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     return {
-        "PGHOST": parts.hostname or "",
-        "PGPORT": str(parts.port or 5432),
+        "PGHOST": asked.get("host") or parts.hostname or "",
+        "PGPORT": asked.get("port") or str(parts.port or 5432),
         "PGUSER": unquote(parts.username or ""),
         "PGPASSWORD": unquote(parts.password or ""),
         "PGDATABASE": parts.path.lstrip("/"),
         "LC_ALL": "C",
     }
+
+
+def _output(command: list[str], url: str) -> Iterator[bytes]:
+    """Yield what the program writes; raises `RuntimeFailure` with its words when it fails."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(  # noqa: S603 - as above
+            command, stdout=subprocess.PIPE, stderr=errors, env=server_environment(url)
+        )
+        assert process.stdout is not None
+        try:
+            while piece := process.stdout.read(PIECE):
+                yield piece
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code != 0:
+            errors.seek(0)
+            words = errors.read(2000).decode(errors="replace").strip()
+            raise RuntimeFailure(f"{Path(command[0]).name} failed: {words}")

@@ -40,7 +40,7 @@ class ServerProcess:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
 
-    def start(self, command: list[str], ready: Callable[[], bool]) -> None:
+    def start(self, command: list[str], ready: Callable[[], bool], within_s: float = START_WITHIN_S) -> None:
         """Start `command`, then wait until `ready()`; raises `RuntimeFailure` with the end of its log."""
         if self._process is not None:
             self._reap()  # it ended by itself
@@ -55,7 +55,7 @@ class ServerProcess:
                 **self._identity.popen(),
             )
         self._guard.watch(self._process.pid, self._stop_signal)
-        until = time.monotonic() + START_WITHIN_S
+        until = time.monotonic() + within_s
         while not ready():
             if self._process.poll() is not None or time.monotonic() > until:
                 self.kill()

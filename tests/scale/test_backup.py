@@ -14,7 +14,7 @@ from app.runtime import backup
 from app.runtime.binaries import postgres_bin
 from app.runtime.identity import server_identity
 from app.security.key_ring import KeyRing
-from tests.integration.db.test_list_plans import BULK, FILL, START
+from tests.support.history import fill_history
 from tests.support.servers import DatabaseUrls
 from tests.support.spine import Spine
 
@@ -30,12 +30,7 @@ T = TypeVar("T")
 def test_the_drill_beside_a_hundred_thousand_runs(fresh_database_urls: DatabaseUrls, tmp_path: Path) -> None:
     urls = fresh_database_urls
     spine = Spine(urls)
-    values = {"big": spine.tenant, "small": spine.new_tenant(), "start": START, "runs": RUNS, "bulk": BULK}
-    with spine.session(urls.admin) as session, session.cursor() as cursor:
-        cursor.execute("SET LOCAL statement_timeout = 0")
-        cursor.execute("SET LOCAL session_replication_role = replica")  # a history, not a life: no triggers
-        cursor.execute(FILL, values)
-        session.commit()
+    fill_history(spine, RUNS)
     for database in (spine.app, spine.system, spine.admin):
         database.dispose()
     programs = postgres_bin(tmp_path / "bin", server_identity())

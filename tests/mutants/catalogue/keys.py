@@ -7,6 +7,7 @@ from tests.mutants.mutant import Mutant
 BOX = "tests/unit/security/test_secret_box.py"
 NOTES = "tests/integration/db/test_backup_notes.py"
 ARTIFACTS = "tests/integration/artifacts/test_verification.py"
+LOG = "tests/integration/runtime/test_wal_archive.py"
 KEYS = "tests/integration/api/test_keys.py"
 
 MUTANTS = [
@@ -86,5 +87,19 @@ MUTANTS = [
         "    if not disconnect:\n",
         "    if disconnect:\n",
         "tests/integration/runtime/test_backup.py::test_the_drill",
+    ),
+    Mutant(
+        "a recovery begins with a base backup that had not ended",
+        "app/runtime/point_in_time.py",
+        "if made.kind == BASE and datetime.fromisoformat(made.ended_at) <= at]",
+        "if made.kind == BASE]",
+        f"{LOG}::test_a_recovery_begins_with_the_latest_base_that_had_ended",
+    ),
+    Mutant(
+        "segments that a recovery needs are forgotten",
+        "app/runtime/wal_archive.py",
+        "if len(segment) == len(first) and segment < first]",
+        "if len(segment) == len(first) and segment <= first]",
+        f"{LOG}::test_whole_segments_are_sealed_and_come_back_across_a_change_of_keys",
     ),
 ]

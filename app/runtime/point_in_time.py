@@ -1,0 +1,179 @@
+"""Base backups of a whole server, brought to a moment by the log that was received since."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final, cast
+from urllib.parse import quote, urlsplit
+
+import psycopg2
+
+from app.runtime import backup_files as files
+from app.runtime import wal_archive
+from app.runtime.backup_files import BASE, Backup
+from app.runtime.dump import based
+from app.runtime.failure import RuntimeFailure
+from app.runtime.guard import Guard
+from app.runtime.identity import Identity, server_identity
+from app.runtime.server import ServerProcess
+from app.security.key_ring import KeyRing
+
+RECOVER_WITHIN_S: Final = 3600.0
+OPTIONS: Final = (
+    *("listen_addresses=", "hot_standby=off", "archive_mode=off", "shared_preload_libraries=", "fsync=off"),
+    *("ssl=off", "recovery_target_action=promote", "logging_collector=off", "log_destination=stderr"),
+)
+TOO_SHORT: Final = "recovery ended before configured recovery target was reached"
+_BEFORE: Final = """
+  SELECT pg_walfile_name(pg_current_wal_insert_lsn()), version_num FROM public.alembic_version
+"""
+
+
+def create_base(programs: Path, admin_url: str, folder: Path, ring: KeyRing, now: datetime) -> Backup:
+    """Write a base backup of the whole server, sealed, with its manifest; raises `RuntimeFailure`.
+
+    Needs a superuser that may replicate. It is of use from the moment on that its manifest names as its end.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    name = f"{files.new_name(now)}-{BASE}"
+    draft = folder / (name + files.DRAFT)
+    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = (
+            True  # a transaction held open for so long would keep the vacuum from its work
+        )
+        cursor.execute(_BEFORE)
+        wal_from, revision = cursor.fetchone() or ("", "")
+        sha256, size = files.write(draft, based(programs, admin_url), ring.newest)
+        cursor.execute("SELECT clock_timestamp()")
+        (ended_at,) = cursor.fetchone() or (now,)
+        version = connection.info.server_version
+    made = Backup(
+        *(name, now.isoformat(), ring.newest_id, revision, version, sha256, size, {}),
+        *(BASE, wal_from, ended_at.isoformat()),
+    )
+    files.keep(folder, draft, made, ring.newest)
+    return made
+
+
+def base_for(found: list[Backup], at: datetime) -> Backup:
+    """Return the latest base backup that had ended at that moment; raises `RuntimeFailure` for none."""
+    fit = [made for made in found if made.kind == BASE and datetime.fromisoformat(made.ended_at) <= at]
+    if not fit:
+        raise RuntimeFailure(f"no base backup of before {at.isoformat()} is there")
+    return fit[-1]
+
+
+@contextlib.contextmanager
+def recovered(
+    programs: Path, admin_url: str, folder: Path, base: Backup, ring: KeyRing, at: datetime | None
+) -> Iterator[str]:
+    """Yield the URL of a scratch server as all stood at `at`, without it at the end of the base backup.
+
+    Only this user can connect, by a socket in a folder of his own. Raises `RuntimeFailure`, SealBroken,
+    KeyMissing; what was received of the log must reach beyond `at`.
+    """
+    _fit(programs, base)
+    state, guard, identity = Path(tempfile.mkdtemp(prefix="quantum-recover-")), Guard(), server_identity()
+    server = ServerProcess("PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT)
+    try:
+        for name in ("pg", "wal", "log", "socket"):
+            (state / name).mkdir(mode=0o700)
+        _extract(folder, base, ring, state / "pg")
+        wal_archive.unseal(folder, ring, base.wal_from, state / "wal")
+        user = urlsplit(admin_url).username or "postgres"
+        _prepare(state, user, identity)
+        state.chmod(0o711)
+        url = f"postgresql://{quote(user)}@{urlsplit(admin_url).path}?host={quote(str(state / 'socket'))}"
+        target = f"recovery_target_time={at.isoformat()}" if at else "recovery_target=immediate"
+        command = [str(programs / "postgres"), "-D", str(state / "pg")]
+        for option in (*OPTIONS, f"unix_socket_directories={state / 'socket'}", *_files(state), target):
+            command += ["-c", option]
+        try:
+            server.start(command, lambda: _is_promoted(url), RECOVER_WITHIN_S)
+        except RuntimeFailure as failure:
+            if TOO_SHORT in (state / "log" / "postgres.log").read_text(errors="replace"):
+                raise RuntimeFailure(f"what was received of the log does not reach {at}") from failure
+            raise
+        yield url
+    finally:
+        server.stop()
+        guard.close()
+        shutil.rmtree(state, ignore_errors=True)
+
+
+class _Stream:
+    """A file that is read from pieces as they come."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self._pieces = pieces
+        self._held = bytearray()
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer only at the end."""
+        while len(self._held) < size and (piece := next(self._pieces, b"")):
+            self._held += piece
+        taken = bytes(self._held[:size])
+        del self._held[:size]
+        return taken
+
+
+def _fit(programs: Path, base: Backup) -> None:
+    """Raise `RuntimeFailure` unless the programs are of the server's major version: its files are theirs."""
+    shown = subprocess.run(  # noqa: S603 - the program whose version is asked
+        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    major = base.server_version // 10_000
+    if shown.split()[2].partition(".")[0] != str(major):
+        raise RuntimeFailure(
+            f"{base.name} is of PostgreSQL {major}: --programs must name a folder with its programs"
+        )
+
+
+def _extract(folder: Path, base: Backup, ring: KeyRing, data: Path) -> None:
+    stream = _Stream(files.pieces(folder, base, ring))
+    with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:  # it only reads
+        archive.extractall(data, filter="data")
+    while stream.read(1 << 20):
+        pass  # to the mark of the last piece: a cut archive shows
+
+
+def _prepare(state: Path, user: str, identity: Identity) -> None:
+    """Let the server fetch the log from us, and nobody but us connect."""
+    (state / "pg" / "recovery.signal").touch()
+    (state / "pg" / "standby.signal").unlink(missing_ok=True)
+    (state / "pg" / "postgresql.conf").touch()  # Debian keeps its own elsewhere
+    (state / "hba.conf").write_text("local all all peer map=us\n")
+    (state / "ident.conf").write_text(f'us "{pwd.getpwuid(os.getuid()).pw_name}" "{user}"\n')
+    for path, _, names in os.walk(state):
+        for each in (path, *(os.path.join(path, name) for name in names)):  # noqa: PTH118 - as os.walk gives them
+            identity.own(Path(each))
+
+
+def _files(state: Path) -> tuple[str, ...]:
+    return (
+        f"hba_file={state / 'hba.conf'}",
+        f"ident_file={state / 'ident.conf'}",
+        f"restore_command=cp '{state / 'wal'}/%f' '%p'",
+    )
+
+
+def _is_promoted(url: str) -> bool:
+    try:
+        with (
+            contextlib.closing(psycopg2.connect(url, connect_timeout=2)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute("SELECT NOT pg_is_in_recovery()")
+            return bool((cursor.fetchone() or (False,))[0])
+    except psycopg2.OperationalError:
+        return False  # it recovers still
