@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -11,10 +12,9 @@ from dataclasses import replace
 from typing import Final
 
 from app.domain.breakers import Breaker, BreakerRules, after
-from app.observability.logging import get_log
 from app.observability.metrics import BREAKER_OPENINGS, BREAKERS_OPEN
 
-log = get_log(__name__)
+log = logging.getLogger(__name__)
 
 
 class Guard:
@@ -65,7 +65,7 @@ class Guard:
             self._breaker = Breaker()
         if was_open:
             BREAKERS_OPEN.labels(self.dependency).dec()
-            log.warning("breaker_closed", dependency=self.dependency)
+            log.warning("breaker_closed", extra={"dependency": self.dependency})
         return was_open
 
     def failed(self) -> bool:
@@ -77,12 +77,13 @@ class Guard:
             self._breaker, hold_s = after(self._rules, before, False, self._drawn())
             self._retry_at = self._clock() + hold_s
             opened = before.closed and not self._breaker.closed
+        told = {"dependency": self.dependency, "hold_s": round(hold_s, 1)}
         if opened:
             BREAKERS_OPEN.labels(self.dependency).inc()
             BREAKER_OPENINGS.labels(self.dependency).inc()
-            log.warning("breaker_opened", dependency=self.dependency, hold_s=round(hold_s, 1))
+            log.warning("breaker_opened", extra=told)
         elif hold_s:
-            log.debug("breaker_held", dependency=self.dependency, hold_s=round(hold_s, 1))
+            log.debug("breaker_held", extra=told)
         return opened
 
 
