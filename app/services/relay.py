@@ -103,11 +103,15 @@ class RelayRules:
     It looks again after `poll_least_s` while events come, so that they gather: a turn costs the same for one
     event as for a hundred, and a relay that never rests takes the workers' time. A full batch has no pause.
 
+    A batch shrinks while the sink takes longer for one than a third of `lease_s`: else the lease would end on
+    the way, another relay deliver the same, and neither cursor ever move.
+
     After a flush it repeats the events of `memory_s`, what the sink would have kept. An event is given up
     after `attempts` refusals.
     """
 
     batch: int = 500
+    batch_least: int = 10
     lease_s: float = 6.0
     poll_least_s: float = 0.1
     poll_most_s: float = 0.5
@@ -138,7 +142,11 @@ class Relay:
     """Events taken beyond the cursor of a shard as it stands, held by an earlier one of another lane."""
     _next: Lookahead = field(init=False)
 
+    _batch: int = field(init=False)
+    """How many events of a shard are read at once: as many as the sink takes in good time."""
+
     def __post_init__(self) -> None:
+        self._batch = self.rules.batch
         self._next = Lookahead(self._numbered)
         self._guard = Guard(f"sink_{self.sink.name}", RULES, self.clock)
 
@@ -174,7 +182,7 @@ class Relay:
                     self.rules.backoff_least_s * 2 ** min(failures - 1, 30), self.rules.backoff_most_s
                 )
             elif moved:
-                pause = 0.0 if moved >= self.rules.batch else self.rules.poll_least_s
+                pause = 0.0 if moved >= self._batch else self.rules.poll_least_s
             else:
                 pause = min(max(pause * 2, self.rules.poll_least_s), self.rules.poll_most_s)
         self._leave()
@@ -200,7 +208,11 @@ class Relay:
         if not batches:
             return 0, False
         self._look_ahead(shards, events)
-        receipt = self.sink.publish(memory.epoch, batches)
+        began = self.clock()
+        try:
+            receipt = self.sink.publish(memory.epoch, batches)
+        finally:
+            self._pace(self.clock() - began)
         self._guard.succeeded()
         if receipt.epoch_lost:
             return 0, False  # the next turn sees the new epoch, and starts over from what was lost
@@ -208,12 +220,18 @@ class Relay:
         self._advance(memory.epoch, shards, events, still_open)
         return sum(result.sent for result in receipt.batches.values()), bool(still_open)
 
+    def _pace(self, took_s: float) -> None:
+        if took_s > self.rules.lease_s / 3:
+            self._batch = max(self._batch // 2, self.rules.batch_least)
+        elif took_s < self.rules.lease_s / 12:
+            self._batch = min(self._batch * 2, self.rules.batch)
+
     def _number(self) -> None:
         self.outbox.number(self.rules.batch * 4)
 
     def _numbered(self, shards: tuple[Shard, ...]) -> tuple[Outgoing, ...]:
         self._number()
-        return self.outbox.read(self.sink.name, shards, self.rules.batch)
+        return self.outbox.read(self.sink.name, shards, self._batch)
 
     def _read(self, shards: tuple[Shard, ...]) -> tuple[Outgoing, ...]:
         if self._next.begun:
@@ -221,7 +239,7 @@ class Relay:
             if events:
                 return events
             self._number()
-        return self.outbox.read(self.sink.name, shards, self.rules.batch)
+        return self.outbox.read(self.sink.name, shards, self._batch)
 
     def _batches(
         self, shards: Mapping[int, Shard], events: Sequence[Outgoing]
@@ -236,7 +254,7 @@ class Relay:
 
     def _look_ahead(self, shards: Mapping[int, Shard], events: Sequence[Outgoing]) -> None:
         """Where more waits than one batch, have it read meanwhile: as if all of this one will be taken."""
-        if len(events) < self.rules.batch:
+        if len(events) < self._batch:
             return
         last = {one.shard: one.event.position for one in events}
         self._next.begin(

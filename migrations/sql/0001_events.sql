@@ -39,13 +39,24 @@ BEGIN
     RETURN 0;
   END IF;
   WITH oldest AS MATERIALIZED (
-    SELECT tenant_id, subject, max(seq) AS seq
+    SELECT tenant_id, subject, min(seq) AS first, max(seq) AS seq
     FROM (SELECT tenant_id, subject, seq FROM events WHERE position IS NULL ORDER BY created_at LIMIT p_limit) first
     GROUP BY tenant_id, subject
   ), ranked AS MATERIALIZED (
     SELECT e.tenant_id, e.subject, e.seq,
            max(e.created_at) OVER (PARTITION BY e.tenant_id, e.subject ORDER BY e.seq) AS moment
-    FROM events e JOIN oldest o ON e.tenant_id = o.tenant_id AND e.subject = o.subject AND e.seq <= o.seq
+    FROM oldest o
+    -- The numbered ones of a subject come before all others, so one step down finds where they end: a subject with
+    -- a long history costs no more than one without.
+    CROSS JOIN LATERAL (
+      SELECT coalesce(max(below.seq), -1) AS seq FROM (
+        SELECT p.seq FROM events p
+        WHERE p.tenant_id = o.tenant_id AND p.subject = o.subject AND p.seq < o.first AND coalesce(p.position, 0) > 0
+        ORDER BY p.seq DESC LIMIT 1
+      ) below
+    ) numbered
+    JOIN events e ON e.tenant_id = o.tenant_id AND e.subject = o.subject
+      AND e.seq > numbered.seq AND e.seq <= o.seq
     WHERE coalesce(e.position, 0) = 0  -- by key, not by the list of unnumbered events, for each of them
   ), placed AS MATERIALIZED (
     SELECT tenant_id, subject, seq, nextval('event_positions') AS position

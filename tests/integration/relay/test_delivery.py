@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+
+import psycopg2
 
 from app.messaging.streams import stream_of
 from tests.support.outbox import EMIT, A, B
@@ -48,6 +51,17 @@ def test_a_lower_id_that_commits_late_is_delivered(rig):
     assert ids[early] < ids[late]
     assert relay.turn() == (1, False)
     assert [event["subject"] for event in rig.stream(A)] == [late, early]
+
+
+def test_a_subject_keeps_its_order_though_the_clock_stepped_back(rig):
+    rig.emit(A, "runs/1", 1, 5)
+    rig.system("SELECT sequence_events(100)")
+    rig.emit(A, "runs/1", 6, 8)
+    with contextlib.closing(psycopg2.connect(rig.urls.admin)) as admin, admin:
+        admin.cursor().execute("UPDATE events SET created_at = '2020-01-01' WHERE seq = 8")
+    assert rig.system("SELECT sequence_events(1)") == [(3,)], "what comes before it in its subject, too"
+    rows = rig.system("SELECT seq FROM events ORDER BY position")
+    assert [seq for (seq,) in rows] == list(range(1, 9))
 
 
 def test_two_relays_share_the_shards_and_neither_repeats_the_other(rig):

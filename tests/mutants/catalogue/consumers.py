@@ -92,6 +92,20 @@ MUTANTS = [
         "tests/unit/engine/test_lookahead.py::test_other_positions_epochs_or_shards_get_nothing_of_it",
     ),
     Mutant(
+        "a relay takes more than its sink can within the lease",
+        "app/services/relay.py",
+        "            self._batch = max(self._batch // 2, self.rules.batch_least)\n",
+        "            pass\n",
+        "tests/unit/engine/test_relay_pace.py::test_a_sink_slower_than_the_lease_gets_smaller_batches",
+    ),
+    Mutant(
+        "numbers are given above a hole",
+        "migrations/sql/0001_events.sql",
+        "AND p.seq < o.first AND coalesce(p.position, 0) > 0",
+        "AND p.seq < o.first",
+        "tests/integration/relay/test_delivery.py::test_a_subject_keeps_its_order_though_the_clock_stepped_back",
+    ),
+    Mutant(
         "the text of an envelope leaves the trace out",
         "app/domain/events.py",
         'return (\n            f\'{{{traced}"specversion"',
