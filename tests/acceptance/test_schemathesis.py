@@ -160,6 +160,7 @@ class Seeds:
             "run_id": self.run,
             "key": "echo",
             "key_id": LOST_KEY,
+            "module": "app.services.relay",
             "name": next((name for start, name in NAMES.items() if path.startswith(start)), "seed.flow"),
             "version": 1,
         }
