@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -10,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from unittest import mock
 
 from app.cli import COMMANDS, main
@@ -71,6 +73,8 @@ def serve() -> None:
     """Fork a child for each line of the input; answer with its exit code."""
     for target in set(COMMANDS.values()):
         importlib.import_module(target.partition(":")[0])
+    gc.collect()
+    gc.freeze()  # a child that looked through what it has inherited would copy all of it
     for line in sys.stdin:
         child = os.fork()
         if child == 0:
@@ -79,15 +83,27 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def become(call: Mapping[str, Any]) -> None:
-    """Be the command, in a process that has just been forked; never returns."""
+def become(call: Mapping[str, Any]) -> NoReturn:
+    """Be the command, in a process that has just been forked."""
     for number, stream in enumerate(STREAMS):
         flags = os.O_RDONLY if stream == "in" else os.O_WRONLY | os.O_CREAT
         os.dup2(os.open(Path(call["folder"], stream), flags, 0o600), number)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - lives as long as the process
     sys.argv = ["quantum", *call["arguments"]]
-    with mock.patch.dict("os.environ", call["environ"], clear=True):
-        main()
+    code = 1
+    try:
+        with mock.patch.dict("os.environ", call["environ"], clear=True):
+            main()
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)  # as the interpreter does
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)  # to take all modules down one by one would cost more than the command
 
 
 if __name__ == "__main__":

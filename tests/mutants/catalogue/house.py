@@ -7,6 +7,13 @@ SUPERVISOR = "tests/integration/runtime/test_supervisor.py"
 
 MUTANTS = [
     Mutant(
+        "the help loads each command",
+        "app/commands/lazy.py",
+        "name: click.Command(name, help=description(target)) for name, target in self.table.items()",
+        "name: self.get_command(ctx, name) for name in self.table",
+        "tests/unit/client/test_commands.py::test_what_goes_over_http_loads_nothing_of_the_servers_side",
+    ),
+    Mutant(
         "production takes generated keys",
         "app/variables.py",
         "        if not named and served:\n",
