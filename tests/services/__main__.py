@@ -37,6 +37,7 @@ NOT_ONE_BY_ONE = {
     "tests/acceptance/test_cli.py": "looks at what commands print",
     "tests/acceptance/test_demo.py": "runs the demo, which chooses how it starts its platform",
     "tests/acceptance/test_schemathesis.py": "calls the API, no worker",
+    "tests/acceptance/test_traces.py": "compares a trace in which one step follows another in its process",
     "tests/acceptance/test_up.py": "looks at processes, not at steps",
 }
 """What is left out of that, with the reason."""
