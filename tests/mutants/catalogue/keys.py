@@ -82,10 +82,10 @@ MUTANTS = [
         f"{ARTIFACTS}::test_nothing_counts_as_collected_by_a_platform_that_knows_no_such_tenant",
     ),
     Mutant(
-        "a restore pulls the database away from under its users",
+        "a restore does not see who uses the database",
         "app/runtime/backup.py",
-        "    if not disconnect:\n",
-        "    if disconnect:\n",
+        "    if found:\n",
+        "    if not found:\n",
         "tests/integration/runtime/test_backup.py::test_the_drill",
     ),
     Mutant(
