@@ -23,6 +23,7 @@ from app.services.lost_child import child_lease, held_claims, release_child, rel
 from app.services.recover import BEAT_S
 from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
+from tasks.last_resort import LastResort
 from tasks.orders import QUARANTINED, Obedience
 from tasks.orphans import Orphans
 from tasks.pulse import SHARED, PoolFigures
@@ -223,6 +224,7 @@ class HeartStep(bootsteps.StartStopStep):
         obedience = Obedience(parent, named.worker.queues)
         parent.app.heart = Heart(named, partial(_pids, parent), obedience=obedience)
         parent.app.heart.start()
+        LastResort(lambda: parent.exitcode, lambda: bool(TABLE.running())).start()
         named.pulse("worker", share=SHARED.write, figures=(PoolFigures(parent).tell,)).start()
         worker_shutting_down.connect(lambda **_: CLOSING.begin(), weak=False)
         worker_shutdown.connect(lambda **_: parent.app.heart.leave(), weak=False)

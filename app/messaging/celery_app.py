@@ -72,6 +72,7 @@ WORKER: dict[str, Any] = {
     "worker_redirect_stdouts": False,
     "broker_connection_retry_on_startup": True,
     "broker_connection_max_retries": None,
+    "broker_channel_error_retry": True,  # a broker out of memory is no reason for a worker to end
     "event_queue_expires": 60.0,
 }
 

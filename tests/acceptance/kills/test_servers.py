@@ -57,6 +57,20 @@ def test_a_chord_in_flight_survives(
     frail.checks(run)
 
 
+def test_a_broker_out_of_memory_costs_no_worker(frail: Rig) -> None:
+    run = chord(frail, "memory")
+    (worker,) = {row["pid"] for row in frail.rows("SELECT pid FROM workers WHERE state = 'live'")}
+    frail.redis.config_set("maxmemory", 1)
+    frail.open_gate("memory")
+    # A process that is free takes the third message: where it is to be noted, the broker refuses.
+    eventually(lambda: frail.count(run, "succeeded") >= 3, within=30)
+    eventually(lambda: not frail.messages(), within=30)
+    frail.redis.config_set("maxmemory", 0)
+    frail.ends(run, within=90)
+    assert {row["pid"] for row in frail.rows("SELECT pid FROM workers WHERE state = 'live'")} == {worker}
+    frail.checks(run)
+
+
 def test_intents_are_accepted_while_the_broker_is_away_and_run_later(
     frail: Rig, own_servers: PrivateServers
 ) -> None:

@@ -12,6 +12,20 @@ API = "tests/integration/api/test_hostile.py"
 
 MUTANTS = [
     Mutant(
+        "a broker out of memory ends the worker",
+        "app/messaging/celery_app.py",
+        '"broker_channel_error_retry": True',
+        '"broker_channel_error_retry": False',
+        "tests/acceptance/kills/test_servers.py::test_a_broker_out_of_memory_costs_no_worker",
+    ),
+    Mutant(
+        "a worker that failed is ended in the middle of a step",
+        "tasks/last_resort.py",
+        "if not code or self._busy():",
+        "if not code:",
+        "tests/unit/engine/test_last_resort.py::test_what_it_executes_is_waited_for",
+    ),
+    Mutant(
         "a run that raises stops the dispatcher",
         "app/services/dispatch.py",
         "        except Exception:\n",
