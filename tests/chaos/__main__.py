@@ -18,6 +18,7 @@ from random import Random
 
 import psycopg2
 
+from app.runtime.failure import RuntimeFailure
 from tests.chaos.checker import examine, poisoned_runs
 from tests.chaos.faults import FAULTS, Fault, named
 from tests.chaos.finding import Finding
@@ -59,17 +60,12 @@ class Show:
     def play(self, faults: Sequence[Fault], rounds: int, within_s: float) -> list[Finding]:
         """Strike each fault `rounds` times; return what the checker finds after the last run has ended.
 
-        No round begins when `within_s` seconds are over.
+        No round begins when `within_s` seconds are over; Ctrl-C ends it at once: what was done is judged.
         """
         watch = threading.Thread(target=self._watch, daemon=True)
         watch.start()
         self.load.start()
-        until = time.monotonic() + within_s
-        for _ in range(rounds):
-            if time.monotonic() > until:
-                break
-            for fault in self.scene.random.sample(list(faults), len(faults)):
-                self._strike(fault)
+        broken = self._strike_all(faults, rounds, within_s)
         self._stop.set()
         self.load.stop()
         with suppress(AssertionError):  # what has not ended is told by the checker
@@ -79,7 +75,21 @@ class Show:
         with suppress(AssertionError):
             eventually(lambda: self.scene.count(unsent) == 0, within=60, every=0.2)
         refused = [Finding("lost", f"refused: {text}") for text in self.load.refused]
-        return refused + examine(self.scene, self.load.accepted)
+        return broken + refused + examine(self.scene, self.load.accepted)
+
+    def _strike_all(self, faults: Sequence[Fault], rounds: int, within_s: float) -> list[Finding]:
+        until = time.monotonic() + within_s
+        try:
+            for _ in range(rounds):
+                if time.monotonic() > until:
+                    break
+                for fault in self.scene.random.sample(list(faults), len(faults)):
+                    self._strike(fault)
+        except KeyboardInterrupt:
+            print("  interrupted", flush=True)
+        except (AssertionError, RuntimeFailure) as stuck:  # work stands still, a server does not come back
+            return [Finding("stuck", str(stuck))]
+        return []
 
     def _watch(self) -> None:
         """Ask for more work while there is little."""
@@ -135,7 +145,7 @@ class Show:
             f" runs: {dict(states)}"
         )
         kinds = Counter(finding.kind for finding in findings)
-        names = ("lost", "duplicated", "early", "leaked", "limits", "events", "audit")
+        names = ("stuck", "lost", "duplicated", "early", "leaked", "limits", "events", "audit")
         print("checker: " + ", ".join(f"{name} {kinds[name]}" for name in names))
         for finding in findings[:40]:
             print(f"  {finding.kind}: {finding.text}")
