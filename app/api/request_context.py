@@ -51,6 +51,7 @@ def surround(app: Flask) -> None:
     app.extensions["quantum.verified"] = {}
     app.before_request(_begin)
     app.after_request(_end)
+    app.teardown_request(_forget)
 
 
 def identify() -> Actor:
@@ -154,6 +155,11 @@ def _begin() -> None:
     g.began_ns = time.time_ns() if context.sampled else 0
     if "\x00" in request.path or b"%00" in request.query_string:
         raise BadRequest("the URL holds a NUL character")
+
+
+def _forget(_error: BaseException | None) -> None:
+    """What this thread writes behind the request is not about it."""
+    structlog.contextvars.clear_contextvars()
 
 
 def _end(response: Response) -> Response:

@@ -48,20 +48,21 @@ def age(system: Database) -> float | None:
 
 
 def test_the_age_is_that_of_the_latest_verified_one(system: Database) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)  # the age is told by the database's clock
     assert age(system) is None, "nobody wants backups here"
-    backups.note(system, "a", NOW - 50 * AGO)
-    backups.note(system, "b", NOW - 40 * AGO, error="the disk is full")
+    backups.note(system, "a", now - 50 * AGO)
+    backups.note(system, "b", now - 40 * AGO, error="the disk is full")
     assert age(system) == pytest.approx(50 * 3600, abs=60), "none is proved since the first was tried"
-    backups.note(system, "a", NOW - 50 * AGO, 10, 20, verified=True)
-    backups.note(system, "c", NOW - 30 * AGO, 10, 20, verified=True)
-    backups.note(system, "d", NOW - 1 * AGO, 10, 20)
+    backups.note(system, "a", now - 50 * AGO, 10, 20, verified=True)
+    backups.note(system, "c", now - 30 * AGO, 10, 20, verified=True)
+    backups.note(system, "d", now - 1 * AGO, 10, 20)
     assert age(system) == pytest.approx(30 * 3600, abs=60)
-    backups.note(system, "c", NOW - 30 * AGO, error="cannot be verified again")
+    backups.note(system, "c", now - 30 * AGO, error="cannot be verified again")
     assert system.call("SELECT bytes, rows, verified_at IS NULL, error FROM backups WHERE name = 'c'") == [
         (10, 20, False, "cannot be verified again")
     ]
-    backups.note(system, "old", NOW - timedelta(days=500))
-    assert backups.standing(system) == backups.Standing(NOW - 30 * AGO, NOW - 1 * AGO, under_way=False)
+    backups.note(system, "old", now - timedelta(days=500))
+    assert backups.standing(system) == backups.Standing(now - 30 * AGO, now - 1 * AGO, under_way=False)
     assert system.call("SELECT count(*) FROM backups") == [(4,)], "a note of long ago is gone"
 
 
