@@ -11,6 +11,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from app.runtime.failure import RuntimeFailure
 
 PIECE = 1024 * 1024
+NEWER = '"transaction_timeout"'
+"""What pg_restore sets from PostgreSQL 17 on, for servers that do not know it, too."""
 
 
 def dumped(programs: Path, url: str, snapshot: str | None = None) -> Iterator[bytes]:
@@ -55,7 +57,10 @@ def restored(programs: Path, url: str, pieces: Iterable[bytes]) -> None:
             raise
         if process.wait() != 0:
             errors.seek(0)
-            raise RuntimeFailure(f"pg_restore failed: {errors.read(2000).decode(errors='replace').strip()}")
+            words = errors.read(2000).decode(errors="replace").strip()
+            if NEWER in words:
+                words += "\nthe server is older than this program: --programs names a folder with its own"
+            raise RuntimeFailure(f"pg_restore failed: {words}")
 
 
 def server_environment(url: str) -> dict[str, str]:

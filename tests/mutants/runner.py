@@ -31,6 +31,7 @@ COPIED = (
     "migrations",
     "tests",
     "checks",
+    "docs/examples",
     "setup.cfg",
     "pyproject.toml",
     "Procfile",
