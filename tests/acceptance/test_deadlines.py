@@ -23,9 +23,9 @@ def late_s(rig: Rig, run: UUID, limit: str) -> float:
 
 def test_a_run_in_time_succeeds_one_past_its_deadline_is_stopped_then_retried(rig: Rig) -> None:
     good = submit_example(rig, "deadline", {"seconds": 0.1})
-    late = submit_example(rig, "deadline", {"seconds": 60}, name="examples.late", deadline="PT5S")
     rig.ends(good)
-    eventually(lambda: rig.step(late, "slow")["state"] == "running", within=5)
+    late = submit_example(rig, "deadline", {"seconds": 60}, name="examples.late", deadline="PT5S")
+    eventually(lambda: rig.step(late, "slow")["started_at"], within=5, what="it begins in time")
     rig.ends(late, "failed")
     assert rig.run(late)["error"]["code"] == "deadline_exceeded"
     assert 0 <= late_s(rig, late, "deadline_at") < 4.0, "a second, then the beat that tells the worker"
