@@ -52,7 +52,8 @@ def test_each_queue_has_a_lot_of_its_own() -> None:
 
 
 def test_a_line_that_changes_its_queue_keeps_its_message() -> None:
-    hands = deal([chord(("a1", "b1"), ("a2",), ("a3", "a4"))], queue_of, lambda _: 1)
+    # With neither queue is it one of theirs: taken for one of "b" it would share with "b2".
+    hands = deal([chord(("a1", "b1"), ("a2",), ("a3", "a4"), ("b2",))], queue_of, lambda _: 1)
     assert keys(hands) == [[("a2", False), ("a3", True), ("a4", True)]]
 
 
