@@ -157,7 +157,7 @@ class Inbox:
         """Close the connection; the next call opens one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # it is given up: however its driver complains
                 connection.close()
 
     def _noted(self, cursor: Any, event: CloudEvent, fault: str | None) -> bool:
