@@ -182,7 +182,7 @@ def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None
 @click.option(
     "--programs",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="PostgreSQL's programs, when the server's major version is not that of our own.",
+    help="With --at: a server of the backup's major version, if it is not where packages put it.",
 )
 @_placed
 def restore(
@@ -204,10 +204,10 @@ def restore(
     made = base_for(_backups(settings, folder), moment) if moment else _named(settings, folder, name)
     if moment is None and made.kind == files.BASE:
         raise RuntimeFailure(f"{made.name} is a base backup: say --at which moment")
-    given = (programs or _programs(settings), url, place, made, ring)
+    given = (_programs(settings), url, place, made, ring)
     try:
         if moment:
-            service.restore_at(*given, moment, replace=replace, disconnect=disconnect)
+            service.restore_at(*given, moment, replace=replace, disconnect=disconnect, servers=programs)
         else:
             service.restore(*given, replace=replace, disconnect=disconnect)
     except SealBroken as broken:

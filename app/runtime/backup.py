@@ -17,12 +17,14 @@ from psycopg2 import sql
 
 from app.runtime import backup_files as files
 from app.runtime.backup_files import Backup
-from app.runtime.dump import dumped, restored
+from app.runtime.binaries import programs_of
+from app.runtime.dump import dumped
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
 from app.runtime.identity import server_identity
 from app.runtime.point_in_time import recovered
 from app.runtime.postgres import ROLES, PostgresServer, create_database, create_roles
+from app.runtime.restoring import restored
 from app.security.key_ring import KeyRing
 
 EPOCHS_AHEAD: Final = 1_000_000
@@ -68,9 +70,10 @@ def create(
 def verify(programs: Path, folder: Path, made: Backup, ring: KeyRing, look: Look) -> None:
     """Restore the backup into a scratch cluster, compare its row counts, then let `look` see it.
 
-    Raises `RuntimeFailure` or SealBroken with the first thing that is not as the manifest tells.
+    The cluster is of the server's major version where this machine has one, else of the programs'. Raises
+    `RuntimeFailure` or SealBroken with the first thing that is not as the manifest tells.
     """
-    with _scratch(programs) as url:
+    with _scratch(programs_of(made.server_version // 10_000, programs) or programs) as url:
         restored(programs, url, files.pieces(folder, made, ring))
         _compare(url, made.rows)
         look(url)
@@ -108,13 +111,15 @@ def restore_at(
     *,
     replace: bool,
     disconnect: bool,
+    servers: Path | None = None,
 ) -> int:
     """Restore the database as it stood at a moment, from a base backup with the log since; return its rows.
 
-    A scratch server is brought there; its dump takes the way of `restore`. Raises as `recovered` does.
+    A scratch server, of the programs in `servers` if that is named, is brought there; its dump takes the way
+    of `restore`. Raises as `recovered` does.
     """
     _refuse(admin_url, replace=replace, disconnect=disconnect)
-    with recovered(programs, admin_url, folder, base, ring, at) as url:
+    with recovered(servers or programs, admin_url, folder, base, ring, at) as url:
         with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             rows = _counts(cursor)
         _put_in_place(programs, admin_url, dumped(programs, url), rows, disconnect=disconnect)

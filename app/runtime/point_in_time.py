@@ -7,7 +7,6 @@ import os
 import pwd
 import shutil
 import signal
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import psycopg2
 from app.runtime import backup_files as files
 from app.runtime import wal_archive
 from app.runtime.backup_files import BASE, Backup
+from app.runtime.binaries import programs_of
 from app.runtime.dump import based
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
@@ -82,7 +82,7 @@ def recovered(
     Only this user can connect, by a socket in a folder of his own. Raises `RuntimeFailure`, SealBroken,
     KeyMissing; what was received of the log must reach beyond `at`.
     """
-    _fit(programs, base)
+    server_programs = _fit(programs, base)
     state, guard, identity = Path(tempfile.mkdtemp(prefix="quantum-recover-")), Guard(), server_identity()
     server = ServerProcess("PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT)
     try:
@@ -95,7 +95,7 @@ def recovered(
         state.chmod(0o711)
         url = f"postgresql://{quote(user)}@{urlsplit(admin_url).path}?host={quote(str(state / 'socket'))}"
         target = f"recovery_target_time={at.isoformat()}" if at else "recovery_target=immediate"
-        command = [str(programs / "postgres"), "-D", str(state / "pg")]
+        command = [str(server_programs / "postgres"), "-D", str(state / "pg")]
         for option in (*OPTIONS, f"unix_socket_directories={state / 'socket'}", *_files(state), target):
             command += ["-c", option]
         try:
@@ -127,16 +127,16 @@ class _Stream:
         return taken
 
 
-def _fit(programs: Path, base: Backup) -> None:
-    """Raise `RuntimeFailure` unless the programs are of the server's major version: its files are theirs."""
-    shown = subprocess.run(  # noqa: S603 - the program whose version is asked
-        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
-    ).stdout
+def _fit(programs: Path, base: Backup) -> Path:
+    """Return the programs of the server's major version, whose files are theirs; raises `RuntimeFailure`."""
     major = base.server_version // 10_000
-    if shown.split()[2].partition(".")[0] != str(major):
+    found = programs_of(major, programs)
+    if found is None:
         raise RuntimeFailure(
-            f"{base.name} is of PostgreSQL {major}: --programs must name a folder with its programs"
+            f"{base.name} is of PostgreSQL {major}, whose server is not on this machine: install it"
+            f" (Debian: postgresql-{major}), or name the folder of its programs by --programs"
         )
+    return found
 
 
 def _extract(folder: Path, base: Backup, ring: KeyRing, data: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from app.runtime.binaries import postgres_bin
+from app.runtime.binaries import major_version, postgres_bin
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
 from app.runtime.identity import Identity
@@ -142,12 +142,8 @@ class PostgresServer(EmbeddedServer):
 
 def _locale(programs: Path) -> tuple[str, ...]:
     """Return options that sort alike on every host; the builtin provider came with version 17."""
-    shown = subprocess.run(  # noqa: S603 - the program whose version is asked
-        [str(programs / "postgres"), "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    major = int(shown.split()[2].split(".")[0])
     builtin = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8")
-    return (*builtin, "--locale=C") if major >= 17 else ("--locale=C",)  # noqa: PLR2004 - see above
+    return (*builtin, "--locale=C") if major_version(programs) >= 17 else ("--locale=C",)  # noqa: PLR2004 - see above
 
 
 def create_roles(admin_url: str, passwords: dict[str, str]) -> None:

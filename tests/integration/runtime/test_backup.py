@@ -2,29 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from uuid import UUID
 
+import psycopg2
 import pytest
 
 from app.db import hot
+from app.db.engine import Database
 from app.domain.leases import StepMessage
 from app.runtime import backup
 from app.runtime import backup_files as files
 from app.runtime.binaries import postgres_bin
+from app.runtime.dump import dumped
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
+from app.runtime.restoring import restored
 from app.security.key_ring import KeyMissing, KeyRing
 from app.security.sealed_stream import MAGIC, PIECE, SealBroken, sealed, unsealed
-from tests.support.servers import DatabaseUrls
+from tests.support.servers import Cluster, DatabaseUrls
 from tests.support.spine import BROKER, LEASE, Spine
+from tests.support.waiting import eventually
 
 KEY = bytes(range(32))
 RING = KeyRing((KEY,))
 HEADER = len(MAGIC) + 39
+SERVERS_OWN = """
+  UPDATE pg_attribute SET attoptions = '{pg_attver=7}' WHERE attrelid = 'runs'::regclass AND attname = 'id'
+"""
+"""What servers of November 2026 do by themselves, which a pg_dump of before writes down."""
+HOLDS = """
+  SELECT 1 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+  WHERE a.datname = %s AND a.application_name = 'psql' AND l.mode = 'AccessExclusiveLock'
+"""
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 
@@ -59,6 +75,7 @@ def test_the_drill(programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: 
     spine = Spine(urls)
     plan = spine.plan({"a": [], "b": ["a"]}, carriers={"a": 0, "b": 0})
     run = spine.declare(plan, broker=BROKER)
+    spine.admin.call(SERVERS_OWN)
     began = time.monotonic()
     made = backup.create(programs, urls.admin, tmp_path, RING, NOW)
     assert (made.rows["runs"], made.rows["run_steps"]) == (1, 2)
@@ -121,6 +138,31 @@ def test_a_changed_backup_and_a_changed_manifest_are_refused(
     assert Spine(fresh_database_urls).system.call("SELECT count(*) FROM tenants") == [(1,)], (
         "nothing was given up"
     )
+
+
+def test_what_breaks_at_its_very_end_leaves_nothing(
+    programs: Path, cluster: Cluster, database_urls: DatabaseUrls, empty_database_urls: DatabaseUrls
+) -> None:
+    url = empty_database_urls.admin
+    admin = Database(cluster.url(), "admin")
+
+    def pieces() -> Iterator[bytes]:
+        yield from dumped(programs, database_urls.admin)
+        eventually(lambda: admin.call(HOLDS, (urlsplit(url).path[1:],)), within=30, what="it is played")
+        raise RuntimeFailure("the disk is gone")
+
+    with pytest.raises(RuntimeFailure, match="the disk is gone"):
+        restored(programs, url, pieces())
+    with pytest.raises(RuntimeFailure, match=r"pg_restore failed: .*archive"):
+        restored(programs, url, [b"no archive at all"])
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+        assert cursor.fetchone() == (0,)
+        cursor.execute("CREATE TABLE public.runs ()")
+        connection.commit()
+    with pytest.raises(RuntimeFailure, match=r'psql failed: .*"runs" already exists'):
+        restored(programs, url, dumped(programs, database_urls.admin))
+    admin.dispose()
 
 
 def test_a_backup_outlives_the_change_of_keys_and_names_the_one_it_lost(

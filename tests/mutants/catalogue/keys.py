@@ -8,6 +8,7 @@ BOX = "tests/unit/security/test_secret_box.py"
 NOTES = "tests/integration/db/test_backup_notes.py"
 ARTIFACTS = "tests/integration/artifacts/test_verification.py"
 LOG = "tests/integration/runtime/test_wal_archive.py"
+SCRIPT = "tests/unit/runtime/test_restoring.py"
 KEYS = "tests/integration/api/test_keys.py"
 
 MUTANTS = [
@@ -87,6 +88,34 @@ MUTANTS = [
         "    if found:\n",
         "    if not found:\n",
         "tests/integration/runtime/test_backup.py::test_the_drill",
+    ),
+    Mutant(
+        "an older server is told settings that it does not know",
+        "app/runtime/restoring.py",
+        " and found[1].decode() not in known:\n",
+        " and not known:\n",
+        f"{SCRIPT}::test_settings_that_the_server_does_not_know_are_left_out_at_the_head_only",
+    ),
+    Mutant(
+        "lines of a function are taken for settings",
+        "app/runtime/restoring.py",
+        "        elif head and (found := _SET",
+        "        elif (found := _SET",
+        f"{SCRIPT}::test_settings_that_the_server_does_not_know_are_left_out_at_the_head_only",
+    ),
+    Mutant(
+        "rows that look like statements are changed",
+        "app/runtime/restoring.py",
+        "            data = True\n",
+        "            data = False\n",
+        f"{SCRIPT}::test_what_a_server_keeps_among_the_options_of_a_column_is_left_out",
+    ),
+    Mutant(
+        "a restore that breaks leaves what it had done",
+        "app/runtime/restoring.py",
+        '            player.take(b"BEGIN;\\n")\n',
+        "",
+        "tests/integration/runtime/test_backup.py::test_what_breaks_at_its_very_end_leaves_nothing",
     ),
     Mutant(
         "a recovery begins with a base backup that had not ended",
