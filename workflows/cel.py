@@ -13,6 +13,9 @@ from typing import Any
 
 from cel_expr_python import cel
 
+from workflows.cel_cost import PLAIN, Shape, TooMuchWork, check_work, shape_of
+from workflows.cel_tokens import BUILDERS, MACROS, tokens_of
+
 MAX_EXPRESSION = 2_000
 # Macros loop, `+` joins: lists joined in a loop would fill the memory within CEL's own iteration budget. So
 # both are few together, and each `+` beside a macro has a literal next to it, which no list can have.
@@ -30,23 +33,7 @@ _ITEM_ROOTS = (*_ROOTS, "item", "index")
 _UNDO_ROOTS = ("input", "output")  # of the step that is compensated
 _EVENT_ROOTS = ("event",)  # of what a trigger heard, alone
 _ALL_ROOTS = (*_ITEM_ROOTS, *_UNDO_ROOTS, *_EVENT_ROOTS)
-_TOKEN = re.compile(
-    r"""
-    (?P<comment>//[^\n]*)
-    | (?P<string>
-        [bB]?[rR][bB]?(?:\"\"\".*?\"\"\"|'''.*?'''|"[^"\n]*"|'[^'\n]*')
-        | [bB]?(?:\"\"\"(?:\\.|.)*?\"\"\"|'''(?:\\.|.)*?'''|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*')
-      )
-    | (?P<step>\bsteps\s*\.\s*(?P<id>[a-z][a-z0-9_]*)\s*\.\s*(?:output|state|error)\b)
-    | (?P<number>\d[\w.]*)
-    | (?P<name>[A-Za-z_]\w*)
-    | (?P<mark>[^\s\w])
-    """,
-    re.VERBOSE | re.DOTALL,
-)
 _PATH = re.compile(r"[a-z_]\w*(?:\.[A-Za-z_]\w*)*", re.ASCII)
-_BUILDERS = frozenset({"map", "filter"})
-_MACROS = _BUILDERS | {"all", "exists", "exists_one"}
 _OPERAND_ENDS = frozenset({"operand", "literal", ")", "]", "}", "`"})
 _KEYWORDS = frozenset({"true", "false", "null", "in"})
 
@@ -59,7 +46,7 @@ class ExpressionError(ValueError):
 class Expression:
     """Compiled CEL: `refs` are the step ids it reads, `path` the members when it is a plain path.
 
-    `builds` tells whether it makes lists with map or filter.
+    `builds` tells whether it makes lists with map or filter, `shape` what it may cost.
     """
 
     source: str
@@ -67,6 +54,7 @@ class Expression:
     uses_spec: bool
     builds: bool
     path: tuple[str, ...] | None
+    shape: Shape
     program: Any = field(compare=False, repr=False)
 
 
@@ -83,6 +71,10 @@ class Scope:
         """Return the JSON value of `expression`; raises ExpressionError."""
         if expression.path is not None:
             return self._member(expression)
+        try:
+            check_work(expression.shape, self._context)
+        except TooMuchWork as error:
+            raise ExpressionError(f"{expression.source}: {error}") from error
         if self._activation is None:
             present = {name: self._context[name] for name in _ALL_ROOTS if name in self._context}
             self._activation = _environment(_ALL_ROOTS).Activation(present)
@@ -126,12 +118,13 @@ def compile_expression(source: str, item: bool, undo: bool = False, event: bool 
         path = tuple(source.split("."))
         if path[0] not in roots:
             raise ExpressionError(f"undeclared reference to {path[0]!r}; known are {', '.join(roots)}")
-        return Expression(source, refs, uses_spec, False, path, None)
+        return Expression(source, refs, uses_spec, False, path, PLAIN, None)
     try:
         program = _environment(roots).compile(source)
     except RuntimeError as error:
         raise ExpressionError(_first_line(str(error))) from error
-    return Expression(source, refs, uses_spec, builds, None, program)
+    shape = shape_of(source, _ALL_ROOTS, MAX_MAPPED if builds else MAX_RANGE)
+    return Expression(source, refs, uses_spec, builds, None, shape, program)
 
 
 @lru_cache(maxsize=8)
@@ -181,20 +174,17 @@ def _read(source: str) -> tuple[frozenset[str], bool]:
     macros = pluses = 0
     joins_unknown = False
     before = ""
-    for match in _TOKEN.finditer(source):
-        kind, text = match.lastgroup, match.group()
-        if kind == "comment":
-            continue
+    for token in tokens_of(source):
+        kind, text, literal = token.kind, token.text, token.literal
         if kind == "step" and before != ".":
-            refs.add(match.group("id"))
+            refs.add(token.id)
         elif kind == "name" and text == "steps" and before != ".":
             raise ExpressionError("write steps.<id>.output: which step is meant must be plain to see")
         elif kind == "mark" and text == "." and before not in _OPERAND_ENDS:
             raise ExpressionError("a name may not begin with a dot")
         member = kind == "name" and before == "."
-        macros += member and text in _MACROS
-        builds |= member and text in _BUILDERS
-        literal = kind in {"string", "number"}
+        macros += member and text in MACROS
+        builds |= member and text in BUILDERS
         joins_unknown |= before == "+" and not literal
         pluses += text == "+"
         before = _before(text, literal, before)

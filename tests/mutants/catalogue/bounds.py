@@ -8,6 +8,7 @@ ISOLATION = "tests/unit/engine/test_isolation.py"
 COSTS = "tests/unit/workflows/test_schema_cost.py"
 FAMILIES = "tests/unit/workflows/test_nesting.py"
 DECISIONS = "tests/unit/workflows/test_decisions.py"
+CEL_COST = "tests/unit/workflows/test_cel_cost.py"
 API = "tests/integration/api/test_hostile.py"
 
 MUTANTS = [
@@ -52,6 +53,20 @@ MUTANTS = [
         '    if "\\0" in text:',
         "    if False:",
         f"{DECISIONS}::test_refused_when_evaluated",
+    ),
+    Mutant(
+        "an expression may join lists until the memory is full",
+        "workflows/cel_cost.py",
+        "    joined = 0 if shape.macros else values * shape.pluses",
+        "    joined = 0",
+        f"{CEL_COST}::test_what_would_take_seconds_or_gigabytes_is_refused_at_once",
+    ),
+    Mutant(
+        "a loop may look at a large list in each turn",
+        "workflows/cel_cost.py",
+        "    values = sum(size.values * turns[use.depth] for use, size in named)",
+        "    values = sum(size.values for use, size in named)",
+        f"{CEL_COST}::test_what_would_take_seconds_or_gigabytes_is_refused_at_once",
     ),
     Mutant(
         "a step may take what nests too deep",
