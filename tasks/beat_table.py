@@ -23,16 +23,26 @@ class Job:
     run: Callable[[], object]
 
 
-def beat_table(parts: BeatParts) -> tuple[Job, ...]:
-    """Return the jobs of this beat; the first ones matter most."""
-    store = parts.dispatch.engine.artifacts.store
-    lost = LostMessages(parts.dispatch, parts.broker)
-    return (
-        Job("recover", 1.0, partial(recover, parts.dispatch)),
-        Job("dispatch", 1.0, partial(dispatch, parts.dispatch)),
-        Job("schedules", 1.0, partial(fire_schedules, parts.submit, parts.dispatch.system)),
-        Job("triggers", 1.0, partial(fire_triggers, parts.submit, parts.dispatch.system, parts.flags)),
-        Job("lost_messages", 2.0, lost.look),
-        Job("collect_artifacts", 60.0, partial(collect_artifacts, parts.dispatch.system, store)),
-        *(Job(name, every_s, run) for name, every_s, run in parts.chores),
-    )
+def beat_table(parts: BeatParts) -> dict[str, tuple[Job, ...]]:
+    """Return the jobs of this beat by lane; within a lane the first ones matter most.
+
+    Recovery waits for nothing that may take long: a burst of schedules, a look into the broker, a prune.
+    """
+    dispatching, system = parts.dispatch, parts.dispatch.system
+    store = dispatching.engine.artifacts.store
+    lost = LostMessages(dispatching, parts.broker)
+    return {
+        "recovery": (
+            Job("recover", 1.0, partial(recover, dispatching)),
+            Job("dispatch", 1.0, partial(dispatch, dispatching)),
+        ),
+        "broker": (Job("lost_messages", 2.0, lost.look),),
+        "firing": (
+            Job("schedules", 1.0, partial(fire_schedules, parts.submit, system)),
+            Job("triggers", 1.0, partial(fire_triggers, parts.submit, system, parts.flags)),
+        ),
+        "chores": (
+            Job("collect_artifacts", 60.0, partial(collect_artifacts, system, store)),
+            *(Job(name, every_s, run) for name, every_s, run in parts.chores),
+        ),
+    }

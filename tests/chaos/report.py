@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
 from tests.chaos.faults import Fault
@@ -44,9 +45,9 @@ class Line:
 
     @property
     def p95(self) -> float:
-        """The smallest that 95 of 100 do not exceed; the longest when there are few."""
+        """The smallest that 95 of 100 do not exceed, by nearest rank; the longest when there are few."""
         seconds = self.seconds
-        return seconds[min(len(seconds) - 1, int(0.95 * len(seconds)))] if seconds else float("inf")
+        return seconds[ceil(0.95 * len(seconds)) - 1] if seconds else float("inf")
 
     def bad(self) -> bool:
         """Tell whether something that must be zero is not, or a target is missed.

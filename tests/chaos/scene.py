@@ -34,8 +34,11 @@ UNMOVED = """
   SELECT count(*) AS n
   FROM unnest(%s::uuid[], %s::text[], %s::integer[], %s::integer[]) AS o (run, key, epoch, tries)
   JOIN run_steps s ON s.run_id = o.run AND s.key = o.key AND s.dispatch_epoch = o.epoch AND s.tries = o.tries
-  WHERE s.state::text IN ('ready', 'running')
+  JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
+  WHERE s.state::text = 'running'
+     OR s.state::text = 'ready' AND (s.sent_at IS NOT NULL OR coalesce(r.held_steps, 0) = 0)
 """
+"""A step that was given back, but waits for a place under its tenant's limit bears no mark of the harm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,7 @@ class Scene:
         return self.count(OPEN_CHORDS)
 
     def moved(self, held: Sequence[Held]) -> Callable[[], bool]:
-        """Return a look that tells whether each of these steps has ended, run again or been sent again."""
+        """Return a look that tells whether each of these has ended, was sent again or waits its turn."""
         values = (
             [step.run for step in held],
             [step.key for step in held],
