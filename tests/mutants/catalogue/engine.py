@@ -9,8 +9,27 @@ BROKER = "tests/integration/engine/test_broker.py"
 TASK = "tests/unit/engine/test_task.py"
 RACES = "tests/acceptance/test_races.py"
 WORKERS = "tests/acceptance/kills/test_workers.py"
+LANES = "tests/integration/engine/test_beat_lanes.py"
 
 MUTANTS = [
+    Mutant(
+        "a look into the broker keeps recovery waiting",
+        "tasks/beat_table.py",
+        """        ),
+        "broker": (Job("lost_messages", 2.0, lost.look),),
+""",
+        """            Job("lost_messages", 2.0, lost.look),
+        ),
+""",
+        f"{LANES}::test_recovery_shares_its_lane_with_nothing",
+    ),
+    Mutant(
+        "a broken job keeps those behind it from running",
+        "tasks/beat_lane.py",
+        "except Exception as error:",
+        "except LookupError as error:",
+        f"{LANES}::test_a_lane_outlives_what_its_jobs_raise_and_tells_it",
+    ),
     Mutant(
         "what waits in a long queue counts as lost",
         "app/domain/lost.py",
