@@ -57,6 +57,14 @@ class Expression:
     shape: Shape
     program: Any = field(compare=False, repr=False)
 
+    @property
+    def gives(self) -> str | None:
+        """The type of its value in CEL's words, such as bool, list<int>; None when the data decides."""
+        if self.program is None:
+            return None
+        name: str = self.program.return_type().name().lower()
+        return None if name == "dyn" else name
+
 
 class Scope:
     """The values that expressions of one step see; converted for CEL at most once."""

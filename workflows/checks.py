@@ -131,9 +131,9 @@ def _inputs(step: StepDefinition, schema: Mapping[str, Any], where: str, taker: 
 def _expressions(step: StepDefinition, at: str, graph: Graph | None) -> Iterator[Fault]:
     item = step.foreach is not None
     if step.when is not None:
-        yield from _expression(step, step.when, item, pointer(at, "when"), graph)
+        yield from _expression(step, step.when, item, pointer(at, "when"), graph, "bool")
     if isinstance(step.foreach, str):
-        yield from _expression(step, step.foreach, False, pointer(at, "foreach"), graph)
+        yield from _expression(step, step.foreach, False, pointer(at, "foreach"), graph, "list")
     given = [*_texts(step.inputs, pointer(at, "with")), *_texts(step.wait or {}, pointer(at, "wait"))]
     for where, text in given:
         try:
@@ -171,13 +171,15 @@ def _compensation(
 
 
 def _expression(
-    step: StepDefinition, source: str, item: bool, at: str, graph: Graph | None
+    step: StepDefinition, source: str, item: bool, at: str, graph: Graph | None, wanted: str
 ) -> Iterator[Fault]:
     try:
         expression = compile_expression(source, item)
     except ExpressionError as error:
         yield Fault(at, "bad_expression", str(error))
         return
+    if expression.gives is not None and not expression.gives.startswith(wanted):
+        yield Fault(at, "bad_expression", f"it gives {expression.gives}, where a {wanted} is wanted")
     yield from _references(step, expression, at, graph)
 
 

@@ -10,8 +10,27 @@ from workflows.templates import SecretRef, SecretText, compile_template
 
 
 def check_filter(source: str) -> None:
-    """Raise ExpressionError unless the filter compiles; it reads `event` only."""
-    compile_expression(source, False, event=True)
+    """Raise ExpressionError unless the filter compiles and may give true or false; it reads `event` only."""
+    expression = compile_expression(source, False, event=True)
+    gives = expression.gives or _member_type(expression)
+    if gives not in (None, "bool"):
+        raise ExpressionError(f"the filter gives {gives}, not true or false")
+
+
+def _member_type(expression: Expression) -> str | None:
+    """Return the type of a plain path that ends outside of the event's data, None for any other.
+
+    Raises ExpressionError for a member that no event has.
+    """
+    match expression.path:
+        case ("event",) | ("event", "data"):
+            return "map"
+        case ("event", "id" | "type" | "subject" | "time"):
+            return "string"
+        case ("event", "data", *_) | None:
+            return None
+        case _:
+            raise ExpressionError(f"{expression.source}: an event has id, type, subject, time, data")
 
 
 def check_template(value: Any) -> bool:

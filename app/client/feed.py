@@ -30,6 +30,8 @@ class Follower:
     """Names such as `run.failed`, families such as `run.*`; none: every type."""
     subject: str | None = None
     pause: Callable[[float], object] = time.sleep
+    missed: Callable[[int, int], object] = lambda _after, _upto: None
+    """Told when some events between two positions are kept no longer, so the follower cannot have them."""
 
     def events(self) -> Iterator[dict[str, Any]]:
         """The events as they come, without end; raises ApiProblem when the caller may not read."""
@@ -55,7 +57,7 @@ class Follower:
         wanted = {"type": ",".join(self.types) or None, "subject": self.subject}
         place = client.call("GET", "/events/stream", params=wanted).headers["Location"]
         resumed = {"Last-Event-ID": str(self.position), "Accept": "text/event-stream"}
-        data, position, special = "", self.position, False
+        data, position, special = "", self.position, ""
         for line in client.lines(place, resumed, SILENCE_S):
             name, _, value = line.partition(":")
             value = value.removeprefix(" ")
@@ -64,12 +66,15 @@ class Follower:
             elif name == "id":
                 position = int(value)
             elif name == "event":
-                special = True  # about the stream itself: it ends now
+                special = value  # about the stream itself: it ends now, or begins behind a gap
             elif not line:
-                if data and not special:
+                if special == "gap":
+                    gap = json.loads(data)
+                    self.missed(int(gap["after"]), int(gap["upto"]))
+                elif data and not special:
                     yield json.loads(data)
                 self.position = position  # after the event was taken: a break before it repeats it
-                data, special = "", False
+                data, special = "", ""
 
     def _caught_up(self, client: ApiClient) -> Iterator[dict[str, Any]]:
         """What pages tell meanwhile; nothing while the API is away as well."""
@@ -79,6 +84,8 @@ class Follower:
     def _pages(self, client: ApiClient) -> Iterator[dict[str, Any]]:
         while True:
             page = client.get("/events", after=self.position, limit=_PAGE, subject=self.subject)
+            if page.get("gap_upto") is not None:
+                self.missed(self.position, page["gap_upto"])
             yield from (event for event in page["items"] if self._fits(event["type"]))
             self.position = page.get("next_cursor") or self.position
             if len(page["items"]) < _PAGE:

@@ -121,7 +121,7 @@ def replay(shell: Shell, settings: Settings, name: str, dry_run: bool, **narrowe
 
 @click.group()
 def dead() -> None:
-    """See or replay the events that a sink did not take."""
+    """See, replay or give up the events that a sink did not take."""
 
 
 @dead.command("list")
@@ -149,6 +149,23 @@ def replay_dead(shell: Shell, settings: Settings, name: str, ids: tuple[UUID, ..
     with _sink(settings, name) as sink:
         system = build_platform(settings)
         _tell(shell, name, event_operations.replay_dead(system, sink, ids or None, _who(), time.sleep))
+
+
+@dead.command("drop")
+@click.option("--sink", "name", required=True, help="Whose dead letters; it need not be configured any more.")
+@click.option("--event", "ids", multiple=True, type=click.UUID, help="Only this event; repeatable.")
+@click.option("--all", "every", is_flag=True, help="All of the sink's.")
+@click.option("--reason", required=True, help="Why; it stands in the audit trail.")
+@tenant_command
+@_at_the_shell
+def drop_dead(
+    shell: Shell, settings: Settings, name: str, ids: tuple[UUID, ...], every: bool, reason: str
+) -> None:
+    """Give dead letters up for good: the sink will not get these events, pruning no longer keeps them."""
+    if bool(ids) == every:
+        raise click.UsageError("give either --event, or --all")
+    gone = event_operations.drop_dead(build_platform(settings), name, ids or None, _who(), reason)
+    shell.show({"sink": name, "dropped": gone}, lambda: f"{gone} dead letters of {name} are given up.")
 
 
 @contextlib.contextmanager

@@ -37,13 +37,17 @@ def tail(
     shell: Shell, lines: int, after: int | None, types: tuple[str, ...], subject: str | None, follow: bool
 ) -> None:
     """The last events, oldest first; with --follow what comes next."""
-    follower = Follower(shell.connected, after or 0, types, subject)
+    follower = Follower(shell.connected, after or 0, types, subject, missed=_tell_gap)
     found = follower.present()
     last = list(found) if after is not None else list(deque(found, maxlen=lines))
     _print(shell, last)
     if follow:
         for event in follower.events():
             _print(shell, [event])
+
+
+def _tell_gap(after: int, upto: int) -> None:
+    click.echo(f"Some events between positions {after} and {upto} are kept no longer.", err=True)
 
 
 def _print(shell: Shell, items: list[dict[str, Any]]) -> None:

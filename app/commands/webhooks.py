@@ -9,7 +9,7 @@ import click
 
 from app.commands.shell import Shell, picked, table, tenant_command
 
-_COLUMNS = ("id", "name", "url", "state", "breaker", "delivered_at")
+_COLUMNS = ("id", "name", "url", "state", "breaker", "delivered_at", "failing_since", "disabled_reason")
 _DELIVERY = ("event_id", "type", "subject", "state", "attempts", "last_status", "last_error")
 _ATTEMPT = ("n", "at", "latency_ms", "status", "error", "response")
 
@@ -38,7 +38,7 @@ def create(shell: Shell, name: str, endpoint: str, types: tuple[str, ...], label
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 10_000))
 @tenant_command
 def list_webhooks(shell: Shell, state: str | None, limit: int) -> None:
-    """The webhooks by name."""
+    """The webhooks by name, with why one is disabled."""
     found = list(shell.client.items("/webhooks", limit=limit, state=state))
     shell.show_all(found, _COLUMNS)
 
@@ -47,7 +47,7 @@ def list_webhooks(shell: Shell, state: str | None, limit: int) -> None:
 @click.argument("webhook_id")
 @tenant_command
 def enable(shell: Shell, webhook_id: str) -> None:
-    """Let it go on; what waited is delivered."""
+    """Let it go on, its failures forgotten; what waited is delivered, in order."""
     _changed(shell, webhook_id, "active")
 
 

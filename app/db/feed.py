@@ -41,5 +41,10 @@ class PostgresOutlook:
     def page(self, tenant_id: UUID, after: int, limit: int) -> tuple[Event, ...]:
         """Return the tenant's events behind a position; raises Unavailable."""
         with self._database.reading(tenant_id) as reader:
-            rows = reads.events_after(reader, tenant_id, after, limit, None, None)
+            rows, _ = reads.events_after(reader, tenant_id, after, limit, None, None)
         return tuple(Event(**row) for row in rows)
+
+    def floor(self, tenant_id: UUID) -> int:
+        """Return up to where some of the tenant's events are no longer kept; raises Unavailable."""
+        with self._database.reading(tenant_id) as reader:
+            return reads.events_floor(reader, tenant_id)

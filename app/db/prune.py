@@ -10,8 +10,9 @@ from app.db.engine import Database
 
 # An event goes when every sink has passed it, unless it is a dead letter, to be replayed. The look
 # starts at the oldest positions and is bounded,
-# so that a pass with nothing to delete does not read the whole outbox.
+# so that a pass with nothing to delete does not read the whole outbox. Readers are told how far it went.
 _EVENTS = """
+  WITH gone AS (
   DELETE FROM events WHERE (tenant_id, subject, seq) IN (
     SELECT e.tenant_id, e.subject, e.seq
     FROM (SELECT shard, min(position) AS passed FROM relay_cursors GROUP BY shard) AS s
@@ -23,6 +24,13 @@ _EVENTS = """
       ORDER BY position LIMIT :limit
     ) AS e
     WHERE e.created_at < clock_timestamp() - CAST(:keep AS interval))
+  RETURNING tenant_id, position
+  ), floors AS (
+    INSERT INTO event_floors AS f (tenant_id, position)
+    SELECT tenant_id, max(position) FROM gone GROUP BY tenant_id ORDER BY tenant_id
+    ON CONFLICT (tenant_id) DO UPDATE SET position = greatest(f.position, excluded.position)
+  )
+  SELECT FROM gone
 """
 _DELETIONS: Final = {
     "events": _EVENTS,
@@ -92,4 +100,5 @@ class Pruner:
         """
         with self._database.system() as connection:
             values = {"keep": f"{keep_s} seconds", "limit": limit}
-            return connection.execute(text(_DELETIONS[relation]), values).rowcount
+            done = connection.execute(text(_DELETIONS[relation]), values)
+            return len(done.all()) if done.returns_rows else done.rowcount

@@ -22,6 +22,13 @@ SHOWN_STEPS: Final = 1000
 # An identifier is made by an API process shortly before its row: clocks may differ by this much.
 SKEW: Final = timedelta(minutes=5)
 
+LOOKED_THROUGH: Final = 10_000
+_AHEAD: Final = """
+    SELECT count(*) AS number, max(position) AS last FROM (
+      SELECT position FROM events WHERE tenant_id = :tenant AND position > :after
+      ORDER BY position LIMIT :most) e
+"""
+
 _INTENT: Final = """
     SELECT i.id, i.type_name AS type, i.type_version, i.name, i.mode, i.phase, i.generation,
            NULLIF(i.observed_generation, 0) AS observed_generation, i.priority, i.version,
@@ -180,8 +187,12 @@ def find_step(connection: Source, tenant_id: UUID, run_id: UUID, key: str) -> Do
 
 def events_after(
     connection: Source, tenant_id: UUID, after: int, limit: int, kind: str | None, subject: str | None
-) -> list[Document]:
-    """Return events behind a position, in its order."""
+) -> tuple[list[Document], int | None]:
+    """Return events behind a position, in its order, with how far was looked; None: behind the last event.
+
+    Those of a type, of whatever subject, are looked for among the next `LOOKED_THROUGH` events: a rare
+    type must not have all read that is kept.
+    """
     query = (
         "SELECT id, tenant_id, subject, seq AS sequence, type, data, actor, trace, created_at AS time,"
         " position"
@@ -190,7 +201,22 @@ def events_after(
     query += " AND type = :type" if kind is not None else ""
     query += " AND subject = :subject" if subject is not None else ""
     values = {"tenant": tenant_id, "after": after, "limit": limit, "type": kind, "subject": subject}
-    return _all(connection, query + " ORDER BY position LIMIT :limit", values)
+    looked = None
+    if kind is not None and subject is None:
+        (ahead,) = _all(connection, _AHEAD, {"tenant": tenant_id, "after": after, "most": LOOKED_THROUGH})
+        if ahead["number"] == LOOKED_THROUGH:
+            looked = ahead["last"]
+            query += " AND position <= :looked"
+            values["looked"] = looked
+    rows = _all(connection, query + " ORDER BY position LIMIT :limit", values)
+    return rows, rows[-1]["position"] if len(rows) == limit else looked
+
+
+def events_floor(connection: Source, tenant_id: UUID) -> int:
+    """Return the position up to which some of the tenant's events are no longer kept; 0 when all are."""
+    query = "SELECT position FROM event_floors WHERE tenant_id = :tenant"
+    found = _all(connection, query, {"tenant": tenant_id})
+    return int(found[0]["position"]) if found else 0
 
 
 def page_audit(connection: Source, tenant_id: UUID, wanted: PageRequest, filters: Filters) -> Page[Document]:

@@ -53,6 +53,14 @@ _DEAD = text(f"""
   ORDER BY d.created_at, d.tenant_id, d.subject, d.seq LIMIT :limit
 """)  # noqa: S608 - as above
 
+_DROP = text("""
+  DELETE FROM dead_events WHERE ctid = ANY (ARRAY(
+    SELECT ctid FROM dead_events
+    WHERE sink = :sink AND (CAST(:ids AS uuid[]) IS NULL OR event_id = ANY (:ids))
+    ORDER BY created_at LIMIT :limit FOR UPDATE))
+  RETURNING event_id
+""")
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -133,6 +141,12 @@ def dead(
         DeadEvent(row.sink, event_of(row), row.shard, row.attempts, row.error, row.died_at)
         for row in connection.execute(_DEAD, values)
     )
+
+
+def dropped(connection: Connection, sink: str, ids: Sequence[UUID] | None, limit: int) -> tuple[UUID, ...]:
+    """Take dead letters of the sink away, the oldest first; return the ids of their events."""
+    values = {"sink": sink, "ids": None if ids is None else list(ids), "limit": limit}
+    return tuple(row.event_id for row in connection.execute(_DROP, values))
 
 
 def revived(connection: Connection, letter: DeadEvent) -> bool:

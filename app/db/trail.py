@@ -26,7 +26,8 @@ class Mark:
 def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mark: Mark) -> None:
     """Write the mark; the subject has no row that counts its events, so an advisory lock orders them.
 
-    A subject whose events were all pruned goes on from the clock, in seconds: above every number it ever had.
+    An event is numbered by the clock, in seconds, and above every number that is there: an event that was
+    pruned meanwhile had a lower one, also where an older one is kept as a dead letter.
     """
     values = {
         "tenant": tenant_id,
@@ -57,7 +58,7 @@ def leave(connection: Connection, tenant_id: UUID, actor: Mapping[str, Any], mar
     connection.execute(
         text(
             "SELECT emit_event(CAST(:tenant AS uuid), :subject,"
-            " (SELECT COALESCE(max(seq),"
+            " (SELECT greatest(max(seq),"
             "    CAST(floor(extract(epoch FROM clock_timestamp()) - 1700000000) AS integer)) + 1 FROM events"
             "   WHERE tenant_id = :tenant AND subject = :subject),"
             " :type, CAST(:detail AS jsonb), CAST(:actor AS jsonb))"

@@ -93,21 +93,26 @@ class PostgresWebhooks:
         hold_s: float,
         expire_s: float | None,
         release: bool,
-    ) -> bool:
-        """Write outcomes with the breaker, give up the lease if wanted; False when it was lost before."""
+    ) -> float | None:
+        """Write outcomes with the breaker, give up the lease if wanted; None when it was lost before.
+
+        Else returns for how many seconds every attempt has failed, 0 when the last one did not.
+        """
         state: dict[str, Any] = {
             "state": breaker.state,
             "failures": breaker.failures,
             "openings": breaker.openings,
             "hold_s": hold_s,
             "delivered": any(result.answer.succeeded for result in results),
+            "failed": any(not result.answer.succeeded for result in results),
         }
         expire = timedelta(seconds=expire_s) if expire_s is not None else None
         rows = self._database.call(
             "SELECT finish_webhooks(%s, %s, %s, %s::jsonb, %s::jsonb, %s, %s)",
             (*key, owner, json.dumps([_told(one) for one in results]), json.dumps(state), expire, release),
         )
-        return bool(rows[0][0])
+        failing_s: float | None = rows[0][0]
+        return failing_s
 
     def release(self, owner: str) -> None:
         """Give up all leases of the owner."""

@@ -13,7 +13,7 @@ from app.domain.paging import Page, PageRequest
 _COLUMNS: Final = """
   w.id, w.name, w.url, w.types, w.labels, w.state, w.disabled_reason, w.version, w.created_by, w.created_at,
   w.updated_at, q.breaker, q.failures, CASE WHEN q.breaker = 'open' THEN q.hold_until END AS retry_at,
-  q.delivered_at,
+  q.delivered_at, q.failing_since,
   ARRAY(SELECT jsonb_build_object('id', s.id, 'created_at', s.created_at, 'expires_at', s.expires_at)
         FROM webhook_secrets s WHERE s.tenant_id = w.tenant_id AND s.webhook_id = w.id
           AND (s.expires_at IS NULL OR s.expires_at > clock_timestamp()) ORDER BY s.id DESC) AS secrets
@@ -51,7 +51,8 @@ def wake(connection: Connection, tenant_id: UUID, webhook_id: UUID, *, afresh: b
     values = {"tenant": tenant_id, "id": webhook_id}
     if afresh:
         reset = (
-            "UPDATE webhook_queues SET breaker = 'closed', failures = 0, openings = 0, hold_until = NULL"
+            "UPDATE webhook_queues SET breaker = 'closed', failures = 0, openings = 0, hold_until = NULL,"
+            " failing_since = NULL, failed_at = NULL"
             " WHERE tenant_id = :tenant AND webhook_id = :id"
         )
         connection.execute(text(reset), values)

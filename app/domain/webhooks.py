@@ -43,6 +43,8 @@ class DeliveryRules:
     breaker_failures: int = 5
     breaker_first_s: float = 30.0
     breaker_most_s: float = 3600.0
+    disable_after_s: float = 5 * 86_400.0
+    """An endpoint whose every attempt failed for so long, with no day without one, is told nothing more."""
     threads: int = 32
     """Deliveries of one process under way at a time."""
     of_tenant: int = 16

@@ -64,6 +64,9 @@ class Stream:
 
     async def _flow(self, send: Send, ends: Ends, left: asyncio.Future[None]) -> str:
         await self._write(send, opening(self.rules.retry_ms))
+        if self.reading.gap_upto is not None:
+            gap = notice("gap", after=str(self.position), upto=str(self.reading.gap_upto))
+            await self._write(send, gap)
         self._checked = self.clock()
         while not left.done():
             if (reason := await self._ended(ends)) is not None:

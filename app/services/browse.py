@@ -102,13 +102,21 @@ def show_step(database: Database, actor: Actor, run_id: UUID, key: str) -> Docum
 def read_events(
     database: Database, actor: Actor, after: int, limit: int, kind: str | None, subject: str | None
 ) -> dict[str, Any]:
-    """Return the events behind a position as CloudEvents, with the position to go on from."""
+    """Return the events behind a position as CloudEvents, with the position to go on from.
+
+    `more` tells whether there may be more behind it now, `gap_upto` up to where some of what the reader has
+    not read yet is kept no longer.
+    """
     with database.reading(actor.tenant_id) as connection:
-        rows = reads.events_after(connection, actor.tenant_id, after, limit, kind, subject)
+        rows, looked = reads.events_after(connection, actor.tenant_id, after, limit, kind, subject)
+        # Asked behind the events: what is pruned between the two is told as well.
+        floor = reads.events_floor(connection, actor.tenant_id) if after else 0
     events = [Event(**row) for row in rows]
     return {
         "items": [event.cloud_event() for event in events],
-        "next_cursor": events[-1].position if events else after,
+        "next_cursor": looked if looked is not None else events[-1].position if events else after,
+        "more": looked is not None,
+        "gap_upto": floor if floor > after else None,
     }
 
 

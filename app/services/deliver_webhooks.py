@@ -21,7 +21,7 @@ from app.observability.metrics import WEBHOOK_ATTEMPTS, WEBHOOK_BREAKERS, WEBHOO
 from app.security.key_ring import KeyMissing
 from app.security.secret_box import SecretBox, SecretUnreadable
 from app.services.flags import Switches
-from app.services.manage_webhooks import disable_gone, signing_secrets
+from app.services.manage_webhooks import disable_failing, disable_gone, signing_secrets
 from app.services.webhook_attempt import Attempts, Endpoint, Line
 from app.services.webhook_queue import Hall, Queue
 
@@ -176,12 +176,16 @@ class Deliverer:
             expire_s = self.rules.keep_trying_s if queue.expire else None
             if any(result.answer.gone for result in results):
                 disable_gone(self.database, *key)
-            kept = self.work.finish(key, self.owner, results, queue.breaker, queue.hold_s, expire_s, leaving)
+            failing_s = self.work.finish(
+                key, self.owner, results, queue.breaker, queue.hold_s, expire_s, leaving
+            )
+            if failing_s is not None and failing_s >= self.rules.disable_after_s:
+                disable_failing(self.database, *key)
             queue.expire = False
             if leaving:
                 queue.line.close()
                 del self.hall.queues[key]
-            elif not kept:
+            elif failing_s is None:
                 queue.close()
 
     def _claim(self) -> int:

@@ -118,6 +118,24 @@ def replay_dead(
             return done
 
 
+def drop_dead(system: Database, sink: str, ids: Sequence[UUID] | None, who: str, reason: str) -> int:
+    """Give dead letters up for good, all of the sink's or those of the ids; return how many. Audited by id.
+
+    Their gap markers went out before, so a reader of the sink knows that they are missing. The sink need not
+    be configured any more. A repetition finds none, and changes nothing.
+    """
+    total = 0
+    while True:
+        with system.system() as connection:
+            gone = sinks.dropped(connection, sink, ids, PAGE)
+            if gone:
+                detail = {"events": sorted(map(str, gone)), "reason": reason}
+                _audit(connection, who, Mark("events.drop_dead", f"sinks/{sink}", detail=detail))
+        total += len(gone)
+        if len(gone) < PAGE:
+            return total
+
+
 def _pages(system: Database, wanted: Window, last: int) -> Iterator[Sequence[Outgoing]]:
     """Yield the window shard by shard, so that each subject comes in order."""
     for shard in range(SHARDS):

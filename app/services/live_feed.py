@@ -31,6 +31,9 @@ class Outlook(Protocol):
     def page(self, tenant_id: UUID, after: int, limit: int) -> tuple[Event, ...]:
         """Return a tenant's events behind a position."""
 
+    def floor(self, tenant_id: UUID) -> int:
+        """Return up to where some of a tenant's events are no longer kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class FeedRules:
@@ -74,12 +77,14 @@ class _Shared:
 class Reading:
     """One reader's view of its tenant's events."""
 
-    def __init__(self, feed: LiveFeed, tenant_id: UUID, shared: _Shared) -> None:
+    def __init__(self, feed: LiveFeed, tenant_id: UUID, shared: _Shared, gap_upto: int | None) -> None:
         self._feed = feed
         self._tenant_id = tenant_id
         self._shared = shared
         self.newest = shared.newest
         """Where the feed stood when the reader came."""
+        self.gap_upto = gap_upto
+        """Up to where some of what is behind the reader's start is kept no longer, None when all is."""
 
     async def after(self, position: int) -> Read:
         """Return the next events behind a position, none when there are none yet; raises Unavailable."""
@@ -173,7 +178,9 @@ class LiveFeed:
                 shared.tell(await self._call(self._outlook.last_position))
                 if start > shared.newest:
                     raise InvalidInput.at("/header/Last-Event-ID", "range", "it is ahead of the feed")
-            yield Reading(self, tenant_id, shared)
+            # A reader that begins at 0 wants what is kept, and has missed nothing.
+            floor = await self._call(lambda: self._outlook.floor(tenant_id)) if start else 0
+            yield Reading(self, tenant_id, shared, floor if start and floor > start else None)
         finally:
             self._leave(tenant_id, shared)
             FEED_STREAMS.set(self._streams)

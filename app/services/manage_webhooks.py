@@ -18,9 +18,12 @@ from app.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFail
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
 from app.domain.webhooks import MAX_WEBHOOKS, checked_patterns
+from app.observability.logging import get_log
 from app.security.egress import TargetRefused, check_target
 from app.security.secret_box import SecretBox
 from app.services.signing import make_secret, present_secrets, replace_secret
+
+log = get_log(__name__)
 
 DAY_S: Final = 86_400.0
 _PUBLIC: Final = "8.8.8.8"
@@ -112,16 +115,28 @@ def rotate_secret(
 
 def disable_gone(database: Database, tenant_id: UUID, webhook_id: UUID) -> None:
     """Disable a webhook whose receiver answered that it is gone; harmless when repeated."""
-    actor = Actor(tenant_id, "", None, "webhooks", frozenset(), "webhooks")
     with database.tenant(tenant_id) as connection:
         row = store.find(connection, tenant_id, webhook_id, locked=True)
-        if row is None or row["state"] == "disabled":
-            return
-        reason = "the receiver answered 410 Gone"
-        store.change(connection, tenant_id, webhook_id, {"state": "disabled", "disabled_reason": reason})
-        store.wake(connection, tenant_id, webhook_id, afresh=False)
-        detail = {"reason": reason}
-        _mark(connection, actor, row | {"state": "disabled"}, "webhook.disable", "webhook.disabled", detail)
+        if row is not None and row["state"] == "active":
+            _disable(connection, tenant_id, row, "the receiver answered 410 Gone")
+
+
+def disable_failing(database: Database, tenant_id: UUID, webhook_id: UUID) -> None:
+    """Disable a webhook whose every attempt failed for too long; not one that was enabled anew meanwhile."""
+    with database.tenant(tenant_id) as connection:
+        row = store.find(connection, tenant_id, webhook_id, locked=True)
+        if row is not None and row["state"] == "active" and row["failing_since"] is not None:
+            reason = f"every attempt failed since {row['failing_since']:%Y-%m-%d %H:%M} UTC"
+            _disable(connection, tenant_id, row, reason)
+
+
+def _disable(connection: Connection, tenant_id: UUID, row: WebhookRow, reason: str) -> None:
+    store.change(connection, tenant_id, row["id"], {"state": "disabled", "disabled_reason": reason})
+    store.wake(connection, tenant_id, row["id"], afresh=False)
+    actor = Actor(tenant_id, "", None, "webhooks", frozenset(), "webhooks")
+    changed = row | {"state": "disabled"}
+    _mark(connection, actor, changed, "webhook.disable", "webhook.disabled", {"reason": reason})
+    log.warning("webhook_disabled", tenant_id=str(tenant_id), webhook_id=str(row["id"]), reason=reason)
 
 
 def show_webhook(database: Database, actor: Actor, webhook_id: UUID) -> WebhookRow:

@@ -15,6 +15,7 @@ BEGIN
     'webhooks', 'webhook_secrets', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts',
     'triggers', 'trigger_secrets', 'trigger_firings',
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
+    'event_floors',
     'intents', 'intent_generations', 'intent_labels', 'runs', 'run_steps', 'run_signals', 'step_attempts', 'events',
     'dead_events', 'audit_records', 'audit_seals', 'idempotency_keys', 'tenant_keys', 'secrets',
     'schedules', 'schedule_firings']
@@ -33,6 +34,7 @@ BEGIN
     'step_progress', 'step_logs', 'artifacts', 'step_artifacts', 'step_results',
     'webhooks', 'webhook_queues', 'webhook_deliveries', 'webhook_attempts', 'intent_labels',
     'triggers', 'trigger_firings',
+    'event_floors',
     'bulk_actions', 'bulk_action_items',
     'flag_overrides',
     'usage_days', 'usage_latencies', 'usage_runs',

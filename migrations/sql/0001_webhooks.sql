@@ -44,6 +44,8 @@ CREATE TABLE webhook_queues (
   lease_owner text,
   lease_until timestamptz,
   delivered_at timestamptz,
+  failing_since timestamptz, -- no attempt succeeded since then, none was a day after the one before
+  failed_at timestamptz, -- the last failure since the last success
   PRIMARY KEY (tenant_id, webhook_id),
   FOREIGN KEY (tenant_id, webhook_id) REFERENCES webhooks ON DELETE CASCADE
 ) WITH (fillfactor = 50);
@@ -227,17 +229,17 @@ RETURNS SETOF webhook_deliveries LANGUAGE sql STABLE AS $$
   ORDER BY h.ready_at, d.subject, d.position
 $$;
 
--- Writes what came of attempts, while the lease is the owner's; false when it is not: then nothing is written, another
+-- Writes what came of attempts, while the lease is the owner's; NULL when it is not: then nothing is written, another
 -- one delivers again. A result: event_id, state (pending: again after delay_s), the attempt. p_expire: the endpoint is
--- down, so whatever waited longer than that is given up.
+-- down, so whatever waited longer than that is given up. Returns for how many seconds every attempt has failed.
 CREATE FUNCTION finish_webhooks(p_tenant uuid, p_webhook uuid, p_owner text, p_results jsonb, p_breaker jsonb,
-                                p_expire interval, p_release boolean) RETURNS boolean LANGUAGE plpgsql AS $$
-DECLARE subjects text[]; expired text[];
+                                p_expire interval, p_release boolean) RETURNS double precision LANGUAGE plpgsql AS $$
+DECLARE subjects text[]; expired text[]; since timestamptz;
 BEGIN
   PERFORM 1 FROM webhook_queues q WHERE q.tenant_id = p_tenant AND q.webhook_id = p_webhook
     AND q.lease_owner = p_owner AND q.lease_until > clock_timestamp() FOR UPDATE;
   IF NOT FOUND THEN
-    RETURN false;
+    RETURN NULL;
   END IF;
   WITH ended AS (
     UPDATE webhook_deliveries d SET attempts = d.attempts + 1, state = r.state, last_status = r.status,
@@ -269,13 +271,20 @@ BEGIN
   UPDATE webhook_queues q SET breaker = b.state, failures = b.failures, openings = b.openings,
          hold_until = CASE WHEN b.hold_s > 0 THEN clock_timestamp() + make_interval(secs => b.hold_s) END,
          delivered_at = CASE WHEN b.delivered THEN clock_timestamp() ELSE q.delivered_at END,
+         -- After a day of silence a failure begins anew: an endpoint that is seldom asked was not down all the while.
+         failing_since = CASE WHEN b.failures = 0 OR b.delivered AND NOT b.failed THEN NULL
+                              WHEN b.failed AND (b.delivered OR q.failing_since IS NULL
+                                                 OR q.failed_at < clock_timestamp() - interval '1 day')
+                              THEN clock_timestamp() ELSE q.failing_since END,
+         failed_at = CASE WHEN b.failures = 0 OR b.delivered AND NOT b.failed THEN NULL
+                          WHEN b.failed THEN clock_timestamp() ELSE q.failed_at END,
          lease_owner = CASE WHEN NOT p_release THEN q.lease_owner END,
          lease_until = CASE WHEN NOT p_release THEN q.lease_until END
   FROM jsonb_to_record(p_breaker) AS b (state text, failures integer, openings integer, hold_s double precision,
-       delivered boolean)
-  WHERE q.tenant_id = p_tenant AND q.webhook_id = p_webhook;
+       delivered boolean, failed boolean)
+  WHERE q.tenant_id = p_tenant AND q.webhook_id = p_webhook RETURNING q.failing_since INTO since;
   PERFORM webhook_due(p_tenant, p_webhook);
-  RETURN true;
+  RETURN coalesce(extract(epoch FROM clock_timestamp() - since), 0);
 END $$;
 
 -- Makes deliveries pending that ended, with the order of their subject: an earlier one goes before those that wait.

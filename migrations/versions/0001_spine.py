@@ -20,6 +20,7 @@ def upgrade() -> None:
         "0001_bulk.sql",
         "0001_transitions.sql",
         "0001_events.sql",
+        "0001_event_floors.sql",
         "0001_audit.sql",
         "0001_admission.sql",
         "0001_step_limits.sql",

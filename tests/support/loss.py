@@ -40,22 +40,41 @@ class Verdict:
     """Events that came under two ids, or were never written."""
 
 
-class Writer(threading.Thread):
-    """Writes each event until it is known to be committed; the database may be away meanwhile."""
+@dataclass(frozen=True, slots=True)
+class Strike:
+    """One kill: of whom, how many events were written by then, how many deliveries were still to be made."""
 
-    def __init__(self, rig: OutboxRig, events: int, rest_s: float) -> None:
+    victim: str
+    written: int
+    behind: int
+
+
+class Writer(threading.Thread):
+    """Writes each event until it is known to be committed, as far as allowed; the database may be away."""
+
+    def __init__(self, rig: OutboxRig, events: int) -> None:
         super().__init__(daemon=True)
         self._rig = rig
         self._events = events
-        self._rest_s = rest_s
-        """Between two batches, so that there is something to lose until the last kill."""
+        self._upto = 0
+        self._allowed = threading.Condition()
         self._pause = threading.Event()
+        self.done = 0
+        """How many events are written."""
+
+    def allow(self, upto: int) -> None:
+        """Let it write the events before this one."""
+        with self._allowed:
+            self._upto = upto
+            self._allowed.notify()
 
     def run(self) -> None:
         for first in range(0, self._events, BATCH):
+            with self._allowed:
+                self._allowed.wait_for(lambda first=first: first < self._upto)
             while not self._written(first):
                 self._pause.wait(0.1)
-            self._pause.wait(self._rest_s)
+            self.done = first + BATCH
 
     def _written(self, first: int) -> bool:
         """Write one batch of one tenant; one whose answer was lost is found there."""
@@ -74,23 +93,48 @@ class Writer(threading.Thread):
         return True
 
 
-def play(rig: OutboxRig, victims: Sequence[Victim], events: int, kills: int, seed: int) -> Counter[str]:
-    """Write the events; meanwhile kill one after another; return how often which was killed."""
+def play(
+    rig: OutboxRig, victims: Sequence[Victim], events: int, kills: int, seed: int, most_behind: int
+) -> list[Strike]:
+    """Write the events; meanwhile kill one after another, each when its share is written; return the kills.
+
+    So the kills come all along, however quick the writer is: it gets the next share with the kill, and writes
+    while the victim is away. Before each at most `most_behind` deliveries are left: the kills come all along
+    the way of the relays, too.
+    """
     chance = random.Random(seed)
-    writer = Writer(rig, events, kills * BATCH / events)
-    pause = threading.Event()
-    killed: Counter[str] = Counter()
+    writer = Writer(rig, events)
     writer.start()
+    pause = threading.Event()
+    share = events // (kills + 1)
     order = [victims[place % len(victims)] for place in range(kills)]
     chance.shuffle(order)
-    for victim in order:
-        pause.wait(chance.uniform(0.05, 0.6))
+    strikes: list[Strike] = []
+    for place, victim in enumerate(order, 1):
+        writer.allow(place * share)
+        eventually(lambda due=place * share: writer.done >= due, within=60, what="a share is written")
+        eventually(lambda: behind(rig) <= most_behind, within=120, every=0.1, what="the relays follow")
+        writer.allow(place * share + share // 2)
+        pause.wait(chance.uniform(0.0, 0.3))
+        strikes.append(Strike(victim.name, writer.done, behind(rig)))
         victim.kill()
-        killed[victim.name] += 1
         pause.wait(chance.uniform(0.0, 0.4))
         victim.start()
+    writer.allow(events)
     eventually(lambda: not writer.is_alive(), within=600, what="all is written")
-    return killed
+    return strikes
+
+
+def behind(rig: OutboxRig) -> int:
+    """Return how many deliveries are still to be made, to all sinks together; many while nobody knows."""
+    try:
+        ((left,),) = rig.system(
+            "SELECT (SELECT count(*) FROM relay_cursors c JOIN events e ON e.shard = c.shard"
+            "        AND e.position > c.position) + (SELECT count(*) FROM events WHERE position IS NULL)"
+        )
+    except psycopg2.Error:
+        return 1_000_000_000
+    return int(left)
 
 
 def written(rig: OutboxRig) -> dict[Key, str]:
@@ -108,9 +152,17 @@ def passed(rig: OutboxRig) -> bool:
     return bool(behind == 0)
 
 
-def table(sent: int, verdicts: dict[str, Verdict]) -> str:
-    """Return what became of the events, a line for each sink."""
-    lines = [f"{'sink':<10} {'sent':>8} {'missing':>8} {'out of order':>13} {'repeated':>9} {'other id':>9}"]
+def table(sent: int, strikes: Sequence[Strike], verdicts: dict[str, Verdict]) -> str:
+    """Return when the kills came, then what became of the events, a line for each sink."""
+    spread = ", ".join(f"{round(100 * one.written / sent)} %" for one in (strikes[0], strikes[-1]))
+    owed = sorted(one.behind for one in strikes)
+    killed = dict(Counter(one.victim for one in strikes))
+    middle = owed[len(owed) // 2]
+    lines = [
+        f"killed: {killed}, the first and the last when {spread} were written",
+        f"deliveries owed at a kill: {owed[0]} at least, {middle} at the median, {owed[-1]} at most",
+        f"{'sink':<10} {'sent':>8} {'missing':>8} {'out of order':>13} {'repeated':>9} {'other id':>9}",
+    ]
     for name, one in verdicts.items():
         lines.append(
             f"{name:<10} {sent:>8} {one.missing:>8} {one.out_of_order:>13} {one.repeated:>9} {one.strange:>9}"

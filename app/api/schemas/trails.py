@@ -87,6 +87,17 @@ class EventFeedSchema(Schema):
     next_cursor = fields.Integer(
         required=True, metadata={"description": "Pass as after; the same one again when nothing is new"}
     )
+    more = fields.Boolean(
+        required=True,
+        metadata={
+            "description": "There may be more behind next_cursor now, also where items are few or none"
+        },
+    )
+    gap_upto = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Some events behind after, up to this position, are kept no longer"},
+    )
 
 
 class AuditArgs(PageArgs):

@@ -82,6 +82,11 @@ class WebhookSchema(Schema):
         metadata={"description": "When an open breaker lets one attempt through"},
     )
     delivered_at = fields.DateTime(required=True, allow_none=True)
+    failing_since = fields.DateTime(
+        required=True,
+        allow_none=True,
+        metadata={"description": "Every attempt failed since then; after five days it is disabled"},
+    )
     secrets = fields.List(fields.Nested(SignerSchema), required=True)
     version = fields.Integer(required=True)
     created_by = fields.UUID(required=True, allow_none=True)

@@ -326,6 +326,33 @@ def test_change_show_delete(clockwork: Clockwork, stranger: Caller) -> None:
     assert_problem(clockwork.caller.get(path), 404)
 
 
+@pytest.mark.parametrize(
+    ("timing", "expected"),
+    [
+        (
+            {"cron": "30 2 * * *", "timezone": "Europe/Berlin", "start_at": "2040-03-24T12:00:00Z"},
+            ["2040-03-25T01:00", "2040-03-26T00:30", "2040-03-27T00:30"],
+        ),
+        (
+            {"cron": "15 0 12 29 2 *", "start_at": "2039-01-01T00:00:00Z", "end_at": "2045-01-01T00:00:00Z"},
+            ["2040-02-29T12:00", "2044-02-29T12:00"],
+        ),
+        (
+            {"every_s": 90, "start_at": "2040-01-01T00:00:00Z"},
+            ["2040-01-01T00:00", "2040-01-01T00:01", "2040-01-01T00:03"],
+        ),
+        ({"at": "2040-05-01T08:00:00Z"}, ["2040-05-01T08:00"]),
+    ],
+)
+def test_the_next_times_of_each_kind(
+    clockwork: Clockwork, timing: dict[str, Any], expected: list[str]
+) -> None:
+    schedule = clockwork.make(timing=timing)
+    times = clockwork.caller.get(f"/schedules/{schedule}/times", count=3).get_json()["items"]
+    assert [one[:16] for one in times] == expected
+    assert times[0] == clockwork.show(schedule)["next_at"]
+
+
 def _body() -> dict[str, Any]:
     return {"name": "x", "type": "core.echo", "spec": {"message": "m"}, "timing": {"every_s": 60}}
 

@@ -233,6 +233,7 @@ def test_what_happens_in_a_pause_is_not_heard(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("more", "pointer"),
     [
+        ({"on": {"types": ["*"], "filter": "size(event.data)"}}, "/on/filter"),
         ({"on": {"types": ["run.exploded"]}}, "/types/0"),
         ({"on": {"types": ["trigger.*"]}}, "/on/types/0"),
         ({"on": {}}, "/on/types"),

@@ -170,6 +170,7 @@ LISTS: dict[str, Read] = {
     "dead letters": lambda c, t: dead_letters.page(c, t, FIRST),
     "events": lambda c, t: reads.events_after(c, t, RUNS - 300, 100, None, None),
     "events of a subject": lambda c, t: reads.events_after(c, t, 0, 100, None, "runs/none"),
+    "events of a rare type": lambda c, t: reads.events_after(c, t, 0, 100, "none", None),
     "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
     "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
     "firings": lambda c, t: firings.page(c, t, t, FIRST),

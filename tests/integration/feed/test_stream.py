@@ -61,6 +61,35 @@ def test_a_reader_resumes_behind_the_last_id_and_misses_nothing(rig: FeedRig, ca
         assert int(stream.event()["sequence"]) == 1
 
 
+def test_a_reader_that_stood_before_what_is_kept_is_told_so(rig: FeedRig) -> None:
+    caller = rig.platform.tenant()[1]
+    name = subject()
+    for seq in (1, 2, 3):
+        rig.emit(caller.tenant_id, name, seq)
+    found = caller.get("/events", subject=name).get_json()
+    read = [event["sequence"][-1] for event in found["items"]]
+    assert (read, found["gap_upto"]) == (["1", "2", "3"], None)
+    positions = rig.platform.parts.platform.call(
+        "SELECT position FROM events WHERE subject = %s ORDER BY 1", (name,)
+    )
+    first, second = positions[0][0], positions[1][0]
+    # As if the second was pruned: whoever read no further than the first will never see it.
+    rig.platform.parts.platform.call("DELETE FROM events WHERE position = %s RETURNING 1", (second,))
+    rig.platform.parts.platform.call(
+        "INSERT INTO event_floors VALUES (%s, %s) RETURNING 1", (caller.tenant_id, second)
+    )
+    with rig.listen(caller, f"?subject={name}", Last_Event_ID=str(first)) as stream:
+        told = stream.event()
+        assert (told["name"], told["after"], told["upto"]) == ("gap", str(first), str(second))
+        assert int(stream.event()["sequence"]) == 3
+    with rig.listen(caller, f"?subject={name}", Last_Event_ID=str(second)) as stream:
+        assert int(stream.event()["sequence"]) == 3
+    assert [caller.get("/events", after=at).get_json()["gap_upto"] for at in (first, second)] == [
+        second,
+        None,
+    ]
+
+
 def test_filters_choose_by_type_family_and_subject(rig: FeedRig, caller: Caller) -> None:
     name = subject()
     with rig.listen(caller, f"?subject={name}&type=run.failed,step.*") as stream:

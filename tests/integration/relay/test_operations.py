@@ -122,7 +122,7 @@ def test_a_replay_is_narrowed_by_time_and_subject(rig, quantum):
     quantum("replay", "--sink", "rabbitmq", exits=4)
 
 
-def test_dead_letters_are_listed_replayed_and_kept_until_then(rig, quantum):
+def test_dead_letters_are_listed_replayed_given_up_and_kept_until_then(rig, quantum):
     rig.client.set(stream_of(A), "not a stream")
     rig.emit(A, "runs/1", 1, 2)
     rig.emit(A, "runs/2", 1, 1, {"text": "x" * 2000})
@@ -145,5 +145,14 @@ def test_dead_letters_are_listed_replayed_and_kept_until_then(rig, quantum):
     assert [event["id"] for event in rig.stream(A)] == [first]
     done = quantum("dead", "replay", "--sink", "redis", exits=1)
     assert (done["events"], [one["reason"] for one in done["refused"]]) == (1, ["larger than 1024 bytes"])
-    assert [one["subject"] for one in quantum("dead", "list")] == ["runs/2"]
-    assert actions(rig) == [("events.replay_dead", "sinks/redis")] * 2
+    (left,) = quantum("dead", "list")
+    assert left["subject"] == "runs/2"
+    quantum("dead", "drop", "--sink", "redis", "--reason", "too large", exits=2)
+    quantum("dead", "drop", "--sink", "other", "--all", "--reason", "too large")
+    drop = ("dead", "drop", "--sink", "redis", "--event", left["id"], "--reason", "too large")
+    assert [quantum(*drop)["dropped"] for _ in range(2)] == [1, 0]
+    assert quantum("dead", "list") == []
+    assert Pruner(Database(rig.urls.system, "system")).delete("events", 0, 100) == 3, "nothing keeps them now"
+    assert actions(rig) == [*[("events.replay_dead", "sinks/redis")] * 2, ("events.drop_dead", "sinks/redis")]
+    ((detail,),) = rig.system("SELECT detail FROM audit_records WHERE action = 'events.drop_dead'")
+    assert detail == {"events": [left["id"]], "reason": "too large"}

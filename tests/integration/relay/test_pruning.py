@@ -24,6 +24,8 @@ def test_only_old_events_that_every_sink_passed_go(rig):
     assert prune(pruner)["events"] == 0
     assert pruner.delete("events", 0, 100) == 2
     assert rig.system("SELECT seq FROM events ORDER BY seq") == [(5,), (6,)]
+    floors = rig.system("SELECT tenant_id, position < (SELECT min(position) FROM events) FROM event_floors")
+    assert [(str(tenant), below) for tenant, below in floors] == [(str(A), True)], "readers are told of it"
 
 
 def test_every_relation_has_a_retention(rig):

@@ -35,6 +35,7 @@ TENANT = (
     "step_logs",
     "events",
     "dead_events",
+    "event_floors",
     "audit_records",
     "audit_seals",
     "idempotency_keys",
@@ -114,6 +115,7 @@ FILL = {
     "step_logs": "(tenant_id, run_id, key, tries, last, lines)"
     " SELECT tenant_id, run_id, key, 1, 1, '[]' FROM run_steps WHERE tenant_id = {t}",
     "dead_events": "VALUES ({t}, 's', 'x/1', 1, {t}, 1, 1, 'e', now())",
+    "event_floors": "VALUES ({t}, 1)",
     "audit_seals": "(tenant_id, seq, records, digest, mac, key_id) VALUES ({t}, 1, 1, 'd', 'm', 'k')",
     "idempotency_keys": "(tenant_id, actor, route, key, request_hash, status, expires_at)"
     " VALUES ({t}, 'a', 'r', 'k', 'h', 200, now())",

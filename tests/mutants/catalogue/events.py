@@ -102,7 +102,7 @@ MUTANTS = [
         "app/db/prune.py",
         "WHERE d.tenant_id = x.tenant_id AND d.subject = x.subject AND d.seq = x.seq)",
         "WHERE d.tenant_id = x.tenant_id AND d.subject = x.subject AND d.seq = x.seq + 1000)",
-        f"{RELAY}/test_operations.py::test_dead_letters_are_listed_replayed_and_kept_until_then",
+        f"{RELAY}/test_operations.py::test_dead_letters_are_listed_replayed_given_up_and_kept_until_then",
     ),
     Mutant(
         "an envelope does not name its schema",
@@ -145,5 +145,13 @@ MUTANTS = [
         "return mask_values(value, self.values.values())",
         "return value",
         "tests/integration/secrets/test_canary.py::test_a_secret_is_used_and_appears_nowhere",
+    ),
+    Mutant(
+        "a number of an administrative event comes again behind a dead letter",
+        "app/db/trail.py",
+        "(SELECT greatest(max(seq),",
+        "(SELECT coalesce(max(seq),",
+        "tests/integration/db/test_trail.py"
+        "::test_a_dead_letter_that_outlives_later_events_brings_none_of_their_numbers_back",
     ),
 ]

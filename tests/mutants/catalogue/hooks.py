@@ -151,4 +151,25 @@ MUTANTS = [
         "t.source = 'inbound'",
         f"{TRIGGERS}::test_every_refusal_of_a_sender_looks_the_same",
     ),
+    Mutant(
+        "a filter that never gives true or false is declared",
+        "workflows/event_rules.py",
+        'if gives not in (None, "bool"):',
+        "if False:",
+        "tests/unit/workflows/test_event_rules.py::test_what_never_gives_true_or_false_is_refused",
+    ),
+    Mutant(
+        "an endpoint that fails for days is asked on",
+        "app/services/deliver_webhooks.py",
+        "failing_s >= self.rules.disable_after_s:",
+        "failing_s >= 1000 * self.rules.disable_after_s:",
+        f"{FAILURES}::test_an_endpoint_that_fails_for_days_is_disabled_until_somebody_enables_it",
+    ),
+    Mutant(
+        "an endpoint that is seldom asked is taken for one that is down",
+        SQL,
+        "OR q.failed_at < clock_timestamp() - interval '1 day')",
+        ")",
+        f"{FAILURES}::test_an_endpoint_that_fails_for_days_is_disabled_until_somebody_enables_it",
+    ),
 ]

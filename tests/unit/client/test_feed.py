@@ -28,7 +28,9 @@ def framed(*positions: int) -> bytes:
 
 
 @contextmanager
-def api(streams: list[tuple[int, bytes]], pages: list[list[int]]) -> Iterator[tuple[str, list[str]]]:
+def api(
+    streams: list[tuple[int, bytes]], pages: list[list[int]], gaps: list[int] | None = None
+) -> Iterator[tuple[str, list[str]]]:
     """An API whose streams and pages are written down; yields its URL, then where each stream began."""
     began: list[str] = []
 
@@ -43,6 +45,7 @@ def api(streams: list[tuple[int, bytes]], pages: list[list[int]]) -> Iterator[tu
                 document = {
                     "items": [event(at) for at in found],
                     "next_cursor": found[-1] if found else int(after),
+                    "gap_upto": gaps.pop(0) if gaps else None,
                 }
                 self._answer(200, json.dumps(document).encode(), {})
             elif place.path == "/feed":
@@ -89,6 +92,14 @@ def test_a_sign_of_life_moves_on_and_an_end_is_no_event() -> None:
     with api([(200, quiet), (200, framed(10))], []) as (url, began):
         assert followed(url, 2) == [5, 10]
     assert began == ["4", "9"]
+
+
+def test_a_gap_is_told_by_the_stream_and_by_pages() -> None:
+    missed: list[tuple[int, int]] = []
+    gap = b'event: gap\ndata: {"after": "4", "upto": "6"}\n\n'
+    with api([(200, gap + framed(7)), (0, b""), (200, framed(10))], [[9]], [8]) as (url, _):
+        assert followed(url, 3, missed=lambda *span: missed.append(span)) == [7, 9, 10]
+    assert missed == [(4, 6), (7, 8)]
 
 
 def test_while_the_feed_is_away_pages_tell() -> None:

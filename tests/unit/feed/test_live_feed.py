@@ -28,6 +28,7 @@ class Outlook:
     events: list[Event] = field(default_factory=list)
     away: int = 0
     pages: int = 0
+    pruned: int = 0
 
     def add(self, tenant_id: UUID = TENANT) -> None:
         position = len(self.events) * 2 + 1  # positions have gaps
@@ -63,6 +64,10 @@ class Outlook:
         self.pages += 1
         found = [event for event in self.events if event.tenant_id == tenant_id and event.position > after]
         return tuple(found[:limit])
+
+    def floor(self, tenant_id: UUID) -> int:
+        self._answer()
+        return self.pruned
 
 
 async def read_until(reading: Reading, start: int, end: int) -> list[int]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from app.domain.interest import Interest
 from app.feed.replies import Message
@@ -33,16 +36,18 @@ def poured(
     ends: Callable[[], Awaitable[str | None]] = stays,
     receive: Callable[[], Awaitable[Message]] = for_ever,
     interest: Interest | None = None,
+    start: int = 0,
+    pruned: int = 0,
 ) -> str:
     """Run one stream over three events until it ends; return why."""
 
     async def play() -> str:
-        outlook = Outlook()
+        outlook = Outlook(pruned=pruned)
         for _ in range(3):
             outlook.add()
         feed = LiveFeed(outlook, RULES)
-        async with feed.reading(TENANT, 0) as reading, asyncio.timeout(20):
-            stream = Stream(reading, interest or Interest(), 0, rules, time.monotonic)
+        async with feed.reading(TENANT, start) as reading, asyncio.timeout(20):
+            stream = Stream(reading, interest or Interest(), start, rules, time.monotonic)
             return await stream.pour(receive, send, ends)
 
     return asyncio.run(play())
@@ -95,3 +100,23 @@ def test_a_sign_of_life_moves_the_reader_past_what_its_filter_left_out() -> None
     assert poured(QUICK, send, ends=ends, interest=Interest(subject="runs/2")) == "expired"
     assert b": alive\nid: 5\n\n" in written
     assert not any(b'data: {"spec' in body for body in written)
+
+
+@pytest.mark.parametrize(
+    ("start", "gap"), [(0, None), (1, {"after": "1", "upto": "3"}), (3, None), (4, None)]
+)
+def test_a_reader_whose_next_events_are_pruned_is_told_of_the_gap(
+    start: int, gap: dict[str, str] | None
+) -> None:
+    written: list[bytes] = []
+
+    async def send(message: Message) -> None:
+        written.append(message["body"])
+
+    async def ends() -> str | None:
+        return "expired" if len(written) > 2 else None
+
+    assert poured(QUICK, send, ends=ends, start=start, pruned=3) == "expired"
+    told = [body for body in written if body.startswith(b"event: gap\n")]
+    assert [json.loads(body.partition(b"data: ")[2]) for body in told] == ([gap] if gap else [])
+    assert not told or written[1] == told[0], "before any event"

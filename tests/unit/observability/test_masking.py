@@ -52,6 +52,15 @@ def test_the_part_of_a_secret_that_an_excerpt_ends_with_is_masked(text, masked):
         ("Bearer abcdefgh1234", "Bearer ***"),
         ("eyJhbGciOiJF.eyJzdWIi.c2ln", "***"),
         ("redis://:pw@host:1/0", "redis://***@host:1/0"),
+        ("host=db password=pw user=app", "host=db password=*** user=app"),
+        ("password='p w' host=db", "password=*** host=db"),
+        (
+            "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=aGVsbG8=;EntityPath=e",
+            "Endpoint=sb://h/;SharedAccessKeyName=n;SharedAccessKey=***;EntityPath=e",
+        ),
+        ("AccountName=a;AccountKey=aGVsbG8=", "AccountName=a;AccountKey=***"),
+        ("https://a.blob.host/c?sv=1&sig=aGVsbG8%3D&se=2", "https://a.blob.host/c?sv=1&sig=***&se=2"),
+        ("signed by whsec_aGVsbG8gd29ybGQ=", "signed by ***"),
     ],
 )
 def test_credentials_are_known_by_their_names_and_forms(value, masked):

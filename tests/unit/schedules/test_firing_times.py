@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, pairwise
 from uuid import UUID
 
 import pytest
@@ -13,6 +13,7 @@ from app.services.firing_times import check_cron, last_until, times_after, zone
 
 BERLIN = "Europe/Berlin"  # 2026-03-29 02:00 -> 03:00, 2026-10-25 03:00 -> 02:00
 NEW_YORK = "America/New_York"
+SANTIAGO = "America/Santiago"  # at midnight: 2026-09-06 00:00 -> 01:00, 2026-04-05 00:00 -> 23:00
 LORD_HOWE = "Australia/Lord_Howe"  # half an hour: 2026-10-04 02:00 -> 02:30
 
 
@@ -43,6 +44,18 @@ def first(timing: Timing, after: str, count: int) -> list[datetime]:
         ("30 30 2 * * *", BERLIN, "2026-03-28T12:00Z", ["2026-03-29T01:00:30Z", "2026-03-30T00:30:30Z"]),
         ("30 30 2 * * *", BERLIN, "2026-10-24T12:00Z", ["2026-10-25T00:30:30Z", "2026-10-26T01:30:30Z"]),
         ("*/20 * * * * *", "UTC", "2026-01-01T00:00:05Z", ["2026-01-01T00:00:20Z", "2026-01-01T00:00:40Z"]),
+        # Hours that do not exist, or come twice, around midnight.
+        ("0 0 * * *", SANTIAGO, "2026-09-05T12:00Z", ["2026-09-06T04:00Z", "2026-09-07T03:00Z"]),
+        ("30 0 * * *", SANTIAGO, "2026-09-05T12:00Z", ["2026-09-06T04:00Z", "2026-09-07T03:30Z"]),
+        ("30 23 * * *", SANTIAGO, "2026-04-04T12:00Z", ["2026-04-05T02:30Z", "2026-04-06T03:30Z"]),
+        ("0 0 24 4 *", "Africa/Cairo", "2026-01-01T00:00Z", ["2026-04-23T22:00Z", "2027-04-23T22:00Z"]),
+        # Half an hour comes twice.
+        ("45 1 * * *", LORD_HOWE, "2026-04-04T12:00Z", ["2026-04-04T14:45Z", "2026-04-05T15:15Z"]),
+        # Two times within the gap are one firing, as is one within beside one at its end.
+        ("15,45 2 * * *", BERLIN, "2026-03-28T12:00Z", ["2026-03-29T01:00Z", "2026-03-30T00:15Z"]),
+        ("0 2-4 * * *", BERLIN, "2026-03-28T22:00Z", ["2026-03-29T01:00Z", "2026-03-29T02:00Z"]),
+        # A zone leaves out a whole day: what was to fire in it fires when the next one begins.
+        ("0 12 30 12 *", "Pacific/Apia", "2011-01-01T00:00Z", ["2011-12-30T10:00Z", "2012-12-29T22:00Z"]),
         ("0 12 29 2 *", "UTC", "2026-01-01T00:00Z", ["2028-02-29T12:00Z", "2032-02-29T12:00Z"]),
         ("0 0 31 * *", "UTC", "2026-01-31T00:00Z", ["2026-03-31T00:00Z", "2026-05-31T00:00Z"]),
         ("0 9 * * MON#1", "UTC", "2026-01-01T00:00Z", ["2026-01-05T09:00Z", "2026-02-02T09:00Z"]),
@@ -80,6 +93,27 @@ def test_the_last_firing_is_the_one_before_the_next(moment: str) -> None:
     assert last <= at(moment)
     following = next(times_after(timing, last))
     assert following > at(moment), "no firing lies between"
+
+
+@pytest.mark.parametrize(
+    ("cron", "timezone", "after"),
+    [
+        ("0 0 * * *", SANTIAGO, "2026-09-01T00:00Z"),
+        ("30 23 * * *", SANTIAGO, "2026-04-01T00:00Z"),
+        ("0 2-4 * * *", BERLIN, "2026-03-27T00:00Z"),
+        ("*/20 30 2 * * *", BERLIN, "2026-10-24T00:00Z"),
+        ("45 1 * * *", LORD_HOWE, "2026-04-01T00:00Z"),
+        ("0 12 * * *", "Pacific/Apia", "2011-12-27T00:00Z"),
+    ],
+)
+def test_forwards_and_backwards_agree_around_clock_changes(cron: str, timezone: str, after: str) -> None:
+    timing = Timing(cron=cron, timezone=timezone)
+    found = first(timing, after, 30)
+    for one, following in pairwise(found):
+        assert one < following
+        for moment in (one, one + (following - one) / 2, following - timedelta(microseconds=1)):
+            assert last_until(timing, moment) == one
+            assert next(times_after(timing, moment)) == following
 
 
 def test_jitter_is_bounded_and_the_same_each_time() -> None:

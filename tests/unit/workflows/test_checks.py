@@ -60,6 +60,8 @@ def test_ids_and_needs_must_be_clear() -> None:
         ({"with": {"any": "${item}"}}, "/steps/1/with/any", "bad_expression"),
         ({"when": "steps.c.output.ok"}, "/steps/1/when", "unreachable_reference"),
         ({"when": "secrets.TOKEN == 'x'"}, "/steps/1/when", "bad_expression"),
+        ({"when": "spec.n + 1"}, "/steps/1/when", "bad_expression"),
+        ({"foreach": "spec.n == 1"}, "/steps/1/foreach", "bad_expression"),
         ({"foreach": "item.more"}, "/steps/1/foreach", "bad_expression"),
         ({"foreach": "${secrets.TOKEN}"}, "/steps/1/foreach", "bad_expression"),
         (_undo("toy.missing"), "/steps/1/compensate/uses", "unknown_operation"),
