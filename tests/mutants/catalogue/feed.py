@@ -52,4 +52,18 @@ MUTANTS = [
         "async with asyncio.timeout(None):",
         f"{ENDS}::test_a_client_that_takes_nothing_is_cut_off",
     ),
+    Mutant(
+        "a reader that stood before what is kept is not told",
+        "app/services/live_feed.py",
+        "floor if start and floor > start else None",
+        "None",
+        "tests/unit/feed/test_stream_ends.py::test_a_reader_whose_next_events_are_pruned_is_told_of_the_gap",
+    ),
+    Mutant(
+        "a page of a rare type ends where it looked and says that it is the last",
+        "app/db/reads.py",
+        'looked = ahead["last"]',
+        "looked = None",
+        "tests/integration/api/test_event_pages.py::test_a_rare_type_is_looked_for_in_bounded_pages",
+    ),
 ]
