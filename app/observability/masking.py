@@ -28,8 +28,8 @@ SENSITIVE_HEADERS = frozenset(
 SENSITIVE_KEY = re.compile(
     r"(?i)(^|[_-])(password|passwd|secret|secrets|token|authorization|cookie|api[_-]?key|private[_-]?key|ciphertext)$"
 )
-# Credentials recognised by their form wherever they stand: bearer headers, JWTs, passwords inside URLs or strings
-# of libpq, keys of Azure's connection strings, signatures of its URLs, secrets that sign webhooks.
+# Credentials recognised by their form wherever they stand: bearer headers, JWTs, passwords inside URLs or
+# strings of libpq, keys of Azure's connection strings, signatures of its URLs, secrets that sign webhooks.
 SENSITIVE_TEXT = (
     re.compile(r"(?i)(?<=bearer )[a-z0-9._~+/=-]{8,}"),
     re.compile(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+"),
