@@ -73,6 +73,8 @@ EVENT_TYPES: tuple[str, ...] = tuple(
         "tenant.resumed",
     )
 )
+MADE_ON_THE_WAY: tuple[str, ...] = (PREFIX + "relay.gap", PREFIX + "webhook.ping")
+"""Types of envelopes that stand in for an event or test a way: the outbox holds none of them."""
 SHARDS = 8
 SCHEMA_VERSIONS: Mapping[str, int] = {}
 """The version of the schema of a type's data, by the name without prefix, where it is not 1."""
@@ -80,7 +82,11 @@ ENVELOPE: Mapping[str, Any] = {
     "type": "object",
     "properties": {
         "specversion": {"const": "1.0"},
-        "id": {"type": "string", "format": "uuid"},
+        "id": {
+            "type": "string",
+            "pattern": "^[0-9a-f-]{36}(/gap)?$",
+            "description": "a UUID; of a gap marker that of the missing event, with /gap behind it",
+        },
         "source": {"type": "string", "pattern": "^/tenants/[0-9a-f-]{36}$"},
         "subject": {"type": "string"},
         "time": {"type": "string", "format": "date-time"},

@@ -9,9 +9,11 @@ from enum import Enum
 from typing import Any
 from uuid import UUID
 
-from app.domain.events import Event
+from app.domain.events import PREFIX, Event, dataschema
 
 EPOCH_LOST = "epoch lost"
+GAP = PREFIX + "relay.gap"
+"""The type of the envelope in a dead event's place."""
 
 Lane = tuple[UUID, str]
 """What a sink keeps in order: a tenant's subject, or with an empty name all of the tenant."""
@@ -86,8 +88,8 @@ def gap_marker(event: Event) -> dict[str, Any]:
     return {
         **event.cloud_event(),
         "id": f"{event.id}/gap",
-        "type": "io.quantum.relay.gap",
-        "dataschema": "urn:quantum:event:relay.gap:1",
+        "type": GAP,
+        "dataschema": dataschema(GAP),
         "data": {"missing": {"id": str(event.id), "type": event.type}},
     }
 

@@ -8,15 +8,25 @@ from importlib import resources
 from typing import Any
 
 from app.domain.errors import NotFound
-from app.domain.events import ENVELOPE, EVENT_TYPES, PREFIX, SCHEMA_VERSIONS, dataschema
+from app.domain.events import (
+    ENVELOPE,
+    EVENT_TYPES,
+    MADE_ON_THE_WAY,
+    PREFIX,
+    SCHEMA_VERSIONS,
+    dataschema,
+)
+from app.domain.relay import GAP
+from app.domain.webhooks import PING
 
+ALL_TYPES = (*EVENT_TYPES, *MADE_ON_THE_WAY)
 _FOLDER = resources.files("app.domain") / "event_schemas"
 
 
 @cache
 def schema_of(type_: str) -> dict[str, Any]:
     """Return the schema of the newest version of a type's data; raises NotFound."""
-    if type_ not in EVENT_TYPES:
+    if type_ not in ALL_TYPES:
         raise NotFound("no such event type")
     name = type_.removeprefix(PREFIX)
     file = _FOLDER / f"{name}.v{SCHEMA_VERSIONS.get(name, 1)}.json"
@@ -28,7 +38,7 @@ def list_types() -> list[dict[str, Any]]:
     """Return every type with the address of its schema and what it means."""
     return [
         {"type": type_, "dataschema": dataschema(type_), "description": schema_of(type_)["description"]}
-        for type_ in EVENT_TYPES
+        for type_ in ALL_TYPES
     ]
 
 
@@ -41,8 +51,7 @@ def envelope_of(type_: str) -> dict[str, Any]:
 
 def asyncapi(version: str) -> dict[str, Any]:
     """Return the AsyncAPI 3.0 document: channels, what is received on each, the message of each type."""
-    names = [type_.removeprefix(PREFIX) for type_ in EVENT_TYPES]
-    messages = {name: _message(PREFIX + name) for name in names}
+    messages = {type_.removeprefix(PREFIX): _message(type_) for type_ in ALL_TYPES}
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -52,7 +61,7 @@ def asyncapi(version: str) -> dict[str, Any]:
             "license": {"name": "Apache-2.0"},
         },
         "defaultContentType": "application/cloudevents+json",
-        "channels": {key: _channel(channel, names) for key, channel in _CHANNELS.items()},
+        "channels": {key: _channel(key, channel) for key, channel in _CHANNELS.items()},
         "operations": {
             f"receive_{key}": {
                 "action": "receive",
@@ -82,10 +91,18 @@ _CHANNELS: dict[str, dict[str, Any]] = {
         "address": "/api/v1/events/stream",
         "summary": "Server-sent events of the token's tenant.",
     },
+    "webhooks": {
+        "address": "{url}",
+        "summary": "A POST signed as Standard Webhooks, of the types that the webhook names.",
+        "parameters": {"url": {"description": "Where the webhook points."}},
+    },
 }
+_ALSO = {"redis": (GAP,), "rabbitmq": (GAP,), "eventhubs": (GAP,), "feed": (), "webhooks": (PING,)}
+"""What a channel carries beside the events."""
 
 
-def _channel(channel: dict[str, Any], names: list[str]) -> dict[str, Any]:
+def _channel(key: str, channel: dict[str, Any]) -> dict[str, Any]:
+    names = [type_.removeprefix(PREFIX) for type_ in (*EVENT_TYPES, *_ALSO[key])]
     messages = {name: {"$ref": f"#/components/messages/{name}"} for name in names}
     return {**channel, "messages": messages}
 

@@ -168,6 +168,18 @@ class HookRig(RoleDatabases):
             "UPDATE webhook_queues SET due_at = now(), hold_until = NULL WHERE webhook_id = %s", (hook.id,)
         )
 
+    def failing(self, hook: Hook, receiver: Receiver, days: int, last_hours: int) -> None:
+        """Act as if every attempt had failed for so many days, the last so many hours ago; let one more fail."""
+        tried = receiver.attempts
+        self.admin.call(
+            "UPDATE webhook_queues SET failing_since = now() - make_interval(days => %s),"
+            " failed_at = now() - make_interval(hours => %s) WHERE webhook_id = %s",
+            (days, last_hours, hook.id),
+        )
+        self.age(hook, 0)
+        eventually(lambda: receiver.attempts > tried, within=10)
+        eventually(lambda: self.queue(hook)["lease_owner"] is None, within=10)
+
 
 @dataclass
 class Receiver:
@@ -176,6 +188,11 @@ class Receiver:
     answer: Callable[[dict[str, Any], int], Reply] = lambda _event, _time: OK
     times: Counter[str] = field(default_factory=Counter)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def attempts(self) -> int:
+        """How many it got."""
+        return sum(self.times.values())
 
     def __call__(self, seen: Seen) -> Reply:
         event = json.loads(seen.body)

@@ -145,30 +145,17 @@ def test_an_endpoint_that_fails_for_days_is_disabled_until_somebody_enables_it(
     receiver.answer = lambda *_: (500, {}, b"") if down.is_set() else OK
     hook = rig.hook(serve(receiver), ["run.*"])
 
-    def failed(days: float, hours: float) -> None:
-        """Act as if every attempt had failed for so many days, the last one so many hours ago; try again."""
-        tried = sum(receiver.times.values())
-        times = {"since": days * 24, "last": hours, "id": hook.id}
-        rig.admin.call(
-            "UPDATE webhook_queues SET failing_since = now() - make_interval(hours => %(since)s::int),"
-            " failed_at = now() - make_interval(hours => %(last)s::int) WHERE webhook_id = %(id)s",
-            times,
-        )
-        rig.age(hook, 0)
-        eventually(lambda: sum(receiver.times.values()) > tried, within=10)
-        eventually(lambda: rig.queue(hook)["lease_owner"] is None, within=10)
-
     def shown() -> dict[str, Any]:
         return show_webhook(rig.app, rig.actor(), hook.id)
 
     rig.emit("runs/a", 1, 2)
     with rig.delivering(rig.deliverer(replace(QUICK, breaker_failures=1, breaker_first_s=600.0))):
         eventually(lambda: shown()["failing_since"] is not None, within=10)
-        failed(days=4, hours=1)
+        rig.failing(hook, receiver, days=4, last_hours=1)
         assert shown()["state"] == "active", "not five days yet"
-        failed(days=9, hours=25)
+        rig.failing(hook, receiver, days=9, last_hours=25)
         assert shown()["state"] == "active", "nobody asked it for a day: what was before does not count"
-        failed(days=5, hours=1)
+        rig.failing(hook, receiver, days=5, last_hours=1)
         eventually(lambda: shown()["state"] == "disabled", within=10)
         assert shown()["disabled_reason"].startswith("every attempt failed since ")
         assert rig.states(hook) == Counter(pending=2), "what waits is kept"

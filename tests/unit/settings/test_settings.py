@@ -32,6 +32,7 @@ def faults(environ: dict[str, str]) -> tuple[str, ...]:
 def test_defaults_follow_the_four_urls(environ: dict[str, str]) -> None:
     settings = load_settings(environ)
     assert settings.environment == "development"
+    assert settings.trace_ratio == 1.0
     assert settings.broker_url == settings.result_url == settings.redis_url == URLS["REDIS_URL"]
     assert settings.database_direct_url == settings.database_owner_url
     assert settings.database_owner_url.startswith("postgresql://")
@@ -173,6 +174,7 @@ def test_production_takes_named_keys(environ: dict[str, str], tmp_path: Path) ->
         }
     )
     assert settings.jwt_private_key == b"r" * 32
+    assert settings.trace_ratio == 0.01, "one trace in a hundred, unless somebody asks for more"
     assert settings.secrets_keys == (bytes.fromhex("ab" * 32),)
 
 
