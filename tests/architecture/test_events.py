@@ -10,7 +10,7 @@ from uuid import UUID
 
 import jsonschema_rs
 
-from app.domain.events import EVENT_TYPES, PREFIX, Event, dataschema
+from app.domain.events import PREFIX, Event, dataschema
 from app.domain.relay import gap_marker
 from app.domain.webhooks import ping
 from app.services.event_catalogue import ALL_TYPES, asyncapi, schema_of

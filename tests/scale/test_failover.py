@@ -1,4 +1,4 @@
-"""A primary dies under work, its synchronous standby is promoted at the same address: nothing accepted is lost."""
+"""A primary dies under work, its synchronous standby takes its address: nothing accepted is lost."""
 
 from __future__ import annotations
 

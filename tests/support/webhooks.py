@@ -169,7 +169,7 @@ class HookRig(RoleDatabases):
         )
 
     def failing(self, hook: Hook, receiver: Receiver, days: int, last_hours: int) -> None:
-        """Act as if every attempt had failed for so many days, the last so many hours ago; let one more fail."""
+        """Act as if all attempts of so many days failed, the last so many hours ago; let one more fail."""
         tried = receiver.attempts
         self.admin.call(
             "UPDATE webhook_queues SET failing_since = now() - make_interval(days => %s),"
