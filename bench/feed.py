@@ -6,6 +6,7 @@ import selectors
 import socket
 import time
 from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from app.bootstrap import build_platform
@@ -61,7 +62,18 @@ class Streams:
         return time.perf_counter() - began
 
 
-def main() -> None:
+@dataclass(frozen=True, slots=True)
+class FeedFigures:
+    """What was measured: p95 of a read of the API without and with idle streams, one burst of events."""
+
+    alone_s: float
+    beside_s: float
+    streams: int
+    deliveries: int
+    took_s: float
+
+
+def measured() -> FeedFigures:
     """Measure a read of the API with and without idle streams, then events that reach all of them."""
     with raised(SHIPPED | {"feed"}) as stage, ExitStack() as stack:
         _wait_for(stage)
@@ -70,17 +82,24 @@ def main() -> None:
         stack.callback(streams.selector.close)
         count = streams.open(stage, STREAMS)
         beside = _p95(stage)
-        print(f"GET /me, p95: {alone * 1000:.1f} ms alone, {beside * 1000:.1f} ms beside {count} streams")
         tenant = stage.client.get("/me")["tenant_id"]
         database, platform = Database(stage.settings.database_url), build_platform(stage.settings)
         with database.tenant(tenant) as connection:
             connection.exec_driver_sql(_EMIT.format(events=EVENTS), {"tenant": tenant})
         platform.call("SELECT sequence_events(10000)")
         took = streams.read(b"data: ", count * EVENTS)
-        print(
-            f"{EVENTS} events to {count} streams: {streams.received:,} deliveries in {took:.2f} s,"
-            f" {streams.received / took:,.0f}/s (load {load_now()})"
-        )
+        return FeedFigures(alone, beside, count, streams.received, took)
+
+
+def main() -> None:
+    """Print the figures."""
+    found = measured()
+    times = f"{found.alone_s * 1000:.1f} ms alone, {found.beside_s * 1000:.1f} ms beside"
+    print(f"GET /me, p95: {times} {found.streams} streams")
+    print(
+        f"{EVENTS} events to {found.streams} streams: {found.deliveries:,} deliveries in {found.took_s:.2f} s,"
+        f" {found.deliveries / found.took_s:,.0f}/s (load {load_now()})"
+    )
 
 
 def _wait_for(stage: Stage) -> None:
