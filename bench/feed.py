@@ -97,7 +97,7 @@ def main() -> None:
     times = f"{found.alone_s * 1000:.1f} ms alone, {found.beside_s * 1000:.1f} ms beside"
     print(f"GET /me, p95: {times} {found.streams} streams")
     print(
-        f"{EVENTS} events to {found.streams} streams: {found.deliveries:,} deliveries in {found.took_s:.2f} s,"
+        f"{EVENTS} events to {found.streams} streams: {found.deliveries:,} in {found.took_s:.2f} s,"
         f" {found.deliveries / found.took_s:,.0f}/s (load {load_now()})"
     )
 
