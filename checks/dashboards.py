@@ -49,7 +49,14 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ((_rate("quantum_steps_finished_total", "outcome"), "{{outcome}}"),),
             ),
             Panel("Schedules late", "s", (("max(quantum_schedule_lag_seconds)", "longest overdue"),)),
-            Panel("Backup: age", "s", (("max(quantum_backup_age_seconds)", "latest"),)),
+            Panel(
+                "Backup: age",
+                "s",
+                (
+                    ("max(quantum_backup_age_seconds)", "latest"),
+                    ("max(quantum_base_backup_age_seconds)", "base"),
+                ),
+            ),
             Panel("Disk free", "percentunit", (("quantum_host_disk_free_ratio", "{{instance}}"),)),
             Panel("Load", "percentunit", (("quantum_host_load_ratio", "{{instance}}"),)),
             Panel("Memory free", "percentunit", (("quantum_host_memory_free_ratio", "{{instance}}"),)),
@@ -96,6 +103,12 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 "ops",
                 (("sum(rate(quantum_db_pool_exhausted_total[$__rate_interval]))", "all"),),
             ),
+            Panel(
+                "Log kept for slots",
+                "bytes",
+                (("max by (slot) (quantum_wal_slot_bytes)", "{{slot}}"),),
+            ),
+            Panel("Slots", "short", (("max by (state) (quantum_wal_slots)", "{{state}}"),)),
             Panel(
                 "Replica behind", "s", (("max by (instance) (quantum_replica_lag_seconds)", "{{instance}}"),)
             ),

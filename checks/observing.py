@@ -15,8 +15,8 @@ PROMETHEUS = "deploy/prometheus/prometheus.yml"
 DATASOURCES = "deploy/grafana/provisioning/datasources/quantum.yml"
 PROVIDERS = "deploy/grafana/provisioning/dashboards/quantum.yml"
 COLLECTOR = "deploy/otel/collector.yml"
-UNSEEN = {"flower"}
-"""Processes that tell no metrics."""
+UNSEEN = {"flower", "receiver"}
+"""Processes that tell no metrics there; how the receiver does is told by the server's slot."""
 OWN_PORTS = {"api": 8000, "feed": 8001}
 """Where processes serve them among what else they serve."""
 

@@ -92,7 +92,8 @@ def up() -> None:
         output("system", "stop with Ctrl-C")
         if sys.stdout.isatty():
             environ.setdefault("LOG_FORMAT", "console")  # the processes see a pipe, people read it
-        supervisor = Supervisor(read_procfile(), child_environment(environ, state), output)
+        specs = [spec for spec in read_procfile() if spec.name != "receiver" or settings.backups.log]
+        supervisor = Supervisor(specs, child_environment(environ, state), output)
         supervisor.run(also=servers.mend if servers is not None else lambda: None)
         output("system", "stopped")
 

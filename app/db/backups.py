@@ -11,8 +11,11 @@ from app.domain.backups import Standing
 LEASE: Final = "backup"
 LONGEST_ERROR: Final = 500
 _STANDING: Final = """
-  SELECT max(begun_at) FILTER (WHERE verified_at IS NOT NULL), max(begun_at),
-         EXISTS (SELECT 1 FROM leases WHERE name = %s AND until > clock_timestamp())
+  SELECT max(begun_at) FILTER (WHERE kind = 'dump' AND verified_at IS NOT NULL),
+         max(begun_at) FILTER (WHERE kind <> 'log'),
+         EXISTS (SELECT 1 FROM leases WHERE name = %s AND until > clock_timestamp()),
+         max(begun_at) FILTER (WHERE kind = 'base' AND verified_at IS NOT NULL),
+         max(begun_at) FILTER (WHERE kind = 'log')
   FROM backups
 """
 _TAKE: Final = """
@@ -23,14 +26,20 @@ _TAKE: Final = """
   RETURNING 1
 """
 _NOTE: Final = """
-  INSERT INTO backups (name, begun_at, bytes, rows, verified_at, error)
-  VALUES (%(name)s, %(begun_at)s, %(bytes)s, %(rows)s,
+  INSERT INTO backups (name, kind, begun_at, bytes, rows, verified_at, error)
+  VALUES (%(name)s, %(kind)s, %(begun_at)s, %(bytes)s, %(rows)s,
           CASE WHEN %(verified)s THEN clock_timestamp() END, %(error)s)
   ON CONFLICT (name) DO UPDATE SET bytes = coalesce(excluded.bytes, backups.bytes),
     rows = coalesce(excluded.rows, backups.rows), error = excluded.error,
     verified_at = coalesce(excluded.verified_at, backups.verified_at)
 """
-_FORGET: Final = "DELETE FROM backups WHERE begun_at < clock_timestamp() - interval '400 days'"
+_FORGET: Final = (
+    "DELETE FROM backups WHERE kind <> 'log' AND begun_at < clock_timestamp() - interval '400 days'"
+)
+_LOG_BEGINS: Final = """
+  INSERT INTO backups (name, kind, begun_at) VALUES ('log', 'log', %(at)s)
+  ON CONFLICT (name) DO UPDATE SET begun_at = excluded.begun_at WHERE %(anew)s
+"""
 
 
 def standing(system: Database) -> Standing:
@@ -55,10 +64,31 @@ def note(
     size: int | None = None,
     rows: int | None = None,
     *,
+    kind: str = "dump",
     verified: bool = False,
     error: str | None = None,
 ) -> None:
     """Note a backup of this name, or what became of it; raises Unavailable. Notes go after 400 days."""
-    values = {"name": name, "begun_at": begun_at, "bytes": size, "rows": rows, "verified": verified}
+    values = {
+        "name": name,
+        "kind": kind,
+        "begun_at": begun_at,
+        "bytes": size,
+        "rows": rows,
+        "verified": verified,
+    }
     system.call(_NOTE, {**values, "error": error and error[:LONGEST_ERROR]})
     system.call(_FORGET)
+
+
+def log_begins(system: Database, at: datetime, *, anew: bool) -> None:
+    """Note since when the write-ahead log is received without a gap: since now, if `anew` or never noted.
+
+    Raises Unavailable.
+    """
+    system.call(_LOG_BEGINS, {"at": at, "anew": anew})
+
+
+def log_ends(system: Database) -> None:
+    """Note that nobody is to receive the log any more; raises Unavailable."""
+    system.call("DELETE FROM backups WHERE kind = 'log'")

@@ -60,7 +60,21 @@ _READ: Final = """
   UNION ALL
   SELECT 'quantum_backup_age_seconds', '', extract(epoch FROM clock_timestamp()
          - coalesce(max(begun_at) FILTER (WHERE verified_at IS NOT NULL), min(begun_at)))::float
-  FROM backups HAVING count(*) > 0
+  FROM backups WHERE kind = 'dump' HAVING count(*) > 0
+  UNION ALL
+  SELECT 'quantum_base_backup_age_seconds', '', extract(epoch FROM clock_timestamp()
+         - coalesce(max(b.begun_at), l.begun_at))::float
+  FROM backups l LEFT JOIN backups b
+    ON b.kind = 'base' AND b.verified_at IS NOT NULL AND b.begun_at >= l.begun_at
+  WHERE l.kind = 'log' GROUP BY l.begun_at
+  UNION ALL
+  SELECT 'quantum_wal_slot_bytes', slot_name,
+         pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)::float
+  FROM pg_replication_slots WHERE NOT temporary AND restart_lsn IS NOT NULL AND NOT pg_is_in_recovery()
+  UNION ALL
+  SELECT 'quantum_wal_slots', w.state, count(*)::float FROM (
+    SELECT CASE WHEN wal_status = 'lost' THEN 'lost' WHEN active THEN 'read' ELSE 'unread' END AS state
+    FROM pg_replication_slots WHERE NOT temporary) w GROUP BY w.state
 """
 
 

@@ -12,11 +12,15 @@ RETRY_S: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the rows say: when the latest verified backup was begun, when any was, whether one is made now."""
+    """What the rows say: when the latest verified dump was begun, when any was, whether one is made now."""
 
     verified: datetime | None
     tried: datetime | None
     under_way: bool
+    based: datetime | None = None
+    """When the latest verified base backup was begun."""
+    log_since: datetime | None = None
+    """Since when the log is received without a gap, None while it is not."""
 
 
 def is_due(standing: Standing, now: datetime, hour: int) -> bool:
@@ -27,6 +31,25 @@ def is_due(standing: Standing, now: datetime, hour: int) -> bool:
     since = now.replace(hour=hour, minute=0, second=0, microsecond=0)
     if since > now:
         since -= timedelta(days=1)
-    if standing.under_way or (standing.verified is not None and standing.verified >= since):
+    if standing.verified is not None and standing.verified >= since:
+        return False
+    return _may_begin(standing, now)
+
+
+def is_base_due(standing: Standing, now: datetime, days: int) -> bool:
+    """Tell whether the log wants a base backup: none is verified since it began, or none for so many days.
+
+    Tried again as a dump is; where no log is received none is due.
+    """
+    if standing.log_since is None:
+        return False
+    fresh = standing.based is not None and standing.based >= standing.log_since
+    if fresh and standing.based is not None and now - standing.based < timedelta(days=days):
+        return False
+    return _may_begin(standing, now)
+
+
+def _may_begin(standing: Standing, now: datetime) -> bool:
+    if standing.under_way:
         return False
     return standing.tried is None or (now - standing.tried).total_seconds() >= RETRY_S

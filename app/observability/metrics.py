@@ -248,6 +248,13 @@ PLATFORM: dict[str, Read] = {
     "quantum_backup_age_seconds": Read(
         "Age of the latest verified backup, or of the first try while none is; absent without any"
     ),
+    "quantum_base_backup_age_seconds": Read(
+        "Age of the latest verified base backup since when the log is whole, else of the log; absent without"
+    ),
+    "quantum_wal_slot_bytes": Read("Write-ahead log that the server keeps for a replication slot", "slot"),
+    "quantum_wal_slots": Read(
+        "Replication slots by whether somebody reads them: read, unread, lost", "state"
+    ),
     "quantum_dead_events": Read("Events that a sink will not get, 10,000 at most", "sink"),
     "quantum_tenants": Read("Tenants: active, suspended", "state"),
     "quantum_tenant_day_runs": Read("Runs that ended today (UTC), of those tenants that use most", "tenant"),

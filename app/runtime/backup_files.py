@@ -42,9 +42,9 @@ class Backup:
     """Of a base backup: the earliest moment to which it can be brought."""
 
 
-def new_name(now: datetime) -> str:
-    """Return the name of a backup made now, like no other."""
-    return f"quantum-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+def new_name(now: datetime, kind: str = DUMP) -> str:
+    """Return the name of a backup of that kind made now, like no other."""
+    return f"quantum-{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}{f'-{BASE}' if kind == BASE else ''}"
 
 
 def write(path: Path, pieces: Iterable[bytes], key: bytes) -> tuple[str, int]:

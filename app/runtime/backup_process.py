@@ -23,7 +23,7 @@ def backup_chores(
     """Return beat's job that asks for the daily backup, none when no folder is set for it."""
     if wanted.folder is None:
         return ()
-    clock = BackupClock(system, wanted.hour, lambda: datetime.now(UTC), BackupProcess)
+    clock = BackupClock(system, wanted.hour, lambda: datetime.now(UTC), BackupProcess, wanted.base_days)
     return (("backup", LOOK_EVERY_S, clock.look),)
 
 

@@ -15,10 +15,13 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
+from app.db.engine import Database
+from app.db.slots import slot_bound, slots
 from app.runtime.embedded import lock_holder, running_urls
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import SYSTEM_USER
 from app.runtime.ports import port_is_free
+from app.runtime.wal_archive import SLOT
 from app.security.key_ring import KeyRing
 from app.settings import (
     Settings,
@@ -72,6 +75,7 @@ def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Fi
         findings.append(_schema(settings, schema))
         if findings[-1].state == "ok":
             findings.append(_keys(settings))
+            findings += _slots(settings)
     findings += _replica(settings.database_replica_url)
     findings += _brokers(settings)
     findings.append(_api_port(settings))
@@ -166,6 +170,27 @@ def _replica(url: str) -> Iterator[Finding]:
         yield Finding("replica", "ok", f"a standby at {place(url)}")
     else:
         yield Finding("replica", "note", f"{place(url)} is no standby", "name one in DATABASE_REPLICA_URL")
+
+
+def _slots(settings: Settings) -> Iterator[Finding]:
+    """Look at who has the server keep its write-ahead log, at the bound on that."""
+    system = Database(settings.database_system_url, "system", pool_size=1, overflow=0)
+    try:
+        found, bound = slots(system), slot_bound(system)
+    finally:
+        system.dispose()
+    for slot in found:
+        if slot.state != "read":
+            yield Finding("log", "note", f"the slot {slot.name} is {slot.state}", "docs/runbooks/wal-slot.md")
+    if settings.backups.log and SLOT not in {slot.name for slot in found}:
+        words = "BACKUP_LOG is set, nobody has received the log yet"
+        yield Finding("log", "note", words, "start `quantum backup receive`")
+    if bound is not None:
+        yield Finding("log", "ok", f"{len(found)} slots, each keeps {bound} MiB at most")
+    elif found or settings.backups.log:
+        words = "max_slot_wal_keep_size is not set: a slot that nobody reads fills the server's disk"
+        mend = "ALTER SYSTEM SET max_slot_wal_keep_size = '10GB'; SELECT pg_reload_conf()"
+        yield Finding("log", "note", words, mend)
 
 
 def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:

@@ -20,6 +20,8 @@ from app.runtime.valkey import ValkeyServer
 from app.settings import SERVERS_FILE, state_directory, wants_embedded
 
 CREDENTIALS_FILE = "credentials.json"
+BOUNDS = ("max_slot_wal_keep_size=8GB",)
+"""A receiver of the log that stays away costs a base backup, not the disk."""
 
 
 class EmbeddedServers:
@@ -70,7 +72,7 @@ class EmbeddedServers:
         passwords = _credentials(self.state)
         ports = _last_ports(self.state)
         self._guard = Guard()
-        self.postgres = PostgresServer(self.state, self._guard, identity, passwords["postgres"])
+        self.postgres = PostgresServer(self.state, self._guard, identity, passwords["postgres"], BOUNDS)
         self.postgres.start(ports.get("postgres"))
         self.valkey = ValkeyServer(self.state, self._guard, identity, passwords["valkey"])
         self.valkey.start(ports.get("valkey"))

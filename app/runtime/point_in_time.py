@@ -39,13 +39,15 @@ _BEFORE: Final = """
 """
 
 
-def create_base(programs: Path, admin_url: str, folder: Path, ring: KeyRing, now: datetime) -> Backup:
+def create_base(
+    programs: Path, admin_url: str, folder: Path, ring: KeyRing, now: datetime, name: str | None = None
+) -> Backup:
     """Write a base backup of the whole server, sealed, with its manifest; raises `RuntimeFailure`.
 
     Needs a superuser that may replicate. It is of use from the moment on that its manifest names as its end.
     """
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    name = f"{files.new_name(now)}-{BASE}"
+    name = name or files.new_name(now, BASE)
     draft = folder / (name + files.DRAFT)
     with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
         connection.autocommit = (

@@ -7,10 +7,14 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from app.db.engine import Database
+from app.db.slots import Slot, server_id, slots
+from app.domain.errors import Unavailable
+from app.observability.logging import get_log
 from app.runtime import backup_files as files
 from app.runtime.dump import server_environment
 from app.runtime.failure import RuntimeFailure
@@ -21,35 +25,65 @@ from app.security.sealed_stream import unsealed
 SLOT: Final = "quantum_backup"
 SUFFIX: Final = ".qpwal"
 COMPLETE: Final = re.compile(r"[0-9A-F]{24}|[0-9A-F]{8}\.history")
+PARTIAL: Final = ".partial"
 LOOK_EVERY_S: Final = 1.0
+ASK_EVERY: Final = 10
+"""So many looks apart the server is asked whether it still keeps the slot."""
 STOP_WITHIN_S: Final = 10.0
 PIECE: Final = 1024 * 1024
 
+log = get_log(__name__)
+
 
 class WalReceiver:
-    """Runs `pg_receivewal` over a slot of the server, which keeps what nobody has fetched yet."""
+    """Runs `pg_receivewal` over a slot of the server, which keeps what nobody has fetched yet.
 
-    def __init__(self, programs: Path, admin_url: str, folder: Path, ring: KeyRing) -> None:
+    `begins` is called with True when the log is received anew: there was no slot, or the server had given it
+    up; with False when it goes on.
+    """
+
+    def __init__(
+        self,
+        programs: Path,
+        admin_url: str,
+        folder: Path,
+        ring: KeyRing,
+        slot: str = SLOT,
+        begins: Callable[[bool], None] = lambda anew: None,  # noqa: ARG005 - it may be named
+    ) -> None:
         self._program = str(programs / "pg_receivewal")
         self._environment = server_environment(admin_url)
+        self._server = Database(admin_url, "receiver", pool_size=1, overflow=0)
         self._folder = folder
         self._ring = ring
+        self._slot = slot
+        self._begins = begins
 
     def run(self, stop: threading.Event) -> None:
-        """Receive until `stop`; a server that is away is waited for. Raises `RuntimeFailure`."""
+        """Receive until `stop`; a server that goes away is waited for.
+
+        Raises `RuntimeFailure`, also once the server has given the slot up: the next run begins anew.
+        """
         open_folder(self._folder).mkdir(mode=0o700, parents=True, exist_ok=True)
         sealed_folder(self._folder).mkdir(mode=0o700, exist_ok=True)
-        self._once("--create-slot", "--if-not-exists")
+        self._prepare()
         guard = Guard()
         process = subprocess.Popen(  # noqa: S603 - a program of PostgreSQL with our arguments
-            [self._program, f"--slot={SLOT}", f"--directory={open_folder(self._folder)}", "--no-password"],
+            [
+                *(self._program, f"--slot={self._slot}", f"--directory={open_folder(self._folder)}"),
+                "--no-password",
+            ],
             env=self._environment,
             start_new_session=True,
         )
         guard.watch(process.pid, signal.SIGINT)
+        looks = 0
         try:
             while process.poll() is None and not stop.wait(LOOK_EVERY_S):
                 seal_complete(self._folder, self._ring)
+                looks += 1
+                if looks % ASK_EVERY == 0:
+                    self._ask()
             if process.poll() is not None:
                 raise RuntimeFailure(
                     f"pg_receivewal ended with code {process.returncode}: its words are above"
@@ -63,15 +97,72 @@ class WalReceiver:
                 process.wait()
             guard.forget(process.pid)
             guard.close()
+            self._server.dispose()
             seal_complete(self._folder, self._ring)
 
-    def drop(self) -> None:
-        """Give the slot up, so that the server keeps nothing for us any more; raises `RuntimeFailure`."""
+    def drop(self) -> bool:
+        """Give the slot up, so that the server keeps nothing for us any more; False when there is none.
+
+        Raises `RuntimeFailure`, also while somebody receives.
+        """
+        if self._found() is None:
+            return False
         self._once("--drop-slot")
+        return True
+
+    def _prepare(self) -> None:
+        """Have a slot that the server keeps, in a folder with nothing of another server."""
+        self._own_folder()
+        found = self._found()
+        if found is not None and found.state != "lost":
+            self._begins(False)
+            return
+        if found is not None:
+            log.error("log_slot_lost", slot=self._slot)
+            self._once("--drop-slot")
+        end_partial(self._folder, self._ring)
+        self._once("--create-slot")
+        try:
+            self._begins(True)
+        except BaseException:
+            self._once("--drop-slot")  # else the next run would not know that it begins
+            raise
+        log.warning("log_begins", slot=self._slot)
+
+    def _own_folder(self) -> None:
+        mark = sealed_folder(self._folder) / "server"
+        try:
+            name = server_id(self._server)
+        except Unavailable as away:
+            raise RuntimeFailure(str(away)) from away
+        if not mark.is_file():
+            mark.write_text(name)
+        if mark.read_text() != name:
+            raise RuntimeFailure(
+                f"{self._folder} holds the log of another server: move `wal` and `receiving` away, or name"
+                " another folder"
+            )
+
+    def _ask(self) -> None:
+        """Raise `RuntimeFailure` once the slot is lost; pg_receivewal would ask for it for ever."""
+        try:
+            found = next((slot for slot in slots(self._server) if slot.name == self._slot), None)
+        except Unavailable:
+            return  # it is waited for
+        if found is None or found.state == "lost":
+            raise RuntimeFailure(
+                f"the server has given the slot {self._slot} up: the log has a gap from here"
+            )
+
+    def _found(self) -> Slot | None:
+        try:
+            return next((slot for slot in slots(self._server) if slot.name == self._slot), None)
+        except Unavailable as away:
+            raise RuntimeFailure(str(away)) from away
 
     def _once(self, *arguments: str) -> None:
         done = subprocess.run(  # noqa: S603 - as above
-            [self._program, f"--slot={SLOT}", *arguments, "--no-password"],
+            [self._program, f"--slot={self._slot}", *arguments, "--no-password"],
             env=self._environment,
             capture_output=True,
             text=True,
@@ -89,6 +180,13 @@ def open_folder(folder: Path) -> Path:
 def sealed_folder(folder: Path) -> Path:
     """Return where whole segments are kept sealed."""
     return folder / "wal"
+
+
+def end_partial(folder: Path, ring: KeyRing) -> None:
+    """Seal the segment that will not be finished any more, as far as it goes: recovery reads to its zeros."""
+    for path in open_folder(folder).glob(f"*{PARTIAL}"):
+        path.rename(path.with_name(path.name.removesuffix(PARTIAL)))
+    seal_complete(folder, ring)
 
 
 def seal_complete(folder: Path, ring: KeyRing) -> int:
@@ -120,7 +218,7 @@ def unseal(folder: Path, ring: KeyRing, first: str, into: Path) -> int:
                 out.write(piece)
         count += 1
     for path in sorted(open_folder(folder).glob("*")) if open_folder(folder).is_dir() else ():
-        segment = path.name.removesuffix(".partial")
+        segment = path.name.removesuffix(PARTIAL)
         if COMPLETE.fullmatch(segment) and not (into / segment).exists():
             shutil.copyfile(path, into / segment)
             count += 1

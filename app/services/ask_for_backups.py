@@ -8,7 +8,7 @@ from typing import Protocol
 
 from app.db import backups
 from app.db.engine import Database
-from app.domain.backups import is_due
+from app.domain.backups import is_base_due, is_due
 from app.observability.logging import get_log
 
 log = get_log(__name__)
@@ -25,10 +25,16 @@ class BackupClock:
     """Looks as a job of beat does: at once done, whatever the backup takes."""
 
     def __init__(
-        self, system: Database, hour: int, now: Callable[[], datetime], start: Callable[[], Running]
+        self,
+        system: Database,
+        hour: int,
+        now: Callable[[], datetime],
+        start: Callable[[], Running],
+        base_days: int = 7,
     ) -> None:
         self._system = system
         self._hour = hour
+        self._base_days = base_days
         self._now = now
         self._start = start
         self._running: Running | None = None
@@ -45,7 +51,8 @@ class BackupClock:
                 return False
             (log.info if code == 0 else log.error)("backup_process_ended", code=code)
             self._running = None
-        if not is_due(backups.standing(self._system), self._now(), self._hour):
+        standing, now = backups.standing(self._system), self._now()
+        if not (is_due(standing, now, self._hour) or is_base_due(standing, now, self._base_days)):
             return False
         self._running = self._start()
         log.info("backup_process_started")

@@ -2,6 +2,7 @@
 
 CREATE TABLE backups (
   name text PRIMARY KEY,
+  kind text NOT NULL DEFAULT 'dump' CHECK (kind IN ('dump', 'base', 'log')), -- 'log': since when it is received without a gap
   begun_at timestamptz NOT NULL,
   bytes bigint,
   rows bigint,

@@ -22,9 +22,10 @@ from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
 
-PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks"}
+PROCESSES = {"api", "worker", "beat", "relay", "feed", "webhooks", "receiver"}
 LABELLED = sorted(PROCESSES)
-EVERYBODY = {*PROCESSES, "flower"}
+EVERYBODY = {*PROCESSES, "flower"} - {"receiver"}
+"""Who works on the schema."""
 OCCASIONAL = {
     "quantum_backup_age_seconds",
     "quantum_breaker_openings_total",
@@ -60,6 +61,7 @@ def environ() -> Iterator[dict[str, str]]:
         "FEED_PORT": str(free_port()),
         "FLOWER_PORT": str(free_port()),
         "LOG_LEVEL": "WARNING",
+        "BACKUP_LOG": "1",
     }
     shutil.rmtree(state)
 
@@ -141,6 +143,8 @@ def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
         os.kill(postmaster, signal.SIGKILL)
         eventually(lambda: not ready(environ), within=20, what="the API notices")
         eventually(lambda: ready(environ), within=40, what="PostgreSQL is started again")
+        read = 'quantum_wal_slots{state="read"} 1.0'
+        eventually(lambda: read in scraped(environ["API_PORT"]), within=30, what="its log is received")
 
         below = descendants(up.pid)
         assert len(below) > 8

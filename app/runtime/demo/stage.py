@@ -89,7 +89,8 @@ def raised(environ: Mapping[str, str], report: Report) -> Iterator[Stage]:
         settings = load_settings(served)
         report.claim("PostgreSQL and the Redis-compatible server answer", settings.database_url)
         report.claim("the schema is migrated", True)
-        supervisor = Supervisor(read_procfile(), child_environment(served, state), _logger(state, log))
+        specs = [spec for spec in read_procfile() if spec.name != "receiver"]
+        supervisor = Supervisor(specs, child_environment(served, state), _logger(state, log))
         stack.enter_context(supervisor.running())
         stage = Stage(settings, served, supervisor, _credentials(state), target_port, receiver_port)
         try:

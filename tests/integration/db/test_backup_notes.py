@@ -42,9 +42,9 @@ class Child:
         return self.code
 
 
-def age(system: Database) -> float | None:
+def age(system: Database, of: str = "backup") -> float | None:
     found = {name: value for name, _, value in read_gauges(system)}
-    return found.get("quantum_backup_age_seconds")
+    return found.get(f"quantum_{of}_age_seconds")
 
 
 def test_the_age_is_that_of_the_latest_verified_one(system: Database) -> None:
@@ -64,6 +64,29 @@ def test_the_age_is_that_of_the_latest_verified_one(system: Database) -> None:
     backups.note(system, "old", now - timedelta(days=500))
     assert backups.standing(system) == backups.Standing(now - 30 * AGO, now - 1 * AGO, under_way=False)
     assert system.call("SELECT count(*) FROM backups") == [(4,)], "a note of long ago is gone"
+
+
+def test_base_backups_have_an_age_of_their_own_once_the_log_is_received(system: Database) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    backups.note(system, "dump", now - 3 * AGO, verified=True)
+    backups.note(system, "early", now - 90 * AGO, kind="base", verified=True)
+    assert age(system, "base_backup") is None, "nobody receives the log"
+    backups.log_begins(system, now - 50 * AGO, anew=True)
+    assert age(system, "base_backup") == pytest.approx(50 * 3600, abs=60), "the base backup is of before"
+    backups.note(system, "late", now - 40 * AGO, kind="base")
+    assert age(system, "base_backup") == pytest.approx(50 * 3600, abs=60), "it is not proved"
+    backups.note(system, "late", now - 40 * AGO, kind="base", verified=True)
+    assert age(system, "base_backup") == pytest.approx(40 * 3600, abs=60)
+    backups.log_begins(system, now, anew=False)
+    assert age(system, "base_backup") == pytest.approx(40 * 3600, abs=60), "the log goes on"
+    seen = backups.standing(system)
+    assert (seen.verified, seen.tried) == (now - 3 * AGO, now - 3 * AGO)
+    assert (seen.based, seen.log_since) == (now - 40 * AGO, now - 50 * AGO)
+    backups.log_begins(system, now, anew=True)
+    assert age(system, "base_backup") == pytest.approx(0, abs=60), "it has a gap"
+    assert age(system) == pytest.approx(3 * 3600, abs=60)
+    backups.log_ends(system)
+    assert age(system, "base_backup") is None
 
 
 def test_one_of_many_takes_the_lease(system: Database) -> None:
@@ -125,6 +148,13 @@ def test_beat_starts_one_process_and_never_waits_for_it(system: Database) -> Non
     assert len(started) == 2
     now += timedelta(days=1)
     assert clock.look()
+    started[2].code = 0
+    backups.note(system, "c", now, 1, 1, verified=True)
+    assert not clock.look()
+    backups.log_begins(system, now, anew=True)
+    assert not clock.look(), "an hour after the dump"
+    now += timedelta(hours=1)
+    assert clock.look(), "the log wants a base backup"
 
 
 def test_a_database_that_is_away_is_beats_to_tell() -> None:

@@ -125,3 +125,13 @@ def test_clean_removes_the_state_but_not_below_a_running_server(tmp_path: Path) 
         assert f"process {os.getpid()} runs the servers" in refused.stderr
     assert clean().returncode == 0
     assert not state.exists()
+
+
+def test_a_log_without_a_receiver_or_a_bound_is_told(environ: dict[str, str]) -> None:
+    asked = [
+        finding for finding in examine({**environ, "BACKUP_LOG": "1"}, difference) if finding.subject == "log"
+    ]
+    assert [finding.state for finding in asked] == ["note", "note"]
+    assert "nobody has received the log" in asked[0].found
+    assert "max_slot_wal_keep_size is not set" in asked[1].found
+    assert "log" not in by_subject(environ), "nobody wants it"

@@ -88,7 +88,7 @@ def test_nothing_outlives_the_supervisor(number: signal.Signals, tmp_path: Path)
 
 
 def test_the_procfile_names_every_process_and_a_missing_one_is_told(tmp_path: Path) -> None:
-    names = ["api", "worker", "beat", "relay", "feed", "webhooks", "flower"]
+    names = ["api", "worker", "beat", "relay", "feed", "webhooks", "flower", "receiver"]
     assert [spec.name for spec in read_procfile()] == names
     with pytest.raises(RuntimeFailure, match="run from a checkout"):
         read_procfile(tmp_path / "Procfile")

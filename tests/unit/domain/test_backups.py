@@ -1,4 +1,4 @@
-"""A backup is due once a day, again an hour after a try that failed."""
+"""A dump is due once a day, a base backup when the log wants one, both again an hour after a failure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from app.domain.backups import RETRY_S, Standing, is_due
+from app.domain.backups import RETRY_S, Standing, is_base_due, is_due
 
 NOW = datetime(2026, 11, 27, 14, 0, tzinfo=UTC)
 HOURS = timedelta(hours=1)
@@ -31,3 +31,26 @@ def test_due(verified_h: float | None, tried_h: float | None, hour: int, due: bo
     assert is_due(Standing(verified, tried, under_way=False), NOW, hour) is due
     assert not is_due(Standing(verified, tried, under_way=True), NOW, hour)
     assert RETRY_S == 3600
+
+
+@pytest.mark.parametrize(
+    ("based_h", "log_h", "tried_h", "due"),
+    [
+        (None, None, None, False),  # nobody receives the log
+        (999, None, 999, False),
+        (None, 0, None, True),
+        (None, 5, 0.5, False),  # tried half an hour ago
+        (5, 5, 5, False),  # begun with the log
+        (6, 5, 6, True),  # of before a gap
+        (47, 999, 2, False),
+        (48, 999, 2, True),
+    ],
+)
+def test_a_base_backup_is_due(
+    based_h: float | None, log_h: float | None, tried_h: float | None, due: bool
+) -> None:
+    based, log, tried = (
+        None if hours is None else NOW - hours * HOURS for hours in (based_h, log_h, tried_h)
+    )
+    assert is_base_due(Standing(NOW, tried, False, based, log), NOW, 2) is due
+    assert not is_base_due(Standing(NOW, tried, True, based, log), NOW, 2)
