@@ -32,6 +32,7 @@ from app.runtime.backup_files import Backup
 from app.runtime.backup_lease import BackupLease
 from app.runtime.failure import RuntimeFailure
 from app.runtime.point_in_time import base_for, create_base, recovered
+from app.runtime.stages import Stages
 from app.runtime.wal_archive import forget_before
 from app.security.sealed_stream import SealBroken
 from app.settings import Settings
@@ -179,11 +180,13 @@ def restore(
     if moment is None and made.kind == files.BASE:
         raise RuntimeFailure(f"{made.name} is a base backup: say --at which moment")
     given = (programs_of(settings), url, place, made, ring)
+    stages = Stages(lambda line: click.echo(line, err=True))
     try:
         if moment:
-            service.restore_at(*given, moment, replace=replace, disconnect=disconnect, servers=programs)
+            ways = {"replace": replace, "disconnect": disconnect}
+            service.restore_at(*given, moment, **ways, servers=programs, stages=stages)
         else:
-            service.restore(*given, replace=replace, disconnect=disconnect)
+            service.restore(*given, replace=replace, disconnect=disconnect, stages=stages)
     except SealBroken as broken:
         raise RuntimeFailure(f"{made.name}: {broken}") from broken
     click.echo(f"{made.name} is restored: start the platform, runs go on from their rows")

@@ -25,6 +25,7 @@ from app.runtime.identity import server_identity
 from app.runtime.point_in_time import recovered
 from app.runtime.postgres import ROLES, PostgresServer, create_database, create_roles
 from app.runtime.restoring import restored
+from app.runtime.stages import Stages
 from app.security.key_ring import KeyRing
 
 EPOCHS_AHEAD: Final = 1_000_000
@@ -88,6 +89,7 @@ def restore(
     *,
     replace: bool,
     disconnect: bool,
+    stages: Stages | None = None,
 ) -> None:
     """Restore the backup as the database that `admin_url` names; raises `RuntimeFailure` or SealBroken.
 
@@ -98,7 +100,7 @@ def restore(
     """
     _refuse(admin_url, replace=replace, disconnect=disconnect)
     pieces = files.pieces(folder, made, ring)
-    _put_in_place(programs, admin_url, pieces, made.rows, disconnect=disconnect)
+    _put_in_place(programs, admin_url, pieces, made.rows, stages or Stages(), disconnect=disconnect)
 
 
 def restore_at(
@@ -112,6 +114,7 @@ def restore_at(
     replace: bool,
     disconnect: bool,
     servers: Path | None = None,
+    stages: Stages | None = None,
 ) -> int:
     """Restore the database as it stood at a moment, from a base backup with the log since; return its rows.
 
@@ -119,10 +122,11 @@ def restore_at(
     of `restore`. Raises as `recovered` does.
     """
     _refuse(admin_url, replace=replace, disconnect=disconnect)
-    with recovered(servers or programs, admin_url, folder, base, ring, at) as url:
+    stages = stages or Stages()
+    with recovered(servers or programs, admin_url, folder, base, ring, at, stages) as url:
         with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             rows = _counts(cursor)
-        _put_in_place(programs, admin_url, dumped(programs, url), rows, disconnect=disconnect)
+        _put_in_place(programs, admin_url, dumped(programs, url), rows, stages, disconnect=disconnect)
     return sum(rows.values())
 
 
@@ -135,15 +139,23 @@ def _refuse(admin_url: str, *, replace: bool, disconnect: bool) -> None:
 
 
 def _put_in_place(
-    programs: Path, admin_url: str, pieces: Iterator[bytes], rows: Mapping[str, int], *, disconnect: bool
+    programs: Path,
+    admin_url: str,
+    pieces: Iterator[bytes],
+    rows: Mapping[str, int],
+    stages: Stages,
+    *,
+    disconnect: bool,
 ) -> None:
     base, database = _split(admin_url)
     beside = f"{database}_restoring"
     _execute(base + "postgres", sql.SQL("DROP DATABASE IF EXISTS {}").format(sql.Identifier(beside)))
     create_database(base + "postgres", beside)
-    restored(programs, base + beside, pieces)
-    _compare(base + beside, rows)
-    _reconcile(base + beside)
+    with stages.stage("restored beside the present database"):
+        restored(programs, base + beside, pieces)
+    with stages.stage("rows counted, messages voided"):
+        _compare(base + beside, rows)
+        _reconcile(base + beside)
     _drop(base, database, disconnect=disconnect)
     rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
     _execute(base + "postgres", rename.format(sql.Identifier(beside), sql.Identifier(database)))

@@ -9,6 +9,7 @@ import shutil
 import signal
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -26,9 +27,11 @@ from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
 from app.runtime.identity import Identity, server_identity
 from app.runtime.server import ServerProcess
+from app.runtime.stages import Stages
 from app.security.key_ring import KeyRing
 
 RECOVER_WITHIN_S: Final = 3600.0
+ASK_EVERY_S: Final = 0.25
 OPTIONS: Final = (
     *("listen_addresses=", "hot_standby=off", "archive_mode=off", "shared_preload_libraries=", "fsync=off"),
     *("ssl=off", "recovery_target_action=promote", "logging_collector=off", "log_destination=stderr"),
@@ -77,21 +80,30 @@ def base_for(found: list[Backup], at: datetime) -> Backup:
 
 @contextlib.contextmanager
 def recovered(
-    programs: Path, admin_url: str, folder: Path, base: Backup, ring: KeyRing, at: datetime | None
+    programs: Path,
+    admin_url: str,
+    folder: Path,
+    base: Backup,
+    ring: KeyRing,
+    at: datetime | None,
+    stages: Stages | None = None,
 ) -> Iterator[str]:
     """Yield the URL of a scratch server as all stood at `at`, without it at the end of the base backup.
 
     Only this user can connect, by a socket in a folder of his own. Raises `RuntimeFailure`, SealBroken,
     KeyMissing; what was received of the log must reach beyond `at`.
     """
+    stages = stages or Stages()
     server_programs = _fit(programs, base)
     state, guard, identity = Path(tempfile.mkdtemp(prefix="quantum-recover-")), Guard(), server_identity()
     server = ServerProcess("PostgreSQL", state / "log" / "postgres.log", guard, identity, signal.SIGINT)
     try:
         for name in ("pg", "wal", "log", "socket"):
             (state / name).mkdir(mode=0o700)
-        _extract(folder, base, ring, state / "pg")
-        wal_archive.unseal(folder, ring, base.wal_from, state / "wal")
+        with stages.stage("base backup unpacked"):
+            _extract(folder, base, ring, state / "pg")
+        with stages.stage("log opened"):
+            wal_archive.unseal(folder, ring, base.wal_from, state / "wal")
         user = urlsplit(admin_url).username or "postgres"
         _prepare(state, user, identity)
         state.chmod(0o711)
@@ -101,7 +113,8 @@ def recovered(
         for option in (*OPTIONS, f"unix_socket_directories={state / 'socket'}", *_files(state), target):
             command += ["-c", option]
         try:
-            server.start(command, lambda: _is_promoted(url), RECOVER_WITHIN_S)
+            with stages.stage("log replayed"):
+                server.start(command, _Promotion(url), RECOVER_WITHIN_S)
         except RuntimeFailure as failure:
             if TOO_SHORT in (state / "log" / "postgres.log").read_text(errors="replace"):
                 raise RuntimeFailure(f"what was received of the log does not reach {at}") from failure
@@ -169,13 +182,23 @@ def _files(state: Path) -> tuple[str, ...]:
     )
 
 
-def _is_promoted(url: str) -> bool:
-    try:
-        with (
-            contextlib.closing(psycopg2.connect(url, connect_timeout=2)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute("SELECT NOT pg_is_in_recovery()")
-            return bool((cursor.fetchone() or (False,))[0])
-    except psycopg2.OperationalError:
-        return False  # it recovers still
+class _Promotion:
+    """Tells whether a server has recovered; asks it now and then, as each answer costs it a process."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._next = 0.0
+
+    def __call__(self) -> bool:
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + ASK_EVERY_S
+        try:
+            with (
+                contextlib.closing(psycopg2.connect(self._url, connect_timeout=2)) as connection,
+                connection.cursor() as cursor,
+            ):
+                cursor.execute("SELECT NOT pg_is_in_recovery()")
+                return bool((cursor.fetchone() or (False,))[0])
+        except psycopg2.OperationalError:
+            return False  # it recovers still

@@ -171,15 +171,20 @@ class PrivateServers:
 
 
 @contextlib.contextmanager
-def private_servers(options: tuple[str, ...] = ()) -> Iterator[PrivateServers]:
-    """Yield durable servers with a migrated database; `start()` after `kill()` keeps the port."""
+def private_servers(
+    options: tuple[str, ...] = (), programs: Path | None = None
+) -> Iterator[PrivateServers]:
+    """Yield durable servers with a migrated database; `start()` after `kill()` keeps the port.
+
+    `programs` names the folder of another PostgreSQL than ours.
+    """
     from app.db.migrate import migrate  # noqa: PLC0415 - tests of the servers alone need no migration
 
     guard = Guard()
     with state_folder() as state, contextlib.closing(guard):
         identity = server_identity()
         servers = PrivateServers(
-            PostgresServer(state, guard, identity, PASSWORD, options),
+            PostgresServer(state, guard, identity, PASSWORD, options, programs),
             ValkeyServer(state, guard, identity, PASSWORD),
         )
         try:
