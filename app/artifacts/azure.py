@@ -7,36 +7,18 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from azure.core.exceptions import AzureError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.storage.blob import BlobServiceClient, ContainerClient, LinearRetry
+from azure.storage.blob import ContainerClient
 
+from app.artifacts.blob_client import container_client, is_full, make_container
 from app.domain.artifacts import STORE, ArtifactMissing, ArtifactStoreFull
 from app.domain.errors import Unavailable
-
-CONNECT_TIMEOUT_S = 5
-READ_TIMEOUT_S = 60
-RETRIES, RETRY_AFTER_S = 1, 1
-PIECE = 1 << 20
-SINGLE_PUT = 8 << 20
-BLOCK = 4 << 20
-FULL = frozenset({"AccountLimitExceeded", "InsufficientStorage", "StorageAccountQuotaExceeded"})
-INSUFFICIENT_STORAGE = 507
 
 
 class AzureStore:
     """Content as blobs `tenant/hash`; a blob appears whole or not at all, by the service's own rules."""
 
     def __init__(self, connection_string: str, container: str) -> None:
-        service = BlobServiceClient.from_connection_string(
-            connection_string,
-            connection_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
-            retry_policy=LinearRetry(backoff=RETRY_AFTER_S, retry_total=RETRIES, random_jitter_range=0),
-            max_single_put_size=SINGLE_PUT,
-            max_block_size=BLOCK,
-            max_single_get_size=PIECE,
-            max_chunk_get_size=PIECE,
-        )
-        self._container: ContainerClient = service.get_container_client(container)
+        self._container: ContainerClient = container_client(connection_string, container)
 
     def put(self, tenant_id: UUID, sha256: str, content: bytes) -> None:
         """Keep the content; a blob that is there already stays. Makes the container when it is missing."""
@@ -44,7 +26,7 @@ class AzureStore:
             try:
                 self._upload(tenant_id, sha256, content)
             except ResourceNotFoundError:
-                self._make_container()
+                make_container(self._container)
                 self._upload(tenant_id, sha256, content)
 
     def read(self, tenant_id: UUID, sha256: str) -> Iterator[bytes]:
@@ -82,12 +64,6 @@ class AzureStore:
         except ResourceExistsError:
             return
 
-    def _make_container(self) -> None:
-        try:
-            self._container.create_container()
-        except ResourceExistsError:
-            return
-
 
 def _name(tenant_id: UUID, sha256: str) -> str:
     return f"{tenant_id}/{sha256}"
@@ -104,7 +80,7 @@ def _told() -> Iterator[None]:
     try:
         yield
     except HttpResponseError as fault:
-        if fault.status_code == INSUFFICIENT_STORAGE or getattr(fault, "error_code", "") in FULL:
+        if is_full(fault):
             raise ArtifactStoreFull("the storage account of the artifact store is full") from fault
         raise Unavailable(STORE, f"the artifact store answered {fault.status_code}") from fault
     except AzureError as fault:

@@ -19,6 +19,7 @@ from app.commands.backup_places import (
     programs_of,
     read_settings,
     ring_of,
+    store_of,
     this_second,
 )
 from app.commands.backup_proof import ARTIFACTS, inspect
@@ -30,10 +31,11 @@ from app.runtime import backup as service
 from app.runtime import backup_files as files
 from app.runtime.backup_files import Backup
 from app.runtime.backup_lease import BackupLease
+from app.runtime.backup_store import BackupStore
 from app.runtime.failure import RuntimeFailure
 from app.runtime.point_in_time import base_for, create_base, recovered
 from app.runtime.stages import Stages
-from app.runtime.wal_archive import forget_before
+from app.runtime.wal_archive import forget_before, spool_in
 from app.security.sealed_stream import SealBroken
 from app.settings import Settings
 
@@ -53,7 +55,7 @@ def create(base: bool, folder: Path | None, admin_url: str | None) -> None:
     """Dump the database as of one snapshot, sealed, with a manifest that counts its rows."""
     settings = read_settings()
     kind, at = files.BASE if base else files.DUMP, this_second()
-    made = _create(settings, admin_url, folder_of(settings, folder), kind, at, files.new_name(at, kind))
+    made = _create(settings, admin_url, store_of(settings, folder), kind, at, files.new_name(at, kind))
     _note(settings, made)
     told = f"restores to any moment from {made.ended_at} on" if base else f"{sum(made.rows.values())} rows"
     click.echo(f"{made.name}: {made.bytes} bytes; {told}")
@@ -80,7 +82,7 @@ def run(if_due: bool, folder: Path | None, admin_url: str | None) -> None:
             seen = replace(notes.standing(system), under_way=False)  # the lease is ours
             kinds = _due(settings.backups, seen if if_due else replace(seen, verified=None, tried=None))
             for kind in kinds:
-                _run(settings, system, lease, admin_url, folder_of(settings, folder), kind)
+                _run(settings, system, lease, admin_url, store_of(settings, folder), kind)
             if not kinds:
                 click.echo("a backup was made already")
     except QuantumError as away:
@@ -96,20 +98,25 @@ def _due(wanted: BackupSettings, seen: Standing) -> list[str]:
 
 
 def _run(
-    settings: Settings, system: Database, lease: BackupLease, admin_url: str | None, folder: Path, kind: str
+    settings: Settings,
+    system: Database,
+    lease: BackupLease,
+    admin_url: str | None,
+    store: BackupStore,
+    kind: str,
 ) -> None:
     at, kept = this_second(), settings.backups
     name = files.new_name(at, kind)
     notes.note(system, name, at, kind=kind)
     try:
-        made = _create(settings, admin_url, folder, kind, at, name)
+        made = _create(settings, admin_url, store, kind, at, name)
         lease.check()
-        _verify(settings, admin_url, folder, made, ARTIFACTS[0])
+        _verify(settings, admin_url, store, made, ARTIFACTS[0])
     except (RuntimeFailure, OSError) as failure:
         notes.note(system, name, at, kind=kind, error=str(failure) or type(failure).__name__)
         raise RuntimeFailure(f"{name}: {failure}") from failure
     _note(settings, made, verified=True)
-    gone = _prune(settings, folder, kept.keep, kept.days)
+    gone = _prune(settings, store, kept.keep, kept.days)
     click.echo(f"{name} is made and verified; {len(gone)} older ones removed")
 
 
@@ -125,7 +132,7 @@ def list_backups(folder: Path | None, admin_url: str | None) -> None:  # noqa: A
     for made in _backups(settings, folder):
         kind = f"from {made.ended_at} on" if made.kind == files.BASE else f"{sum(made.rows.values())} rows"
         click.echo(f"{made.name}  {made.created_at}  {made.bytes} bytes  {kind}  key {made.key_id}")
-    for name, key_id in files.strangers(folder_of(settings, folder), ring_of(settings)).items():
+    for name, key_id in files.strangers(store_of(settings, folder), ring_of(settings)).items():
         click.echo(f"{name}  cannot be read: its key {key_id} is not in SECRETS_KEY_FILE")
 
 
@@ -143,7 +150,7 @@ def verify(name: str, artifacts: str, folder: Path | None, admin_url: str | None
     """Restore NAME (the latest) into a scratch cluster; compare rows, schema, audit trail, artifacts."""
     settings = read_settings()
     made = _named(settings, folder, name)
-    _verify(settings, admin_url, folder_of(settings, folder), made, artifacts)
+    _verify(settings, admin_url, store_of(settings, folder), made, artifacts)
     _note(settings, made, verified=True)
     rows = f"restores: {sum(made.rows.values())} rows as counted"
     click.echo(f"{made.name} {'recovers' if made.kind == files.BASE else rows}, the audit trail holds")
@@ -174,7 +181,7 @@ def restore(
     With --at the database comes back as it stood then, from a base backup with the log received since.
     """
     settings = read_settings()
-    place, url, ring = folder_of(settings, folder), admin_of(settings, admin_url), ring_of(settings)
+    place, url, ring = store_of(settings, folder), admin_of(settings, admin_url), ring_of(settings)
     moment = _moment(at) if at else None
     made = base_for(_backups(settings, folder), moment) if moment else _named(settings, folder, name)
     if moment is None and made.kind == files.BASE:
@@ -183,8 +190,12 @@ def restore(
     stages = Stages(lambda line: click.echo(line, err=True))
     try:
         if moment:
-            ways = {"replace": replace, "disconnect": disconnect}
-            service.restore_at(*given, moment, **ways, servers=programs, stages=stages)
+            service.restore_at(
+                *(*given, moment, spool_in(folder_of(settings, folder)), programs),
+                replace=replace,
+                disconnect=disconnect,
+                stages=stages,
+            )
         else:
             service.restore(*given, replace=replace, disconnect=disconnect, stages=stages)
     except SealBroken as broken:
@@ -201,18 +212,20 @@ def restore(
 def prune(keep: int, days: int, folder: Path | None, admin_url: str | None) -> None:  # noqa: ARG001 - as above
     """Remove old backups."""
     settings = read_settings()
-    for name in _prune(settings, folder_of(settings, folder), keep, days):
+    for name in _prune(settings, store_of(settings, folder), keep, days):
         click.echo(f"removed {name}")
 
 
 def _create(
-    settings: Settings, admin_url: str | None, folder: Path, kind: str, at: datetime, name: str
+    settings: Settings, admin_url: str | None, store: BackupStore, kind: str, at: datetime, name: str
 ) -> Backup:
     make = create_base if kind == files.BASE else service.create
-    return make(programs_of(settings), admin_of(settings, admin_url), folder, ring_of(settings), at, name)
+    return make(programs_of(settings), admin_of(settings, admin_url), store, ring_of(settings), at, name)
 
 
-def _verify(settings: Settings, admin_url: str | None, folder: Path, made: Backup, artifacts: str) -> None:
+def _verify(
+    settings: Settings, admin_url: str | None, store: BackupStore, made: Backup, artifacts: str
+) -> None:
     """Raise `RuntimeFailure` unless the backup restores to what it should be."""
     programs, ring = programs_of(settings), ring_of(settings)
 
@@ -221,10 +234,10 @@ def _verify(settings: Settings, admin_url: str | None, folder: Path, made: Backu
 
     try:
         if made.kind == files.BASE:
-            with recovered(programs, admin_of(settings, admin_url), folder, made, ring, None) as url:
+            with recovered(programs, admin_of(settings, admin_url), store, made, ring, None) as url:
                 look(url)
         else:
-            service.verify(programs, folder, made, ring, look)
+            service.verify(programs, store, made, ring, look)
     except SealBroken as broken:
         raise RuntimeFailure(f"{made.name}: {broken}") from broken
 
@@ -241,13 +254,13 @@ def _note(settings: Settings, made: Backup, *, verified: bool = False) -> None:
         system.dispose()
 
 
-def _prune(settings: Settings, folder: Path, keep: int, days: int) -> list[str]:
+def _prune(settings: Settings, store: BackupStore, keep: int, days: int) -> list[str]:
     """Remove old backups, then the log that no base backup needs any more."""
     ring = ring_of(settings)
-    gone = files.prune(folder, ring, this_second(), keep, days)
-    bases = [made.wal_from for made in files.backups(folder, ring) if made.kind == files.BASE]
-    if bases and not files.strangers(folder, ring):  # one of those may need more
-        forget_before(folder, min(bases))
+    gone = files.prune(store, ring, this_second(), keep, days)
+    bases = [made.wal_from for made in files.backups(store, ring) if made.kind == files.BASE]
+    if bases and not files.strangers(store, ring):  # one of those may need more
+        forget_before(store, min(bases))
     return gone
 
 
@@ -263,7 +276,7 @@ def _moment(text: str) -> datetime:
 
 def _backups(settings: Settings, folder: Path | None) -> list[Backup]:
     try:
-        return files.backups(folder_of(settings, folder), ring_of(settings))
+        return files.backups(store_of(settings, folder), ring_of(settings))
     except SealBroken as broken:
         raise RuntimeFailure(str(broken)) from broken
 
@@ -274,10 +287,8 @@ def _named(settings: Settings, folder: Path | None, name: str) -> Backup:
     chosen = dumps[-1:] if name == "latest" else [made for made in found if made.name == name]
     if chosen:
         return chosen[0]
-    closed = files.strangers(folder_of(settings, folder), ring_of(settings))
+    closed = files.strangers(store_of(settings, folder), ring_of(settings))
     if name in closed:
         raise RuntimeFailure(f"the key {closed[name]} of backup {name} is not in SECRETS_KEY_FILE")
     keys = f"; those under the missing keys {', '.join(sorted(set(closed.values())))} are not read"
-    raise RuntimeFailure(
-        f"there is no backup {name} in {folder_of(settings, folder)}{keys if closed else ''}"
-    )
+    raise RuntimeFailure(f"there is no backup {name} in {store_of(settings, folder)}{keys if closed else ''}")

@@ -15,6 +15,7 @@ from app.commands.backup_places import (
     programs_of,
     read_settings,
     ring_of,
+    store_of,
     this_second,
 )
 from app.commands.platform import told
@@ -25,7 +26,7 @@ from app.domain.errors import QuantumError
 from app.observability.logging import configure_logging
 from app.pulse_setup import build_pulse
 from app.runtime.failure import RuntimeFailure
-from app.runtime.wal_archive import WalReceiver
+from app.runtime.wal_archive import WalReceiver, spool_in
 from app.settings import Settings
 
 MIB = 2**20
@@ -51,7 +52,8 @@ def receive(drop: bool, if_asked: bool, folder: Path | None, admin_url: str | No
     given = (
         programs_of(settings),
         admin_of(settings, admin_url),
-        folder_of(settings, folder),
+        store_of(settings, folder),
+        spool_in(folder_of(settings, folder)),
         ring_of(settings),
     )
     receiver = WalReceiver(*given, begins=lambda anew: notes.log_begins(system, this_second(), anew=anew))
@@ -62,8 +64,8 @@ def receive(drop: bool, if_asked: bool, folder: Path | None, admin_url: str | No
             return
         _follow(settings)
         receiver.run(stop)
-    except QuantumError as away:
-        raise RuntimeFailure(str(away)) from away
+    except (QuantumError, OSError) as failed:
+        raise RuntimeFailure(str(failed)) from failed
     finally:
         system.dispose()
 

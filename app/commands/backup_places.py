@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import click
 
 from app.commands.platform import told
+from app.runtime.backup_store import BackupStore, FolderStore
 from app.runtime.binaries import postgres_bin
 from app.runtime.embedded import CREDENTIALS_FILE
 from app.runtime.failure import RuntimeFailure
@@ -24,7 +25,7 @@ def placed(command: Callable[..., None]) -> Callable[..., None]:
     folder = click.option(
         "--folder",
         type=click.Path(file_okay=False, path_type=Path),
-        help="Default: BACKUP_FOLDER, else backups in the state directory.",
+        help="Default: BACKUP_CONTAINER, else BACKUP_FOLDER, else backups in the state directory.",
     )
     admin = click.option(
         "--admin-url", envvar="DATABASE_ADMIN_URL", help="A superuser. Default: that of the embedded server."
@@ -43,8 +44,18 @@ def programs_of(settings: Settings) -> Path:
 
 
 def folder_of(settings: Settings, folder: Path | None) -> Path:
-    """Return where backups are."""
+    """Return the folder of this machine for backups, or for what is on its way to a container."""
     return folder or settings.backups.folder or settings.state_dir / "backups"
+
+
+def store_of(settings: Settings, folder: Path | None) -> BackupStore:
+    """Return what keeps the backups: a folder that is named, else the container, else the default folder."""
+    if folder is not None or not settings.backups.container:
+        return FolderStore(folder_of(settings, folder))
+    # Of the extra `[azure]`: whoever keeps files needs none of it.
+    from app.runtime.backup_blobs import BlobStore  # noqa: PLC0415 - as above
+
+    return BlobStore(settings.backups.storage, settings.backups.container)
 
 
 def ring_of(settings: Settings) -> KeyRing:

@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from app.runtime import backup_files as files
 from app.runtime.backup_files import Backup
+from app.runtime.backup_store import BackupStore
 from app.runtime.binaries import programs_of
 from app.runtime.dump import dumped
 from app.runtime.failure import RuntimeFailure
@@ -43,15 +44,13 @@ Look = Callable[[str], None]
 
 
 def create(
-    programs: Path, admin_url: str, folder: Path, ring: KeyRing, now: datetime, name: str | None = None
+    programs: Path, admin_url: str, store: BackupStore, ring: KeyRing, now: datetime, name: str | None = None
 ) -> Backup:
-    """Write a dump, sealed under the newest key, with its manifest into `folder`; raises `RuntimeFailure`.
+    """Keep a dump, sealed under the newest key, with its manifest in `store`; raises `RuntimeFailure`.
 
     Needs a role that Row-Level Security does not hold. What is cut short leaves no manifest: no backup.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = name or files.new_name(now)
-    draft = folder / (name + files.DRAFT)
     try:
         with contextlib.closing(psycopg2.connect(admin_url)) as connection:
             connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
@@ -59,23 +58,24 @@ def create(
                 cursor.execute("SELECT pg_export_snapshot(), version_num FROM public.alembic_version")
                 snapshot, revision = cursor.fetchone() or ("", "")
                 rows = _counts(cursor)
-                sha256, size = files.write(draft, dumped(programs, admin_url, snapshot), ring.newest)
+                dump = dumped(programs, admin_url, snapshot)
+                sha256, size = files.write(store, name + files.SUFFIX, dump, ring.newest)
                 version = connection.info.server_version
     except psycopg2.Error as failed:
         raise RuntimeFailure(f"the database cannot be read: {str(failed).strip()}") from failed
     made = Backup(name, now.isoformat(), ring.newest_id, revision, version, sha256, size, rows)
-    files.keep(folder, draft, made, ring.newest)
+    files.keep(store, made, ring.newest)
     return made
 
 
-def verify(programs: Path, folder: Path, made: Backup, ring: KeyRing, look: Look) -> None:
+def verify(programs: Path, store: BackupStore, made: Backup, ring: KeyRing, look: Look) -> None:
     """Restore the backup into a scratch cluster, compare its row counts, then let `look` see it.
 
     The cluster is of the server's major version where this machine has one, else of the programs'. Raises
     `RuntimeFailure` or SealBroken with the first thing that is not as the manifest tells.
     """
     with _scratch(programs_of(made.server_version // 10_000, programs) or programs) as url:
-        restored(programs, url, files.pieces(folder, made, ring))
+        restored(programs, url, files.pieces(store, made, ring))
         _compare(url, made.rows)
         look(url)
 
@@ -83,7 +83,7 @@ def verify(programs: Path, folder: Path, made: Backup, ring: KeyRing, look: Look
 def restore(
     programs: Path,
     admin_url: str,
-    folder: Path,
+    store: BackupStore,
     made: Backup,
     ring: KeyRing,
     *,
@@ -99,31 +99,32 @@ def restore(
     epoch that a message in a broker can carry; sinks are told what the outbox holds anew.
     """
     _refuse(admin_url, replace=replace, disconnect=disconnect)
-    pieces = files.pieces(folder, made, ring)
+    pieces = files.pieces(store, made, ring)
     _put_in_place(programs, admin_url, pieces, made.rows, stages or Stages(), disconnect=disconnect)
 
 
 def restore_at(
     programs: Path,
     admin_url: str,
-    folder: Path,
+    store: BackupStore,
     base: Backup,
     ring: KeyRing,
     at: datetime,
+    spool: Path | None = None,
+    servers: Path | None = None,
     *,
     replace: bool,
     disconnect: bool,
-    servers: Path | None = None,
     stages: Stages | None = None,
 ) -> int:
     """Restore the database as it stood at a moment, from a base backup with the log since; return its rows.
 
     A scratch server, of the programs in `servers` if that is named, is brought there; its dump takes the way
-    of `restore`. Raises as `recovered` does.
+    of `restore`. `spool` is where this machine receives the log. Raises as `recovered` does.
     """
     _refuse(admin_url, replace=replace, disconnect=disconnect)
     stages = stages or Stages()
-    with recovered(servers or programs, admin_url, folder, base, ring, at, stages) as url:
+    with recovered(servers or programs, admin_url, store, base, ring, at, spool, stages) as url:
         with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
             rows = _counts(cursor)
         _put_in_place(programs, admin_url, dumped(programs, url), rows, stages, disconnect=disconnect)

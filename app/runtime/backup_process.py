@@ -20,8 +20,8 @@ LOOK_EVERY_S = 60.0
 def backup_chores(
     system: Database, wanted: BackupSettings
 ) -> tuple[tuple[str, float, Callable[[], object]], ...]:
-    """Return beat's job that asks for the daily backup, none when no folder is set for it."""
-    if wanted.folder is None:
+    """Return beat's job that asks for the daily backup, none when no place is set for it."""
+    if not wanted.scheduled:
         return ()
     clock = BackupClock(system, wanted.hour, lambda: datetime.now(UTC), BackupProcess, wanted.base_days)
     return (("backup", LOOK_EVERY_S, clock.look),)

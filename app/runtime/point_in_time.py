@@ -21,6 +21,7 @@ import psycopg2
 from app.runtime import backup_files as files
 from app.runtime import wal_archive
 from app.runtime.backup_files import BASE, Backup
+from app.runtime.backup_store import BackupStore, Stream
 from app.runtime.binaries import programs_of
 from app.runtime.dump import based
 from app.runtime.failure import RuntimeFailure
@@ -43,22 +44,20 @@ _BEFORE: Final = """
 
 
 def create_base(
-    programs: Path, admin_url: str, folder: Path, ring: KeyRing, now: datetime, name: str | None = None
+    programs: Path, admin_url: str, store: BackupStore, ring: KeyRing, now: datetime, name: str | None = None
 ) -> Backup:
-    """Write a base backup of the whole server, sealed, with its manifest; raises `RuntimeFailure`.
+    """Keep a base backup of the whole server, sealed, with its manifest; raises `RuntimeFailure`.
 
     Needs a superuser that may replicate. It is of use from the moment on that its manifest names as its end.
     """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     name = name or files.new_name(now, BASE)
-    draft = folder / (name + files.DRAFT)
     with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
         connection.autocommit = (
             True  # a transaction held open for so long would keep the vacuum from its work
         )
         cursor.execute(_BEFORE)
         wal_from, revision = cursor.fetchone() or ("", "")
-        sha256, size = files.write(draft, based(programs, admin_url), ring.newest)
+        sha256, size = files.write(store, name + files.SUFFIX, based(programs, admin_url), ring.newest)
         cursor.execute("SELECT clock_timestamp()")
         (ended_at,) = cursor.fetchone() or (now,)
         version = connection.info.server_version
@@ -66,7 +65,7 @@ def create_base(
         *(name, now.isoformat(), ring.newest_id, revision, version, sha256, size, {}),
         *(BASE, wal_from, ended_at.isoformat()),
     )
-    files.keep(folder, draft, made, ring.newest)
+    files.keep(store, made, ring.newest)
     return made
 
 
@@ -82,15 +81,17 @@ def base_for(found: list[Backup], at: datetime) -> Backup:
 def recovered(
     programs: Path,
     admin_url: str,
-    folder: Path,
+    store: BackupStore,
     base: Backup,
     ring: KeyRing,
     at: datetime | None,
+    spool: Path | None = None,
     stages: Stages | None = None,
 ) -> Iterator[str]:
     """Yield the URL of a scratch server as all stood at `at`, without it at the end of the base backup.
 
-    Only this user can connect, by a socket in a folder of his own. Raises `RuntimeFailure`, SealBroken,
+    `spool` is where this machine receives the log, if it does: what is newest is there. Only this user can
+    connect, by a socket in a folder of his own. Raises `RuntimeFailure`, SealBroken,
     KeyMissing; what was received of the log must reach beyond `at`.
     """
     stages = stages or Stages()
@@ -101,9 +102,9 @@ def recovered(
         for name in ("pg", "wal", "log", "socket"):
             (state / name).mkdir(mode=0o700)
         with stages.stage("base backup unpacked"):
-            _extract(folder, base, ring, state / "pg")
+            _extract(store, base, ring, state / "pg")
         with stages.stage("log opened"):
-            wal_archive.unseal(folder, ring, base.wal_from, state / "wal")
+            wal_archive.unseal(store, ring, base.wal_from, state / "wal", spool)
         user = urlsplit(admin_url).username or "postgres"
         _prepare(state, user, identity)
         state.chmod(0o711)
@@ -126,22 +127,6 @@ def recovered(
         shutil.rmtree(state, ignore_errors=True)
 
 
-class _Stream:
-    """A file that is read from pieces as they come."""
-
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._held = bytearray()
-
-    def read(self, size: int) -> bytes:
-        """Return so many bytes, fewer only at the end."""
-        while len(self._held) < size and (piece := next(self._pieces, b"")):
-            self._held += piece
-        taken = bytes(self._held[:size])
-        del self._held[:size]
-        return taken
-
-
 def _fit(programs: Path, base: Backup) -> Path:
     """Return the programs of the server's major version, whose files are theirs; raises `RuntimeFailure`."""
     major = base.server_version // 10_000
@@ -154,8 +139,8 @@ def _fit(programs: Path, base: Backup) -> Path:
     return found
 
 
-def _extract(folder: Path, base: Backup, ring: KeyRing, data: Path) -> None:
-    stream = _Stream(files.pieces(folder, base, ring))
+def _extract(store: BackupStore, base: Backup, ring: KeyRing, data: Path) -> None:
+    stream = Stream(files.pieces(store, base, ring))
     with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|") as archive:  # it only reads
         archive.extractall(data, filter="data")
     while stream.read(1 << 20):

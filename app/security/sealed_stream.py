@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import IO, Final
+from typing import Final, Protocol
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +16,13 @@ PIECE: Final = 1024 * 1024
 _SALT: Final = 32
 _PREFIX: Final = 7
 _TAG: Final = 16
+
+
+class Source(Protocol):
+    """What a sealed file is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, fewer only at the end."""
 
 
 class SealBroken(ValueError):
@@ -41,7 +48,7 @@ def sealed(pieces: Iterable[bytes], key: bytes, salt: bytes | None = None) -> It
     yield cipher.encrypt(_nonce(salt, number, last=True), bytes(held), header)
 
 
-def unsealed(source: IO[bytes], key: bytes) -> Iterator[bytes]:
+def unsealed(source: Source, key: bytes) -> Iterator[bytes]:
     """Yield the pieces of a sealed file; raises SealBroken at the first that is not as it was written."""
     header = source.read(len(MAGIC) + _SALT + _PREFIX)
     if not header.startswith(MAGIC) or len(header) < len(MAGIC) + _SALT + _PREFIX:

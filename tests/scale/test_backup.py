@@ -11,6 +11,7 @@ from typing import TypeVar
 import pytest
 
 from app.runtime import backup
+from app.runtime.backup_store import FolderStore
 from app.runtime.binaries import postgres_bin
 from app.runtime.identity import server_identity
 from app.security.key_ring import KeyRing
@@ -33,7 +34,7 @@ def test_the_drill_beside_a_hundred_thousand_runs(fresh_database_urls: DatabaseU
     fill_history(spine, RUNS)
     for database in (spine.app, spine.system, spine.admin):
         database.dispose()
-    programs = postgres_bin(tmp_path / "bin", server_identity())
+    programs, store = postgres_bin(tmp_path / "bin", server_identity()), FolderStore(tmp_path)
     spent: dict[str, float] = {}
 
     def timed(name: str, call: Callable[[], T]) -> T:
@@ -43,11 +44,11 @@ def test_the_drill_beside_a_hundred_thousand_runs(fresh_database_urls: DatabaseU
         return result
 
     now = datetime.now(UTC)
-    made = timed("create", lambda: backup.create(programs, urls.admin, tmp_path, RING, now))
-    timed("verify", lambda: backup.verify(programs, tmp_path, made, RING, lambda url: None))
+    made = timed("create", lambda: backup.create(programs, urls.admin, store, RING, now))
+    timed("verify", lambda: backup.verify(programs, store, made, RING, lambda url: None))
     timed(
         "restore",
-        lambda: backup.restore(*(programs, urls.admin, tmp_path, made, RING), replace=True, disconnect=False),
+        lambda: backup.restore(*(programs, urls.admin, store, made, RING), replace=True, disconnect=False),
     )
     rows = sum(made.rows.values())
     figures = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent.items())

@@ -1,4 +1,4 @@
-"""The drill to a moment beside a real history: everything as it stood before the mistake, with the time of each stage."""
+"""The drill to a moment beside a real history, with the time of each of its stages."""
 
 from __future__ import annotations
 

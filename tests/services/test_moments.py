@@ -23,7 +23,7 @@ def test_a_server_older_than_our_programs_comes_back_as_it_stood_at_a_moment(tmp
         base, moment, rows = drill.play(runs=3000)
         assert base.server_version // 10_000 == 15
         assert rows > 20_000
-        given = (drill.programs, drill.urls.admin, tmp_path, base, RING)
-        late = recovered(*given, moment + timedelta(days=1))
+        given = (drill.programs, drill.urls.admin, drill.store, base, RING)
+        late = recovered(*given, moment + timedelta(days=1), drill.spool)
         with pytest.raises(RuntimeFailure, match="does not reach"), late:
             pass

@@ -123,6 +123,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.list(container, query.get("prefix", ""))
         if not blob:
             made = container in self.peer.containers
+            if self.command != "PUT":
+                return self.answer(200) if made else self.answer(404, "ContainerNotFound")
             self.peer.containers.setdefault(container, {})
             return self.answer(409, "ContainerAlreadyExists") if made else self.answer(201)
         blobs = self.peer.containers.get(container)
@@ -144,10 +146,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(409, "BlobAlreadyExists")
         if wanted is not None and (there is None or wanted != there.etag):
             return self.answer(412, "ConditionNotMet")
-        if query.get("comp") == "block":
+        if query.get("comp") == "block":  # nobody sees it before it is in a list
             self.peer.blocks.setdefault(name, {})[query["blockid"]] = content
-        elif query.get("comp") == "blocklist":
-            staged = self.peer.blocks.pop(name)
+            return self.answer(201)
+        if query.get("comp") == "blocklist":
+            staged = self.peer.blocks.pop(name, {})
             ids = re.findall(r"<Latest>([^<]+)</Latest>", content.decode())
             blobs[name[1]] = b"".join(staged[each] for each in ids)
         else:

@@ -12,11 +12,12 @@ from uuid import UUID
 from app.runtime import backup
 from app.runtime import backup_files as files
 from app.runtime.backup_files import Backup
+from app.runtime.backup_store import FolderStore
 from app.runtime.binaries import postgres_bin
 from app.runtime.identity import server_identity
 from app.runtime.point_in_time import base_for, create_base
 from app.runtime.stages import Stages
-from app.runtime.wal_archive import WalReceiver, sealed_folder
+from app.runtime.wal_archive import SUFFIX, WalReceiver, spool_in
 from app.security.key_ring import KeyRing
 from tests.support.history import fill_history
 from tests.support.servers import PrivateServers
@@ -31,8 +32,9 @@ class Drill:
 
     def __init__(self, servers: PrivateServers, folder: Path, stages: Stages) -> None:
         self.urls = servers.database
-        self.folder = folder
+        self.spool = spool_in(folder)
         self.stages = stages
+        self.store = FolderStore(folder)
         self.programs = postgres_bin(folder / "bin", server_identity())
 
     def play(self, runs: int) -> tuple[Backup, datetime, int]:
@@ -40,17 +42,17 @@ class Drill:
         spine = Spine(self.urls)
         with self._received(spine):
             with self.stages.stage("base backup made"):
-                base = create_base(self.programs, self.urls.admin, self.folder, RING, datetime.now(UTC))
+                base = create_base(self.programs, self.urls.admin, self.store, RING, datetime.now(UTC))
             with self.stages.stage(f"{runs} runs written"):
                 fill_history(spine, runs)
             kept, moment, after = mistake(spine)
             with self.stages.stage("log received"):
                 received(spine)
-        assert list(sealed_folder(self.folder).iterdir()), "whole segments are sealed"
+        assert [name for name in self.store.names() if name.endswith(SUFFIX)], "whole segments are sealed"
         leave(spine)
-        assert base_for(files.backups(self.folder, RING), moment) == base
-        given = (self.programs, self.urls.admin, self.folder, base, RING, moment)
-        rows = backup.restore_at(*given, replace=True, disconnect=False, stages=self.stages)
+        assert base_for(files.backups(self.store, RING), moment) == base
+        given = (self.programs, self.urls.admin, self.store, base, RING, moment)
+        rows = backup.restore_at(*given, replace=True, disconnect=False, spool=self.spool, stages=self.stages)
         again = Spine(self.urls)
         there = again.system.call("SELECT id FROM runs WHERE id IN (%s, %s)", (kept, after))
         assert there == [(kept,)]
@@ -61,7 +63,7 @@ class Drill:
     @contextlib.contextmanager
     def _received(self, spine: Spine) -> Iterator[None]:
         stop = threading.Event()
-        receiver = WalReceiver(self.programs, self.urls.admin, self.folder, RING)
+        receiver = WalReceiver(self.programs, self.urls.admin, self.store, self.spool, RING)
         thread = threading.Thread(target=receiver.run, args=(stop,))
         thread.start()
         try:

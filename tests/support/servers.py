@@ -171,9 +171,7 @@ class PrivateServers:
 
 
 @contextlib.contextmanager
-def private_servers(
-    options: tuple[str, ...] = (), programs: Path | None = None
-) -> Iterator[PrivateServers]:
+def private_servers(options: tuple[str, ...] = (), programs: Path | None = None) -> Iterator[PrivateServers]:
     """Yield durable servers with a migrated database; `start()` after `kill()` keeps the port.
 
     `programs` names the folder of another PostgreSQL than ours.

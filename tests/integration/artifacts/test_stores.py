@@ -14,7 +14,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from app.artifacts.azure import SINGLE_PUT, AzureStore
+from app.artifacts.azure import AzureStore
+from app.artifacts.blob_client import SINGLE_PUT
 from app.artifacts.files import DRAFT, FileStore
 from app.domain.artifacts import (
     ArtifactCorrupt,

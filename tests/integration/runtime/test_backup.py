@@ -19,6 +19,8 @@ from app.db.engine import Database
 from app.domain.leases import StepMessage
 from app.runtime import backup
 from app.runtime import backup_files as files
+from app.runtime.backup_blobs import BlobStore
+from app.runtime.backup_store import DRAFT, FolderStore
 from app.runtime.binaries import postgres_bin
 from app.runtime.dump import dumped
 from app.runtime.failure import RuntimeFailure
@@ -26,6 +28,7 @@ from app.runtime.identity import server_identity
 from app.runtime.restoring import restored
 from app.security.key_ring import KeyMissing, KeyRing
 from app.security.sealed_stream import MAGIC, PIECE, SealBroken, sealed, unsealed
+from tests.support.blob_peer import Peer, blob_peer
 from tests.support.servers import Cluster, DatabaseUrls
 from tests.support.spine import BROKER, LEASE, Spine
 from tests.support.waiting import eventually
@@ -49,6 +52,12 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return postgres_bin(tmp_path_factory.mktemp("bin"), server_identity())
 
 
+@pytest.fixture(scope="module")
+def peer() -> Iterator[Peer]:
+    with blob_peer() as peer:
+        yield peer
+
+
 @pytest.mark.parametrize("size", [0, 1, PIECE, PIECE + 1, 3 * PIECE])
 def test_a_stream_comes_back_and_a_cut_at_any_piece_shows(tmp_path: Path, size: int) -> None:
     path, plain = tmp_path / "f", bytes(size)
@@ -70,38 +79,44 @@ def test_a_stream_comes_back_and_a_cut_at_any_piece_shows(tmp_path: Path, size: 
         list(unsealed(source, bytes(32)))
 
 
-def test_the_drill(programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path) -> None:
-    urls = fresh_database_urls
+def test_the_drill_with_backups_in_a_container(
+    programs: Path, fresh_database_urls: DatabaseUrls, peer: Peer
+) -> None:
+    urls, store = fresh_database_urls, BlobStore(peer.connection_string, "drill")
     spine = Spine(urls)
     plan = spine.plan({"a": [], "b": ["a"]}, carriers={"a": 0, "b": 0})
     run = spine.declare(plan, broker=BROKER)
     spine.admin.call(SERVERS_OWN)
     began = time.monotonic()
-    made = backup.create(programs, urls.admin, tmp_path, RING, NOW)
+    made = backup.create(programs, urls.admin, store, RING, NOW)
     assert (made.rows["runs"], made.rows["run_steps"]) == (1, 2)
-    assert spine.tenant.bytes not in (tmp_path / (made.name + files.SUFFIX)).read_bytes()
+    left = peer.containers["drill"]
+    assert left.keys() == {f"{made.name}.json", made.name + files.SUFFIX}
+    assert spine.tenant.bytes not in left[made.name + files.SUFFIX], "it is sealed before it leaves"
+    assert files.backups(store, RING) == [made]
     seen: list[str] = []
-    backup.verify(programs, tmp_path, made, RING, seen.append)
+    backup.verify(programs, store, made, RING, seen.append)
     assert len(seen) == 1
 
     later = spine.declare(plan, broker=BROKER)
     with pytest.raises(RuntimeFailure, match="not empty"):
-        backup.restore(programs, urls.admin, tmp_path, made, RING, replace=False, disconnect=True)
+        backup.restore(programs, urls.admin, store, made, RING, replace=False, disconnect=True)
     with pytest.raises(
         RuntimeFailure, match=r"in use: .*1 of quantum_app \(quantum-app, .*1 of quantum_system"
     ):
-        backup.restore(programs, urls.admin, tmp_path, made, RING, replace=True, disconnect=False)
+        backup.restore(programs, urls.admin, store, made, RING, replace=True, disconnect=False)
     for database in (spine.app, spine.system, spine.admin):
         database.dispose()
-    backup.restore(programs, urls.admin, tmp_path, made, RING, replace=True, disconnect=False)
+    backup.restore(programs, urls.admin, store, made, RING, replace=True, disconnect=False)
     assert time.monotonic() - began < 15 * 60
     again = Spine(urls)
     again.tenant = spine.tenant
     assert again.system.call("SELECT id FROM runs") == [(run,)], f"{later} came after the backup"
     goes_on(again, run)
     assert again.app.call("SELECT count(*) FROM runs") == [(0,)], "row security came back, too"
-    assert files.prune(tmp_path, RING, NOW + timedelta(days=40), 1, 30) == []
-    assert files.prune(tmp_path, RING, NOW + timedelta(days=40), 0, 30) == [made.name]
+    assert files.prune(store, RING, NOW + timedelta(days=40), 1, 30) == []
+    assert files.prune(store, RING, NOW + timedelta(days=40), 0, 30) == [made.name]
+    assert peer.containers["drill"] == {}
 
 
 def goes_on(spine: Spine, run: UUID) -> None:
@@ -120,21 +135,20 @@ def goes_on(spine: Spine, run: UUID) -> None:
 def test_a_changed_backup_and_a_changed_manifest_are_refused(
     programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path
 ) -> None:
-    made = backup.create(programs, fresh_database_urls.admin, tmp_path, RING, NOW)
+    store = FolderStore(tmp_path)
+    made = backup.create(programs, fresh_database_urls.admin, store, RING, NOW)
     manifest = tmp_path / f"{made.name}.json"
     told = manifest.read_text()
     manifest.write_text(told.replace('"runs": 0', '"runs": 1'))
     with pytest.raises(SealBroken):
-        files.backups(tmp_path, RING)
+        files.backups(store, RING)
     manifest.write_text(told)
     path = tmp_path / (made.name + files.SUFFIX)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(bytes(content))
     with pytest.raises(SealBroken):
-        backup.restore(
-            programs, fresh_database_urls.admin, tmp_path, made, RING, replace=True, disconnect=False
-        )
+        backup.restore(programs, fresh_database_urls.admin, store, made, RING, replace=True, disconnect=False)
     assert Spine(fresh_database_urls).system.call("SELECT count(*) FROM tenants") == [(1,)], (
         "nothing was given up"
     )
@@ -168,22 +182,23 @@ def test_what_breaks_at_its_very_end_leaves_nothing(
 def test_a_backup_outlives_the_change_of_keys_and_names_the_one_it_lost(
     programs: Path, fresh_database_urls: DatabaseUrls, tmp_path: Path
 ) -> None:
-    made = backup.create(programs, fresh_database_urls.admin, tmp_path, RING, NOW)
+    store = FolderStore(tmp_path)
+    made = backup.create(programs, fresh_database_urls.admin, store, RING, NOW)
     newer = bytes(32)
     both, alone = KeyRing((newer, KEY)), KeyRing((newer,))
-    assert [each.name for each in files.backups(tmp_path, both)] == [made.name]
-    assert sum(map(len, files.pieces(tmp_path, made, both))) > 0
-    assert (files.backups(tmp_path, alone), files.strangers(tmp_path, alone)) == (
+    assert [each.name for each in files.backups(store, both)] == [made.name]
+    assert sum(map(len, files.pieces(store, made, both))) > 0
+    assert (files.backups(store, alone), files.strangers(store, alone)) == (
         [],
         {made.name: RING.newest_id},
     )
     with pytest.raises(KeyMissing, match=RING.newest_id):
-        list(files.pieces(tmp_path, made, alone))
-    assert files.prune(tmp_path, alone, NOW + timedelta(days=99), 0, 1) == [], "it may still be found"
-    draft = tmp_path / f"quantum-x{files.DRAFT}"
+        list(files.pieces(store, made, alone))
+    assert files.prune(store, alone, NOW + timedelta(days=99), 0, 1) == [], "it may still be found"
+    draft = tmp_path / f"quantum-x{DRAFT}"
     draft.touch()
-    assert files.prune(tmp_path, alone, NOW, 1, 30) == []
+    assert files.prune(store, alone, NOW, 1, 30) == []
     assert draft.exists(), "somebody may be writing it"
     os.utime(draft, (0, 0))
-    files.prune(tmp_path, alone, NOW, 1, 30)
+    files.prune(store, alone, NOW, 1, 30)
     assert not draft.exists()

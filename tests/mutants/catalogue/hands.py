@@ -58,7 +58,7 @@ MUTANTS = [
         "app/runtime/backup.py",
         "SET dispatch_epoch = dispatch_epoch + %(epochs)s, sent_at = NULL",
         "SET sent_at = NULL",
-        "tests/integration/runtime/test_backup.py::test_the_drill",
+        "tests/integration/runtime/test_backup.py::test_the_drill_with_backups_in_a_container",
     ),
     Mutant(
         "the end of a sealed file is not marked",

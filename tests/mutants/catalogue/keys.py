@@ -1,4 +1,4 @@
-"""Breaks of key rotation, of backups."""
+"""Breaks of key rotation, of backups, of the log beside them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ MUTANTS = [
         "app/runtime/backup.py",
         "    if found:\n",
         "    if not found:\n",
-        "tests/integration/runtime/test_backup.py::test_the_drill",
+        "tests/integration/runtime/test_backup.py::test_the_drill_with_backups_in_a_container",
     ),
     Mutant(
         "an older server is told settings that it does not know",
@@ -127,8 +127,58 @@ MUTANTS = [
     Mutant(
         "segments that a recovery needs are forgotten",
         "app/runtime/wal_archive.py",
-        "if len(segment) == len(first) and segment < first]",
-        "if len(segment) == len(first) and segment <= first]",
+        "== len(first) and segment < first\n",
+        "== len(first) and segment <= first\n",
         f"{LOG}::test_whole_segments_are_sealed_and_come_back_across_a_change_of_keys",
+    ),
+    Mutant(
+        "a slot that the server gave up is received from for ever",
+        "app/runtime/wal_archive.py",
+        '        if found is not None and found.state != "lost":\n            self._begins',
+        "        if found is not None:\n            self._begins",
+        f"{LOG}::test_a_slot_that_the_server_gave_up_is_made_anew_and_what_was_received_stays",
+    ),
+    Mutant(
+        "what an unfinished segment had is lost with its slot",
+        "app/runtime/wal_archive.py",
+        "            path.rename(path.with_name(path.name.removesuffix(PARTIAL)))\n",
+        "            path.unlink()\n",
+        f"{LOG}::test_a_slot_that_the_server_gave_up_is_made_anew_and_what_was_received_stays",
+    ),
+    Mutant(
+        "an old copy of a segment hides the rest of it",
+        "app/runtime/wal_archive.py",
+        "        if COMPLETE.fullmatch(segment) and segment not in whole:\n",
+        "        if COMPLETE.fullmatch(segment) and not (into / segment).exists():\n",
+        f"{LOG}::test_the_unfinished_segment_is_copied_to_where_it_outlives_the_machine",
+    ),
+    Mutant(
+        "a base backup of before a gap is enough",
+        "app/domain/backups.py",
+        "standing.based is not None and standing.based >= standing.log_since\n",
+        "standing.based is not None\n",
+        "tests/unit/domain/test_backups.py::test_a_base_backup_is_due",
+    ),
+    Mutant(
+        "a base backup counts as the dump of the day",
+        "app/db/backups.py",
+        "FILTER (WHERE kind = 'dump' AND verified_at IS NOT NULL)",
+        "FILTER (WHERE verified_at IS NOT NULL)",
+        f"{NOTES}::test_base_backups_have_an_age_of_their_own_once_the_log_is_received",
+    ),
+    Mutant(
+        "what breaks while it is written is kept",
+        "app/runtime/backup_store.py",
+        "            draft.unlink(missing_ok=True)\n            raise\n",
+        "            draft.rename(place)\n            raise\n",
+        "tests/integration/runtime/test_backup_store.py"
+        "::test_what_breaks_while_it_is_written_leaves_what_was_there",
+    ),
+    Mutant(
+        "what never became a backup stays for ever",
+        "app/runtime/backup_files.py",
+        "_begun(stem) < now - timedelta(days=1):",
+        "_begun(stem) < now - timedelta(days=999):",
+        "tests/integration/runtime/test_backup_store.py::test_what_never_became_a_backup_goes_after_a_day",
     ),
 ]

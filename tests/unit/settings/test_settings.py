@@ -116,6 +116,18 @@ def test_the_emulator_may_be_used_on_loopback(environ: dict[str, str], host: str
     assert load_settings({**environ, "EVENT_HUB_CONNECTION_STRING": given}).sinks.hub == given
 
 
+def test_backups_go_to_a_container_of_an_account_that_is_named(environ: dict[str, str]) -> None:
+    wanted = {**environ, "BACKUP_CONTAINER": "backups"}
+    (line,) = faults(wanted)
+    assert line.startswith("BACKUP_STORAGE_CONNECTION_STRING must be set")
+    assert not load_settings(environ).backups.scheduled
+    settings = load_settings({**wanted, "AZURE_STORAGE_CONNECTION_STRING": "secret"})
+    assert (settings.backups.storage, settings.backups.scheduled) == ("secret", True)
+    assert "secret" not in repr(settings)
+    other = load_settings({**wanted, "BACKUP_STORAGE_CONNECTION_STRING": "other"})
+    assert other.backups.storage == "other"
+
+
 def test_every_wrong_variable_is_told_at_once(environ: dict[str, str]) -> None:
     told = faults({**environ, "API_PORT": "x", "LOG_LEVEL": "LOUD"})
     assert [line.split()[0] for line in told] == ["API_PORT", "LOG_LEVEL"]
