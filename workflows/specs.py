@@ -19,6 +19,7 @@ MOST_EVALUATIONS = 100_000
 """Evaluations above which the places of faults are not looked for: each may cost tens of microseconds."""
 EVERY_PLACE = 1 << 60
 """For documents whose schema is the platform's own."""
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 # Their members are data of the schema's author, not schemas, so a "$ref" in them is plain text.
 _LITERALS = frozenset({"const", "enum", "default", "examples"})
 
@@ -36,15 +37,12 @@ def validate_spec(
     Where the schema may judge the places of `spec` more than `most` times in all, one fault says that it does
     not fit: to find each place would take long. Raises ValueError for a bad schema: see `check_schema`.
     """
-    judge = _judge(canonical_json(schema))
-    if judge.validator.is_valid(spec):
-        return ()
-    if _places(spec, most // judge.cost) > most // judge.cost:
-        return (Fault(at, "schema", "it does not fit its schema; there is too much of it to say where"),)
-    found = []
-    for error, _ in zip(judge.validator.iter_errors(spec), range(MAX_FAULTS), strict=False):
-        found.append(Fault(pointer(at, *error.instance_path), "schema", error.message[:500]))
-    return tuple(found)
+    return judge_of(schema).faults(spec, at, most=most)
+
+
+def judge_of(schema: Mapping[str, Any]) -> Judge:
+    """Return the judge of a schema, for who asks it more than once; raises ValueError for a bad schema."""
+    return _judge(canonical_json(schema))
 
 
 def check_schema(schema: Any, at: str = "") -> tuple[Fault, ...]:
@@ -78,7 +76,7 @@ def _unfit(schema: Mapping[str, Any], at: str) -> Iterator[Fault]:
 
 def canonical_json(value: Any) -> str:
     """Return the one JSON text of `value`: sorted keys, no spaces; raises ValueError for NaN or infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _CANONICAL.encode(value)
 
 
 def _refuse(uri: str) -> Any:
@@ -86,15 +84,26 @@ def _refuse(uri: str) -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class _Judge:
+class Judge:
     """A compiled schema; `cost` is how often it judges one place at most."""
 
     validator: jsonschema_rs.Draft202012Validator
     cost: int
 
+    def faults(self, spec: Any, at: str = "", *, most: int = MOST_EVALUATIONS) -> tuple[Fault, ...]:
+        """Return what is wrong with `spec`, as `validate_spec` does."""
+        if self.validator.is_valid(spec):
+            return ()
+        if _places(spec, most // self.cost) > most // self.cost:
+            return (Fault(at, "schema", "it does not fit its schema; there is too much of it to say where"),)
+        found = []
+        for error, _ in zip(self.validator.iter_errors(spec), range(MAX_FAULTS), strict=False):
+            found.append(Fault(pointer(at, *error.instance_path), "schema", error.message[:500]))
+        return tuple(found)
+
 
 @lru_cache(maxsize=512)
-def _judge(text: str) -> _Judge:
+def _judge(text: str) -> Judge:
     schema = json.loads(text)
     # The linear-time regex engine: a tenant's pattern must not be able to hang the API.
     validator = jsonschema_rs.Draft202012Validator(
@@ -104,9 +113,9 @@ def _judge(text: str) -> _Judge:
         pattern_options=jsonschema_rs.RegexOptions(size_limit=1 << 20),
     )
     try:
-        return _Judge(validator, cost_of(schema))
+        return Judge(validator, cost_of(schema))
     except TooCostly:
-        return _Judge(validator, MOST_AT_A_PLACE)  # an operator's own: a tenant's is refused
+        return Judge(validator, MOST_AT_A_PLACE)  # an operator's own: a tenant's is refused
 
 
 def _places(value: Any, most: int) -> int:

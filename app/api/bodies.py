@@ -13,6 +13,7 @@ from webargs import core
 from webargs.flaskparser import FlaskParser
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge, UnsupportedMediaType
 
+from app.domain.documents import too_deep
 from workflows.yaml12 import Loader
 
 DEEPEST: Final = 64
@@ -53,7 +54,7 @@ def parse_json(raw: bytes) -> Any:
         if _LONG_NUMBER.search(raw):
             raise Malformed(f"a number of the body has more than {MOST_DIGITS} digits") from wrong
         raise Malformed(f"the body is not JSON: {_brief(wrong)}") from wrong
-    nests = raw.count(b"{") + raw.count(b"[") > DEEPEST
+    nests = raw.count(b"{") + raw.count(b"[") > DEEPEST and too_deep(value, DEEPEST)
     if nests or _SUSPICIOUS.search(raw):
         _walk(value, "", 1)
     return value

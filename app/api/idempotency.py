@@ -57,7 +57,12 @@ Render = Callable[[Any], Rendered]
 
 def rendered(status: int, schema: Schema, value: Any, headers: Mapping[str, str] | None = None) -> Rendered:
     """Return `value`, dumped by `schema`, as an answer."""
-    return Rendered(status, headers or {}, _ENCODER.encode(_dump_of(type(schema))(value)))
+    return dumped(status, _dump_of(type(schema))(value), headers)
+
+
+def dumped(status: int, document: Any, headers: Mapping[str, str] | None = None) -> Rendered:
+    """Return a document, such as a schema would dump, as an answer."""
+    return Rendered(status, headers or {}, _ENCODER.encode(document))
 
 
 @cache

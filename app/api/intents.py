@@ -8,14 +8,15 @@ from uuid import UUID
 
 from flask import Response
 
+from app.api.dumping import compiled
 from app.api.errors import document_of
 from app.api.etags import etag_of
-from app.api.idempotency import Rendered, answer_once, rendered
+from app.api.idempotency import Rendered, answer_once, dumped
 from app.api.paging import PageArgs, page_document, page_request
 from app.api.reading import source
 from app.api.request_context import actor, parts
 from app.api.routes import PREFIX, Blueprint, endpoint
-from app.api.schemas.common import page_of
+from app.api.schemas.common import ProblemRef, page_of
 from app.api.schemas.intents import (
     AcceptedSchema,
     BatchAnswerSchema,
@@ -26,7 +27,7 @@ from app.api.schemas.intents import (
     IntentSchema,
     SubmissionSchema,
 )
-from app.api.submission_reader import read_submission, submission_of
+from app.api.submission_reader import at_a_glance, batch_at_a_glance, read_submission, submission_of
 from app.domain.errors import Fault, InvalidInput, QuantumError
 from app.services import browse
 from app.services.receipts import Receipt
@@ -37,9 +38,7 @@ blueprint = Blueprint("intents", "What tenants declare.")
 BATCH_BODY = 16 * 1024 * 1024
 FIRST_PHASE = "pending"
 FIRST_STATE = "queued"
-
-_ACCEPTED = AcceptedSchema()
-_BATCH_ANSWER = BatchAnswerSchema()
+_PROBLEM = compiled(ProblemRef)
 
 
 @endpoint(
@@ -50,6 +49,7 @@ _BATCH_ANSWER = BatchAnswerSchema()
     status=202,
     body=SubmissionSchema,
     creates=True,
+    glance=at_a_glance,
 )
 def submit_intent(body: dict[str, Any]) -> Response:
     """Declare an intent; the answer comes after the commit, the run starts behind it."""
@@ -68,6 +68,7 @@ def submit_intent(body: dict[str, Any]) -> Response:
     body=BatchSchema,
     creates=True,
     largest_body=BATCH_BODY,
+    glance=batch_at_a_glance,
 )
 def submit_batch(body: dict[str, Any]) -> Response:
     """Declare up to 1,000 intents; each item has its own result unless `atomic` asks for all or none."""
@@ -78,7 +79,7 @@ def submit_batch(body: dict[str, Any]) -> Response:
             found[index] = read_submission(item)
         except InvalidInput as wrong:
             refused[index] = wrong
-    atomic = body["atomic"]
+    atomic = body.get("atomic", False)
 
     def perform(receipt: Receipt) -> list[Outcome]:
         if not found or (atomic and refused):
@@ -87,7 +88,7 @@ def submit_batch(body: dict[str, Any]) -> Response:
 
     def render(outcomes: Sequence[Outcome]) -> Rendered:
         results: dict[int, Outcome] = dict(zip(found, outcomes, strict=False))
-        results |= {index: Outcome(index, error) for index, error in refused.items()}
+        results |= {place: Outcome(place, error) for place, error in refused.items()}
         if atomic:
             _refuse_all(results)
         return _batch_answer(results)
@@ -124,23 +125,24 @@ def list_generations(query: dict[str, Any], intent_id: UUID) -> dict[str, Any]:
 
 
 def _accepted(outcome: Outcome) -> dict[str, Any]:
+    """Return what AcceptedSchema would make of it: nothing here is left for it to convert."""
     return {
         "intent": {
-            "id": outcome.intent_id,
+            "id": str(outcome.intent_id),
             "type": outcome.type_name,
             "type_version": outcome.type_version,
             "name": outcome.name,
             "phase": FIRST_PHASE,
             "generation": outcome.generation,
         },
-        "run": {"id": outcome.run_id, "state": FIRST_STATE},
+        "run": {"id": str(outcome.run_id), "state": FIRST_STATE},
     }
 
 
 def _accepted_answer(outcome: Outcome) -> Rendered:
     if outcome.error is not None:
         raise outcome.error
-    return rendered(202, _ACCEPTED, _accepted(outcome), {"Location": f"{PREFIX}/intents/{outcome.intent_id}"})
+    return dumped(202, _accepted(outcome), {"Location": f"{PREFIX}/intents/{outcome.intent_id}"})
 
 
 def _refuse_all(results: dict[int, Outcome]) -> None:
@@ -159,12 +161,13 @@ def _refuse_all(results: dict[int, Outcome]) -> None:
 
 
 def _batch_answer(results: dict[int, Outcome]) -> Rendered:
-    items = []
+    items: list[dict[str, Any]] = []
+    accepted = 0
     for index, outcome in sorted(results.items()):
         if outcome.error is None:
+            accepted += 1
             items.append({"index": index, "status": 202, **_accepted(outcome)})
         else:
             problem = document_of(outcome.error)
-            items.append({"index": index, "status": problem["status"], "problem": problem})
-    accepted = sum(outcome.error is None for outcome in results.values())
-    return rendered(200, _BATCH_ANSWER, {"accepted": accepted, "items": items})
+            items.append({"index": index, "status": problem["status"], "problem": _PROBLEM(problem)})
+    return dumped(200, {"accepted": accepted, "items": items})

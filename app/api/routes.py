@@ -29,6 +29,7 @@ SMALL_BODY: Final = 1024 * 1024
 PROBLEM_STATUSES: Final = (400, 401, 403, 404, 409, 412, 413, 415, 422, 428, 429, 500, 503)
 
 View = Callable[..., Any]
+Glance = Callable[[Any], bool]
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -113,12 +114,14 @@ def endpoint(
     also: Mapping[int, type[Schema]] | None = None,
     caching: str = ASK_EACH_TIME,
     largest_body: int = SMALL_BODY,
+    glance: Glance | None = None,
 ) -> Callable[[View], View]:
     """Register the decorated view under `rule`, such as "GET /runs/<uuid:run_id>".
 
     A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
     needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
     `errors` adds to the statuses that follow, `also` names other answers than errors, `caching` is for reads.
+    `glance` tells of most good bodies that the schema takes them unchanged, at a tenth of its cost.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
@@ -139,7 +142,7 @@ def endpoint(
             if schema is not None:
                 documented = blueprint.arguments(schema, location=location)(documented)
         documented = blueprint.doc(**described, operationId=view.__name__)(documented)
-        loading = _loading(_answering(view, answer, status, caching if reads else None), body, query)
+        loading = _loading(_answering(view, answer, status, caching if reads else None), body, query, glance)
         served = _guarded(_consistent(loading, guard, reads), guard, largest_body)
         served._apidoc = documented._apidoc  # type: ignore[attr-defined]  # where flask-smorest looks for it
         blueprint.route(path, methods=[method], endpoint=view.__name__)(served)
@@ -155,7 +158,9 @@ def _consistent(view: View, guard: Access, reads: bool) -> View:
     return reading(view) if reads else writing(view)
 
 
-def _loading(view: View, body: type[Schema] | None, query: type[Schema] | None) -> View:
+def _loading(
+    view: View, body: type[Schema] | None, query: type[Schema] | None, glance: Glance | None
+) -> View:
     """Return the view with the request's body and query, checked, before its other arguments."""
     wanted = [
         (schema(), location) for schema, location in ((body, "json"), (query, "query")) if schema is not None
@@ -163,6 +168,8 @@ def _loading(view: View, body: type[Schema] | None, query: type[Schema] | None) 
 
     @functools.wraps(view)
     def loading(*args: Any, **kwargs: Any) -> Any:
+        if glance is not None and glance(seen := _PARSER.load_json(request, None)):
+            return view(*args, seen, **kwargs)
         loaded = [_PARSER.parse(schema, request, location=location) for schema, location in wanted]
         return view(*args, *loaded, **kwargs)
 

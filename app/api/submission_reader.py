@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from marshmallow import ValidationError
 
 from app.api.schemas.common import DOTTED, INT32, LONGEST_TEXT
-from app.api.schemas.intents import LABEL_KEY, MOST_LABELS, PRIORITIES, SubmissionSchema
+from app.api.schemas.intents import LABEL_KEY, LARGEST_BATCH, MOST_LABELS, PRIORITIES, SubmissionSchema
 from app.api.validation import faults_of
 from app.domain.errors import InvalidInput
 from app.services.submit import Submission
@@ -17,6 +18,7 @@ from workflows.limits import LIMITS
 
 _SCHEMA: Final = SubmissionSchema()
 _USUAL: Final = frozenset(_SCHEMA.load_fields) - LIMITS.keys()
+_LEAST: Final = frozenset({"type", "spec"})
 _TYPE: Final = re.compile(DOTTED)
 _LABEL: Final = re.compile(LABEL_KEY)
 _LONGEST_TYPE: Final = 255
@@ -38,6 +40,8 @@ def read_submission(item: Any) -> Submission:
 
 def submission_of(body: Mapping[str, Any]) -> Submission:
     """Return the submission that checked members make."""
+    if len(body) == len(_LEAST):
+        return Submission(body["type"], body["spec"])
     return Submission(
         type=body["type"],
         spec=body["spec"],
@@ -54,15 +58,32 @@ def at_a_glance(item: Any) -> bool:
     if not isinstance(item, dict) or not item.keys() <= _USUAL or not isinstance(item.get("spec"), dict):
         return False
     kind = item.get("type")
-    return (
-        isinstance(kind, str)
-        and len(kind) <= _LONGEST_TYPE
-        and _TYPE.fullmatch(kind) is not None
-        and ("type_version" not in item or _whole(item["type_version"], 1, INT32))
+    if not isinstance(kind, str) or len(kind) > _LONGEST_TYPE or not _dotted(kind):
+        return False
+    return len(item) == len(_LEAST) or (
+        ("type_version" not in item or _whole(item["type_version"], 1, INT32))
         and ("priority" not in item or _whole(item["priority"], *PRIORITIES))
         and ("name" not in item or _short(item["name"], 1, LONGEST_TEXT))
         and ("labels" not in item or _labels(item["labels"]))
     )
+
+
+def batch_at_a_glance(body: Any) -> bool:
+    """Tell whether the schema of batches certainly takes the body as it is; False decides nothing."""
+    if not isinstance(body, dict) or not body.keys() <= {"items", "atomic"}:
+        return False
+    items = body.get("items")
+    return (
+        isinstance(items, list)
+        and len(items) <= LARGEST_BATCH
+        and set(map(type, items)) == {dict}
+        and isinstance(body.get("atomic", False), bool)
+    )
+
+
+@lru_cache(maxsize=1024)
+def _dotted(kind: str) -> bool:
+    return _TYPE.fullmatch(kind) is not None
 
 
 def _whole(value: Any, low: int, high: int) -> bool:

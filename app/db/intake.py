@@ -60,11 +60,11 @@ class Acceptance:
 
     verdict: str
     stored: Stored | None = None
-    held: frozenset[UUID] = frozenset()
+    held: frozenset[str] = frozenset()
     gated: bool = False
 
 
-_ACCEPT: Final = "SELECT held, others FROM accept_intents(%s, %s::jsonb, %s::jsonb)"
+_ACCEPT: Final = "SELECT held::text[], others FROM accept_intents(%s, %s::jsonb, %s::jsonb)"
 _ANSWER: Final = ("request_hash", "status", "headers", "body")
 
 
@@ -78,7 +78,11 @@ def accept_intents(database: Database, tenant_id: UUID, requests: Sequence[Reque
         {"actor": request.actor, **({} if request.kept is None else request.kept.as_json())}
         for request in requests
     ]
-    items = [{**item, "n": n} for n, request in enumerate(requests) for item in request.items]
+    items: Sequence[Mapping[str, Any]] = (
+        requests[0].items
+        if len(requests) == 1
+        else [{**item, "n": n} for n, request in enumerate(requests) for item in request.items]
+    )
     held, others = database.call(_ACCEPT, (tenant_id, dump(asked), dump(items)))[0]
     return [
         _acceptance(request, (others or {}).get(str(n)), frozenset(held or ()))
@@ -86,12 +90,12 @@ def accept_intents(database: Database, tenant_id: UUID, requests: Sequence[Reque
     ]
 
 
-def _acceptance(
-    request: Request, other: Mapping[str, Any] | None, held: frozenset[UUID | None]
-) -> Acceptance:
+def _acceptance(request: Request, other: Mapping[str, Any] | None, held: frozenset[str | None]) -> Acceptance:
     if other is None:
+        if not held:
+            return Acceptance("accepted")
         gated = None in held
-        runs = frozenset(UUID(item["run_id"]) for item in request.items) if held else frozenset()
+        runs = frozenset(item["run_id"] for item in request.items)
         return Acceptance("accepted", held=runs if gated else runs & held, gated=gated)
     answered = other["verdict"] == "answered"
     return Acceptance(other["verdict"], Stored(*(other[name] for name in _ANSWER)) if answered else None)

@@ -9,6 +9,7 @@ from typing import Any
 _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 DEEPEST = 100
 """Levels of nested arrays and objects in what a step takes or gives: JSON readers end at about a thousand."""
+_NESTING = (dict, list, tuple)
 SUSPECT = ("\\u0000", "\\ud")  # as JSON escapes U+0000 or one half of a surrogate pair
 
 
@@ -20,12 +21,16 @@ def dump(value: Any) -> str:
     return text
 
 
-def too_deep(value: Any) -> bool:
-    """Whether arrays and objects nest deeper than `DEEPEST` levels."""
-    level = [value] if isinstance(value, dict | list | tuple) else []
-    for _ in range(DEEPEST):
-        members = (part for one in level for part in (one.values() if isinstance(one, dict) else one))
-        level = [part for part in members if isinstance(part, dict | list | tuple)]
+def too_deep(value: Any, most: int = DEEPEST) -> bool:
+    """Whether arrays and objects nest deeper than `most` levels."""
+    level = [value] if isinstance(value, _NESTING) else []
+    for _ in range(most):
+        level = [
+            part
+            for one in level
+            for part in (one.values() if isinstance(one, dict) else one)
+            if isinstance(part, _NESTING)
+        ]
         if not level:
             return False
     return True

@@ -255,7 +255,7 @@ def _check(deps: SubmitDeps, connection: Connection, actor: Actor, values: Value
     declared = submission(sample, datetime.fromisoformat(SAMPLE_AT), "time")
     planned = deps.types.find(connection, actor.tenant_id, declared.type, declared.type_version)
     refuse_pools(connection, actor.tenant_id, planned.plan)
-    checked_spec(planned.type, declared.spec)
+    checked_spec(planned, declared.spec)
 
 
 def _next(schedule_id: UUID, timing: Timing, now: datetime) -> dict[str, Any]:

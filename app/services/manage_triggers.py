@@ -172,7 +172,7 @@ def _checked(deps: HookDeps, connection: Connection, actor: Actor, wanted: Value
         connection, actor.tenant_id, values["type_name"], values.get("type_version")
     )
     if not varies:
-        checked_spec(planned.type, values["spec"])
+        checked_spec(planned, values["spec"])
     return values
 
 

@@ -44,7 +44,7 @@ def rerun_run(
         refuse_pools_of_run(connection, tenant_id, run_id)
         if spec is not SAME_SPEC:
             planned = _planned(deps, connection, tenant_id, run_id)
-            edited = spec, hash_of(checked_spec(planned.type, spec))
+            edited = spec, hash_of(checked_spec(planned, spec))
             concurrency = keyed(planned.plan, spec).get("concurrency")
         verdict, run = runs.rerun_run(
             connection, tenant_id, run_id, actor.as_json(), version, new_run_id, edited, concurrency

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Final
@@ -28,12 +28,20 @@ _NS_PER_US: Final = 1_000
 _MICROS: Final = 1_000_000
 
 
-def started_by(run_id: UUID) -> TraceContext:
-    """Return what the run's row keeps: the span that starts it, or its own where it begins the trace."""
+def starter() -> Callable[[UUID], str]:
+    """Return what tells the `traceparent` that a run's row keeps.
+
+    It names the span that starts the run here, or the run's own where it begins the trace.
+    """
     here = tracing.current()
-    if here is not None:
-        return here
-    return tracing.begin()[0].at(run_span(run_id))
+    if here is None:
+        return _begun
+    known = here.traceparent()
+    return lambda _run_id: known
+
+
+def _begun(run_id: UUID) -> str:
+    return tracing.begin()[0].at(run_span(run_id)).traceparent()
 
 
 def trace_id_of(claim: Claim) -> str:

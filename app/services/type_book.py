@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from app.db import definitions as store
@@ -16,6 +18,7 @@ from app.services.plans import PlanCache, Recent
 from workflows.catalog import Catalogue, IntentType
 from workflows.parsing import parse_definition
 from workflows.plan import Plan, compile_plan
+from workflows.specs import Judge, judge_of
 
 KEPT = 1024
 
@@ -24,13 +27,17 @@ KEPT = 1024
 class PlannedType:
     """An intent type plus the plan of its workflow; `starts_with_fan` when no message carries a root step.
 
-    `pools` are those that its runs use, beside the one that is everybody's.
+    `pools` are those that its runs use, beside the one that is everybody's; `pool` is the one whose room a
+    run waits for; `common` is what the row of every submission says; `judge` is that of the spec's schema.
     """
 
     type: IntentType
     plan: Plan
     starts_with_fan: bool
     pools: frozenset[str]
+    pool: str
+    common: Mapping[str, Any]
+    judge: Judge
 
 
 class TypeBook:
@@ -111,7 +118,19 @@ class TypeBook:
     def _planned(self, kind: IntentType, plan: Plan) -> PlannedType:
         for one in plan.family.values():
             self._plans.keep(one)
-        return PlannedType(kind, plan, plan.starts_undecided, plan.pools - {COMMON})
+        common = {
+            "type": kind.name,
+            "type_version": kind.version,
+            "mode": kind.mode,
+            "workflow": kind.workflow_name,
+            "workflow_version": kind.workflow_version,
+            "plan_hash": plan.hash,
+            "pool": plan.pool,
+            **plan.limits,
+        }
+        pools = plan.pools - {COMMON}
+        judge = judge_of(kind.spec_schema)
+        return PlannedType(kind, plan, plan.starts_undecided, pools, plan.pool, common, judge)
 
 
 def _unknown(name: str, version: int | None) -> InvalidInput:
