@@ -33,6 +33,7 @@ def quantum(
     state = Path(environ["QUANTUM_STATE_DIR"])
     ports = {
         "API_PORT": str(free_port()),
+        "API_WORKERS": "1",
         "QUANTUM_ALLOWED_HTTP_TARGETS": f"127.0.0.1:{free_port()}",
     }
     served = child_environment({**environ, **ports}, state)
