@@ -13,7 +13,7 @@ from app.api.schemas.common import DOTTED, INT32, LONGEST_TEXT
 from app.api.schemas.intents import LABEL_KEY, LARGEST_BATCH, MOST_LABELS, PRIORITIES, SubmissionSchema
 from app.api.validation import faults_of
 from app.domain.errors import InvalidInput
-from app.services.submit import Submission
+from app.services.submit import NOTHING, Submission
 from workflows.limits import LIMITS
 
 _SCHEMA: Final = SubmissionSchema()
@@ -47,9 +47,9 @@ def submission_of(body: Mapping[str, Any]) -> Submission:
         spec=body["spec"],
         type_version=body.get("type_version"),
         name=body.get("name"),
-        labels=body.get("labels", {}),
+        labels=body.get("labels") or NOTHING,
         priority=body.get("priority", 0),
-        limits={name: body[name] for name in LIMITS if name in body},
+        limits={name: body[name] for name in LIMITS if name in body} or NOTHING,
     )
 
 

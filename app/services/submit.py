@@ -33,7 +33,8 @@ from workflows.specs import canonical_json
 MAX_ITEMS = 1000
 MAX_SPEC_CHARACTERS = 256 * 1024
 FIRST_EPOCH = 1
-_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+"""No labels, no limits."""
 
 
 class SendLater(Protocol):
@@ -69,9 +70,9 @@ class Submission(NamedTuple):
     spec: Any
     type_version: int | None = None
     name: str | None = None
-    labels: Mapping[str, str] = _NOTHING
+    labels: Mapping[str, str] = NOTHING
     priority: int = 0
-    limits: Mapping[str, Any] = _NOTHING
+    limits: Mapping[str, Any] = NOTHING
 
 
 class Outcome(NamedTuple):
