@@ -51,6 +51,7 @@ from app.api.parts import ApiParts
 from app.api.request_context import surround
 from app.api.routes import PREFIX, SMALL_BODY, common_parameters, common_responses
 from app.api.schemas.common import json_object_schema
+from app.api.serving import Application
 from app.security.tokens import ACCESS_LIFETIME, ISSUER
 
 VERSION = "1.0"
@@ -105,7 +106,7 @@ class Api(flask_smorest.Api):
 
 def create_app(parts: ApiParts) -> Flask:
     """Return the WSGI application wired with `parts`."""
-    app = Flask(__name__, static_folder=None)
+    app = Application(__name__, static_folder=None)
     app.config.update(
         API_TITLE="Quantum Platform",
         API_VERSION=VERSION,

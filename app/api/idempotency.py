@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import json
 import re
@@ -17,6 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from app.api.dumping import Dump, compiled
 from app.api.request_context import actor, parts
+from app.api.serving import Answer
 from app.db import idempotency as store
 from app.db.engine import Connection
 from app.db.intake import Acceptance, Kept
@@ -45,8 +45,8 @@ class Rendered:
 
     def response(self, *, replayed: bool = False) -> Response:
         """Return it as an HTTP answer, marked when it is a repeated one."""
-        answer = Response(self.body, status=self.status, content_type="application/json")
-        answer.headers.update(self.headers)
+        answer = Answer(self.body, status=self.status, content_type="application/json")
+        answer.headers.extend(self.headers)
         if replayed:
             answer.headers["Idempotency-Replayed"] = "true"
         return answer
@@ -150,7 +150,7 @@ def _request_hash() -> str:
     Keyed, since a body may hold a password: a plain hash of it could be guessed at great speed.
     """
     head = request.query_string + b"\n" + request.mimetype.encode() + b"\n"
-    return hmac.new(parts().keys.derived, head + request.get_data(cache=True), hashlib.sha256).hexdigest()
+    return hmac.digest(parts().keys.derived, head + request.get_data(cache=True), "sha256").hex()
 
 
 def _in_progress() -> Conflict:

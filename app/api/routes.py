@@ -20,6 +20,7 @@ from app.api.etags import ASK_EACH_TIME, IF_MATCH, IF_NONE_MATCH, shown
 from app.api.idempotency import IDEMPOTENCY_KEY
 from app.api.reading import CONSISTENCY, CONSISTENCY_ANSWER, reading, writing
 from app.api.request_context import identify, parts
+from app.api.serving import Answer
 from app.security.authorize import authorize
 
 PREFIX: Final = "/api/v1"
@@ -195,7 +196,7 @@ def _answering(view: View, answer: type[Schema] | Schema | None, status: int, ca
             document = _ENCODER.encode(dump(value))
             if caching is not None:
                 return shown(document, caching, headers)
-            made = Response(document, status=status, content_type="application/json")
+            made = Answer(document, status=status, content_type="application/json")
         made.headers.update(headers)
         return made
 
