@@ -5,9 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import structlog
@@ -32,13 +30,28 @@ _ACCEPTED_ID: Final = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 _VERIFIED: Final = 4096
 """Tokens whose signature is remembered; beyond that all are forgotten at once."""
 _LOOKS: Final = CacheLooks("access_tokens")
-_SAFETY: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-store",
-}
+_SAFETY: Final = tuple(
+    (name.lower(), (name, value))
+    for name, value in {
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+        "Cache-Control": "no-store",
+    }.items()
+)
+
+
+class _Token(NamedTuple):
+    """What a token says whose signature was good; `named` is what log lines tell of its holder."""
+
+    ends: float
+    tenant_id: UUID
+    tenant_slug: str
+    user_id: UUID
+    email: str
+    roles: frozenset[str]
+    named: dict[str, str]
 
 
 def parts() -> ApiParts:
@@ -61,25 +74,19 @@ def identify() -> Actor:
     next access token.
     """
     try:
-        claims = _claims()
-        user_id = UUID(claims["sub"])
-        actor = Actor(
-            tenant_id=UUID(claims["tid"]),
-            tenant_slug=claims["tenant"],
-            user_id=user_id,
-            email=claims["email"],
-            roles=frozenset(claims["roles"]),
-            request_id=g.request_id,
-            source_ip=request.remote_addr,
-        )
+        token = _token()
     except (PyJWTError, JWTExtendedException, KeyError, ValueError) as refused:
         raise Unauthenticated(_reason(refused)) from refused
-    structlog.contextvars.bind_contextvars(tenant_id=str(actor.tenant_id), user_id=str(actor.user_id))
-    present = parts().standings.roles(actor.tenant_id, user_id)
+    structlog.contextvars.bind_contextvars(**token.named)
+    present = parts().standings.roles(token.tenant_id, token.user_id)
     if present is None:
         raise Unauthenticated("the user is closed or its tenant suspended")
-    g.actor = replace(actor, roles=actor.roles & present)
-    return g.actor  # type: ignore[no-any-return]  # set in the line above
+    roles, source_ip = token.roles & present, request.remote_addr
+    caller = Actor(
+        token.tenant_id, token.tenant_slug, token.user_id, token.email, roles, g.request_id, source_ip
+    )
+    g.actor = caller
+    return caller
 
 
 def actor() -> Actor:
@@ -87,20 +94,25 @@ def actor() -> Actor:
     return cast(Actor, g.actor)
 
 
-def _claims() -> Mapping[str, Any]:
-    """Return the claims of the request's token; its signature is checked once, its end every time."""
-    verified: dict[str, Mapping[str, Any]] = current_app.extensions["quantum.verified"]
+def _token() -> _Token:
+    """Return what the request's token says; its signature is checked once, its end every time."""
+    verified: dict[str, _Token] = current_app.extensions["quantum.verified"]
     header = request.headers.get("Authorization", "")
-    claims = verified.get(header)
-    good = claims is not None and claims["exp"] > time.time()
+    token = verified.get(header)
+    good = token is not None and token.ends > time.time()
     _LOOKS.count(hit=good)
-    if claims is not None and good:
-        return claims
+    if token is not None and good:
+        return token
     verify_jwt_in_request()
+    claims = get_jwt()
+    tenant_id, user_id = UUID(claims["tid"]), UUID(claims["sub"])
+    named = {"tenant_id": str(tenant_id), "user_id": str(user_id)}
+    roles = frozenset(claims["roles"])
+    token = _Token(claims["exp"], tenant_id, claims["tenant"], user_id, claims["email"], roles, named)
     if len(verified) >= _VERIFIED:
         verified.clear()
-    verified[header] = get_jwt()
-    return verified[header]
+    verified[header] = token
+    return token
 
 
 def _reason(refused: Exception) -> str:
@@ -163,13 +175,15 @@ def _forget(_error: BaseException | None) -> None:
 
 
 def _end(response: Response) -> Response:
-    response.headers[REQUEST_ID] = g.get("request_id", "")
+    # All at once: werkzeug looks through the headers that are there for each one that is set by itself.
+    given = {name.lower() for name, _ in response.headers}
+    added = [(REQUEST_ID, g.get("request_id", ""))]
     trace = g.get("trace")
     if trace is not None:
-        response.headers[TRACE_RESPONSE] = trace.traceparent()
+        added.append((TRACE_RESPONSE, trace.traceparent()))
         if trace.sampled:
             _record(trace, response.status_code)
         tracing.set_current(None)
-    for name, value in _SAFETY.items():
-        response.headers.setdefault(name, value)
+    added += [header for name, header in _SAFETY if name not in given]
+    response.headers.extend(added)
     return response
