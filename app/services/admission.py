@@ -84,10 +84,14 @@ class Admission:
         advance(self._engine, tenant_id, run_id)
         self.look()
 
+    def due(self) -> bool:
+        """Tell whether `look` would do more than see how young its last look is."""
+        return self._clock() - self._read_at > FRESH_FOR_S
+
     def look(self) -> None:
         """Admit when this process made a run wait; read the loads when they are old. Not for a request."""
         age = self._clock() - self._read_at
-        if age <= FRESH_FOR_S:
+        if not self.due():
             return  # under a flood each submission would look; the admitter of beat does, many times a second
         if self._refused:
             self._refused = False

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 
 from app.domain.errors import Unavailable
-from app.services.submit import SendLater
+from app.services.submit import SendLater, nothing_to_send
 
 GATHER_S = 0.05
 
@@ -22,7 +22,8 @@ class EventBell:
 
     def ring(self) -> None:
         """Wake the listeners soon."""
-        self._wanted.set()
+        if not self._wanted.is_set():
+            self._wanted.set()
         if self._thread is None or not self._thread.is_alive():  # a thread does not survive a fork
             with self._starting:
                 if self._thread is None or not self._thread.is_alive():
@@ -52,6 +53,7 @@ class RingingSender:
         return self._sender.epoch()
 
     def later(self, job: Callable[[], None]) -> None:
-        """Hand the job over, ring."""
-        self._sender.later(job)
+        """Hand the job over, ring; a job that does nothing wakes no thread."""
+        if job is not nothing_to_send:
+            self._sender.later(job)
         self._bell.ring()

@@ -134,8 +134,12 @@ def submit_intents(
         receipt.after(accepted)
         held, gated = accepted.held, accepted.gated
     if prepared:
-        submit.outbox.later(lambda: _start(submit, actor.tenant_id, prepared, held, broker_epoch, gated))
+        submit.outbox.later(_behind(submit, actor.tenant_id, prepared, held, broker_epoch, gated))
     return outcomes
+
+
+def nothing_to_send() -> None:
+    """The job of a commit that starts nothing now: it need not wake who sends, only who tells of commits."""
 
 
 def nothing_first() -> None:
@@ -174,7 +178,7 @@ def send_accepted(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> No
     """Send what was accepted, off the caller's path."""
     prepared, held, epoch = accepted.prepared, accepted.held, accepted.broker_epoch
     if prepared:
-        submit.outbox.later(lambda: _start(submit, tenant_id, prepared, held, epoch, accepted.gated))
+        submit.outbox.later(_behind(submit, tenant_id, prepared, held, epoch, accepted.gated))
 
 
 def _prepare(
@@ -293,6 +297,20 @@ def keyed(plan: Plan, spec: Any) -> dict[str, Any]:
 
 def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:
     return plan.step_rows
+
+
+def _behind(
+    submit: SubmitDeps,
+    tenant_id: UUID,
+    prepared: Sequence[_Prepared],
+    held: frozenset[str],
+    broker_epoch: str | None,
+    gated: bool,
+) -> Callable[[], None]:
+    """Return what is to be done behind the commit: nothing in a flood, all of which waits for admission."""
+    if (broker_epoch is None or len(held) == len(prepared)) and not gated and not submit.admission.due():
+        return nothing_to_send
+    return partial(_start, submit, tenant_id, prepared, held, broker_epoch, gated)
 
 
 def _start(

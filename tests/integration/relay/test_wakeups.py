@@ -12,6 +12,7 @@ import pytest
 from app.db.engine import Database
 from app.db.wakeups import Wakeups, tell
 from app.services.event_bell import EventBell, RingingSender
+from app.services.submit import nothing_to_send
 from tests.support.outbox import A
 from tests.support.waiting import eventually, holds
 
@@ -114,4 +115,17 @@ def test_whoever_hands_over_a_job_rings():
     sender = RingingSender(Sender(), EventBell(rung.set))
     sender.later(lambda: done.append(1))
     assert (sender.epoch(), done) == ("an epoch", [1])
+    assert rung.wait(20)
+
+
+def test_a_commit_of_which_nothing_is_sent_rings_and_wakes_no_sender():
+    class Sender:
+        def epoch(self):
+            return "an epoch"
+
+        def later(self, job):
+            raise AssertionError(f"nothing is to be done, yet {job} was handed over")
+
+    rung = threading.Event()
+    RingingSender(Sender(), EventBell(rung.set)).later(nothing_to_send)
     assert rung.wait(20)
