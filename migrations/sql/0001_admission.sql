@@ -63,14 +63,20 @@ END $$;
 -- limit; all while the platform or the tenant is held. A null among them says that the steps of the others need places too, so that nothing is written as sent. A
 -- sub-workflow's run comes alone and goes in with its parent.
 CREATE FUNCTION held_back(p_tenant uuid, p_items jsonb, p_blocked uuid[]) RETURNS uuid[] LANGUAGE plpgsql AS $$
-DECLARE room integer; gated boolean;
+DECLARE room integer; gated boolean; held boolean; limited boolean;
 BEGIN
   IF p_items -> 0 ->> 'parent_run_id' IS NOT NULL THEN
     RETURN '{}'; -- its parent's lock is held, so no limit is waited for
-  ELSIF EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)) THEN
-    RETURN ARRAY(SELECT (i ->> 'run_id')::uuid FROM jsonb_array_elements(p_items) i);
   END IF;
-  SELECT f.room, f.gated INTO room, gated FROM free_places(p_tenant) f;
+  -- One look for both, as mostly there is neither: the start of a statement costs more than its rows.
+  SELECT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)),
+         EXISTS (SELECT 1 FROM tenant_limits l WHERE l.tenant_id = p_tenant
+                 AND (l.max_running_runs IS NOT NULL OR l.max_running_steps IS NOT NULL)) INTO held, limited;
+  IF held THEN
+    RETURN ARRAY(SELECT (i ->> 'run_id')::uuid FROM jsonb_array_elements(p_items) i);
+  ELSIF limited THEN
+    SELECT f.room, f.gated INTO room, gated FROM free_places(p_tenant) f;
+  END IF;
   IF gated THEN
     p_blocked := array_append(p_blocked, NULL);
   END IF;

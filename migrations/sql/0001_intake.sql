@@ -4,7 +4,7 @@
 
 -- p_requests: one object a request, in order, with the actor; of one with a key, what to keep: user, route, key,
 -- request_hash, status, headers, body, kept. Two of one key must not come together. p_items: as declare_intents takes
--- them, n is the request's place. others: what became of the requests that were not accepted, by place: answered
+-- them, n is the request's place, 0 unless it is there. others: what became of the requests that were not accepted, by place: answered
 -- (with the first answer of the key), or busy (another request of this key is being answered). held: the runs that
 -- wait for admission.
 CREATE FUNCTION accept_intents(p_tenant uuid, p_requests jsonb, p_items jsonb, OUT others jsonb, OUT held uuid[])
@@ -38,10 +38,11 @@ BEGIN
       LEFT JOIN idempotency_keys k ON k.tenant_id = p_tenant AND k.actor = r."user" AND k.route = r.route
         AND k.key = r.key AND k.expires_at > clock_timestamp()
       WHERE r.key IS NOT NULL AND concat_ws(chr(10), r."user", r.route, r.key) <> ALL (coalesce(claimed, '{}'));
-      SELECT coalesce(jsonb_agg(i), '[]') INTO items FROM jsonb_array_elements(p_items) i WHERE NOT others ? (i ->> 'n');
+      SELECT coalesce(jsonb_agg(i), '[]') INTO items FROM jsonb_array_elements(p_items) i WHERE NOT others ? coalesce(i ->> 'n', '0');
     END IF;
   END IF;
   IF items <> '[]' THEN
-    SELECT nullif(declare_intents(p_tenant, jsonb_path_query_array(p_requests, '$[*].actor'), items), '{}') INTO held;
+    -- An assignment, not a SELECT: it starts no statement of its own.
+    held := nullif(declare_intents(p_tenant, jsonb_path_query_array(p_requests, '$[*].actor'), items), '{}');
   END IF;
 END $$;

@@ -42,8 +42,8 @@ MUTANTS = [
     Mutant(
         "what comes in maintenance is admitted",
         "migrations/sql/0001_admission.sql",
-        "  ELSIF EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || p_tenant)) THEN",
-        "  ELSIF false THEN",
+        "  IF held THEN\n    RETURN ARRAY(SELECT (i ->> 'run_id')::uuid",
+        "  IF false THEN\n    RETURN ARRAY(SELECT (i ->> 'run_id')::uuid",
         f"{TESTS}::test_what_comes_meanwhile_is_accepted_and_waits_for_admission",
     ),
     Mutant(
