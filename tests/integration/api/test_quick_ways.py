@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -66,6 +68,22 @@ def test_a_submission_is_one_statement(caller: Caller, trips: Trips) -> None:
     trips.clear()
     assert caller.post("/intents:batch", {"items": [echo()] * 5}).get_json()["accepted"] == 5
     assert len(trips) == 1
+
+
+def test_an_item_of_a_batch_is_few_calls_of_python(caller: Caller) -> None:
+    """The interpreter is what a process takes in by: calls do not depend on the load, as times do."""
+    few, many = (calls_of(caller, {"items": [echo()] * items}) for items in (100, 300))
+    assert (many - few) / 200 <= 40
+
+
+def calls_of(caller: Caller, batch: dict[str, Any]) -> int:
+    seen = itertools.count()
+    sys.setprofile(lambda _frame, kind, _argument: next(seen) if kind == "call" else None)
+    try:
+        assert caller.post("/intents:batch", batch).status_code == 200
+    finally:
+        sys.setprofile(None)
+    return next(seen)
 
 
 def test_a_read_is_few_statements(caller: Caller, trips: Trips) -> None:

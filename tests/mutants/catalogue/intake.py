@@ -59,6 +59,27 @@ MUTANTS = [
         "tests/unit/api/test_submission_reader.py::test_a_glance_agrees_with_the_schema",
     ),
     Mutant(
+        "each item of a batch is read by the schema",
+        "app/api/submission_reader.py",
+        "    if at_a_glance(item):\n        return",
+        "    if False:\n        return",
+        f"{API}/test_quick_ways.py::test_an_item_of_a_batch_is_few_calls_of_python",
+    ),
+    Mutant(
+        "an address is sent unquoted",
+        "app/api/serving.py",
+        "_AS_IT_STANDS.fullmatch(value) is None",
+        "False",
+        "tests/unit/api/test_serving.py::test_an_answer_is_sent_with_the_headers_of_a_response",
+    ),
+    Mutant(
+        "a flood wakes the sender for nothing",
+        "app/services/event_bell.py",
+        "        if job is not nothing_to_send:\n",
+        "        if True:\n",
+        "tests/integration/relay/test_wakeups.py::test_a_commit_of_which_nothing_is_sent_rings_and_wakes_no_sender",
+    ),
+    Mutant(
         "a dump invents what is missing",
         "app/api/dumping.py",
         "            if found is not missing:\n",
