@@ -35,8 +35,8 @@ def test_an_answer_is_sent_with_the_headers_of_a_response(body: Any, status: int
 
 def test_nobody_gets_a_session_or_a_cookie() -> None:
     app = Application("quiet", static_folder=None)
-    app.add_url_rule("/reads", view_func=lambda: str(session.get("a")))
-    app.add_url_rule("/writes", view_func=lambda: session.update(a=1) or "")
+    app.add_url_rule("/reads", "reads", lambda: str(session.get("a")))
+    app.add_url_rule("/writes", "writes", lambda: session.update(a=1) or "")
     client = app.test_client()
     assert client.get("/reads").text == "None"
     assert client.get("/writes").status_code == 500
