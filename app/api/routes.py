@@ -121,8 +121,8 @@ def endpoint(
 
     A text for `access` is the permission asked of the caller. `creates` accepts an Idempotency-Key, `changes`
     needs If-Match, `tagged` answers carry an ETag, `document` describes a body that the view reads by itself,
-    `errors` adds to the statuses that follow, `also` names other answers than errors, `caching` is for reads.
-    `glance` tells of most good bodies that the schema takes them unchanged, at a tenth of its cost.
+    `errors` adds to the statuses that follow, `also` names other answers than errors, `caching` is for reads,
+    `glance` tells at a tenth of the price of most good bodies that the schema takes them unchanged.
     """
     guard = Access(access) if isinstance(access, str) else access
     method, path = rule.split(" ")
@@ -138,10 +138,7 @@ def endpoint(
 
     def register(view: View) -> View:
         # flask-smorest documents only: its wrappers would load and dump like this, at several times the cost.
-        documented = blueprint.response(status, answer, headers=headers)(view)
-        for schema, location in ((query, "query"), (body, "json")):
-            if schema is not None:
-                documented = blueprint.arguments(schema, location=location)(documented)
+        documented = _taking(blueprint, blueprint.response(status, answer, headers=headers)(view), query, body)
         documented = blueprint.doc(**described, operationId=view.__name__)(documented)
         loading = _loading(_answering(view, answer, status, caching if reads else None), body, query, glance)
         served = _guarded(_consistent(loading, guard, reads), guard, largest_body)
@@ -150,6 +147,16 @@ def endpoint(
         return view
 
     return register
+
+
+def _taking(
+    blueprint: Blueprint, documented: View, query: type[Schema] | None, body: type[Schema] | None
+) -> View:
+    """Return the view with what it takes, for the OpenAPI document."""
+    for schema, location in ((query, "query"), (body, "json")):
+        if schema is not None:
+            documented = blueprint.arguments(schema, location=location)(documented)
+    return documented
 
 
 def _consistent(view: View, guard: Access, reads: bool) -> View:

@@ -1,4 +1,4 @@
-"""The application leaves out of Flask what it never uses, and nothing that a client could see."""
+"""What the application leaves out of Flask is nothing that a client could see."""
 
 from __future__ import annotations
 
