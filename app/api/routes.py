@@ -138,7 +138,8 @@ def endpoint(
 
     def register(view: View) -> View:
         # flask-smorest documents only: its wrappers would load and dump like this, at several times the cost.
-        documented = _taking(blueprint, blueprint.response(status, answer, headers=headers)(view), query, body)
+        documented = blueprint.response(status, answer, headers=headers)(view)
+        documented = _taking(blueprint, documented, query, body)
         documented = blueprint.doc(**described, operationId=view.__name__)(documented)
         loading = _loading(_answering(view, answer, status, caching if reads else None), body, query, glance)
         served = _guarded(_consistent(loading, guard, reads), guard, largest_body)
