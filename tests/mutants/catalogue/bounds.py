@@ -99,8 +99,8 @@ MUTANTS = [
     Mutant(
         "each place of a fault is looked for, however long that takes",
         "workflows/specs.py",
-        "    if _places(spec, most // judge.cost) > most // judge.cost:",
-        "    if False:",
+        "        if _places(spec, most // self.cost) > most // self.cost:",
+        "        if False:",
         f"{COSTS}::test_the_places_of_faults_are_told_where_that_takes_no_long",
     ),
     Mutant(
