@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Final
 
-from flask import Response, request
+from flask import Request, Response
 from marshmallow import Schema
 from werkzeug.exceptions import BadRequest
 
 from app.api.dumping import Dump, compiled
-from app.api.request_context import actor, parts
+from app.api.request_context import actor, asked, parts
 from app.api.serving import Answer
 from app.db import idempotency as store
 from app.db.engine import Connection
@@ -131,12 +131,13 @@ def answer_once(perform: Callable[[Receipt], Any], render: Render) -> Response:
 
     `perform` gets the receipt that it must open first and close last in its transaction.
     """
+    request = asked()
     key = request.headers.get(HEADER)
     if key is None:
         return render(perform(NO_RECEIPT)).response()
     if not _KEY.fullmatch(key):
         raise BadRequest(f"{HEADER} must be 1 to 255 visible ASCII characters")
-    receipt = _KeyedReceipt(f"{request.method} {request.path}", key, _request_hash(), render)
+    receipt = _KeyedReceipt(f"{request.method} {request.path}", key, _request_hash(request), render)
     try:
         result = perform(receipt)
     except _Replay as replay:
@@ -144,7 +145,7 @@ def answer_once(perform: Callable[[Receipt], Any], render: Render) -> Response:
     return (receipt.answer or render(result)).response()
 
 
-def _request_hash() -> str:
+def _request_hash(request: Request) -> str:
     """Return a keyed hash of what the request asks for, its bytes as they came.
 
     Keyed, since a body may hold a password: a plain hash of it could be guessed at great speed.

@@ -7,10 +7,10 @@ import time
 from functools import cache
 from typing import Final
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from prometheus_client import Counter, Histogram
 
-from app.api.request_context import UNWATCHED
+from app.api.request_context import UNWATCHED, asked
 from app.observability.logging import get_log
 from app.observability.metrics import API_REQUESTS, API_SECONDS
 
@@ -35,6 +35,7 @@ def _start() -> None:
 
 
 def _stop(response: Response) -> Response:
+    request = asked()
     route = request.url_rule.rule if request.url_rule else "unmatched"
     # An unknown method is the client's word: it must not become a label.
     method = request.method if request.url_rule else "any"

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple, cast
 from uuid import UUID
 
 import structlog
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, g
+from flask.globals import app_ctx, request_ctx
 from flask_jwt_extended import get_jwt, verify_jwt_in_request
 from flask_jwt_extended.exceptions import JWTExtendedException
 from jwt.exceptions import PyJWTError
@@ -56,7 +57,12 @@ class _Token(NamedTuple):
 
 def parts() -> ApiParts:
     """Return what the application was wired with."""
-    return cast(ApiParts, current_app.extensions["quantum"])
+    return cast(ApiParts, app_ctx.app.extensions["quantum"])
+
+
+def asked() -> Request:
+    """Return the present request itself: each look at it through Flask's stand-in costs a microsecond."""
+    return request_ctx.request
 
 
 def surround(app: Flask) -> None:
@@ -81,12 +87,17 @@ def identify() -> Actor:
     present = parts().standings.roles(token.tenant_id, token.user_id)
     if present is None:
         raise Unauthenticated("the user is closed or its tenant suspended")
-    roles, source_ip = token.roles & present, request.remote_addr
-    caller = Actor(
-        token.tenant_id, token.tenant_slug, token.user_id, token.email, roles, g.request_id, source_ip
+    kept = app_ctx.g
+    kept.actor = Actor(
+        token.tenant_id,
+        token.tenant_slug,
+        token.user_id,
+        token.email,
+        token.roles & present,
+        kept.request_id,
+        asked().remote_addr,
     )
-    g.actor = caller
-    return caller
+    return cast(Actor, kept.actor)
 
 
 def actor() -> Actor:
@@ -96,8 +107,8 @@ def actor() -> Actor:
 
 def _token() -> _Token:
     """Return what the request's token says; its signature is checked once, its end every time."""
-    verified: dict[str, _Token] = current_app.extensions["quantum.verified"]
-    header = request.headers.get("Authorization", "")
+    verified: dict[str, _Token] = app_ctx.app.extensions["quantum.verified"]
+    header = asked().headers.get("Authorization", "")
     token = verified.get(header)
     good = token is not None and token.ends > time.time()
     _LOOKS.count(hit=good)
@@ -130,9 +141,10 @@ def _fresh_id() -> str:
 
 def _record(trace: TraceContext, status: int) -> None:
     """Record the request's span: its route, never its path, and the caller by id only."""
-    route = request.url_rule.rule if request.url_rule else "unmatched"
+    rule = asked().url_rule
+    route = rule.rule if rule else "unmatched"
     attributes: dict[str, tracing.Value] = {
-        "http.request.method": request.method if request.url_rule else "_OTHER",
+        "http.request.method": asked().method if rule else "_OTHER",
         "http.route": route,
         "http.response.status_code": status,
         "quantum.request_id": g.request_id,
@@ -155,16 +167,17 @@ def _record(trace: TraceContext, status: int) -> None:
 
 
 def _begin() -> None:
+    request, kept = asked(), app_ctx.g
     given = request.headers.get(REQUEST_ID, "")
-    g.request_id = given if _ACCEPTED_ID.fullmatch(given) else _fresh_id()
+    kept.request_id = given if _ACCEPTED_ID.fullmatch(given) else _fresh_id()
     structlog.contextvars.clear_contextvars()
-    structlog.contextvars.bind_contextvars(request_id=g.request_id)
-    context, g.trace_parent = tracing.begin(
+    structlog.contextvars.bind_contextvars(request_id=kept.request_id)
+    context, kept.trace_parent = tracing.begin(
         request.headers.get(tracing.HEADER), recorded=request.path not in UNWATCHED
     )
     tracing.set_current(context)
-    g.trace = context
-    g.began_ns = time.time_ns() if context.sampled else 0
+    kept.trace = context
+    kept.began_ns = time.time_ns() if context.sampled else 0
     if "\x00" in request.path or b"%00" in request.query_string:
         raise BadRequest("the URL holds a NUL character")
 
@@ -177,8 +190,9 @@ def _forget(_error: BaseException | None) -> None:
 def _end(response: Response) -> Response:
     # All at once: werkzeug looks through the headers that are there for each one that is set by itself.
     given = {name.lower() for name, _ in response.headers}
-    added = [(REQUEST_ID, g.get("request_id", ""))]
-    trace = g.get("trace")
+    kept = app_ctx.g
+    added = [(REQUEST_ID, kept.get("request_id", ""))]
+    trace = kept.get("trace")
     if trace is not None:
         added.append((TRACE_RESPONSE, trace.traceparent()))
         if trace.sampled:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import flask_smorest
-from flask import Response, request
+from flask import Response
 from marshmallow import Schema
 
 from app.api.bodies import StrictParser
@@ -19,7 +19,7 @@ from app.api.errors import PROBLEM_TYPE, ProblemSchema
 from app.api.etags import ASK_EACH_TIME, IF_MATCH, IF_NONE_MATCH, shown
 from app.api.idempotency import IDEMPOTENCY_KEY
 from app.api.reading import CONSISTENCY, CONSISTENCY_ANSWER, reading, writing
-from app.api.request_context import identify, parts
+from app.api.request_context import asked, identify, parts
 from app.api.serving import Answer
 from app.security.authorize import authorize
 
@@ -177,6 +177,7 @@ def _loading(
 
     @functools.wraps(view)
     def loading(*args: Any, **kwargs: Any) -> Any:
+        request = asked()
         if glance is not None and glance(seen := _PARSER.load_json(request, None)):
             return view(*args, seen, **kwargs)
         loaded = [_PARSER.parse(schema, request, location=location) for schema, location in wanted]
@@ -272,7 +273,7 @@ def _guarded(view: View, guard: Access, largest_body: int) -> View:
 
     @functools.wraps(view)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        request.max_content_length = largest_body
+        asked().max_content_length = largest_body
         if not guard.public:
             caller = identify()
             parts().limits.check(caller.tenant_id)
