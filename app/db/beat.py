@@ -18,5 +18,9 @@ def claim_due(system: Database, every_s: Mapping[str, float]) -> list[str]:
 
 
 def record(system: Database, name: str, error: str | None) -> None:
-    """Note how the job ended: `error` is None when it ended well."""
-    system.call("UPDATE beat_jobs SET last_error = %s WHERE name = %s", (error, name))
+    """Note how the job ended: `error` is None when it ended well. As it was before is no news."""
+    system.call(
+        "UPDATE beat_jobs SET last_error = %(error)s WHERE name = %(name)s"
+        " AND last_error IS DISTINCT FROM %(error)s",
+        {"error": error, "name": name},
+    )

@@ -27,6 +27,8 @@ FRESH_FOR_S = 0.1
 STALE_AFTER_S = 2.0
 BUSY_PAUSE_S = 0.02
 IDLE_PAUSE_S = 0.1
+OWN_FRESH_FOR_S = 0.5
+"""How old the loads may be that the admitter's own process knows: its looks read them anew in SQL anyway."""
 FIRST_EPOCH = 1
 KEYS_KEPT_S = 3600.0
 
@@ -113,9 +115,10 @@ class Admission:
         found = store.pool_loads(self.system, self._rules.floor, self._rules.per_slot)
         return {load.pool: load for load in found}
 
-    def admit(self) -> int:
+    def admit(self, fresh_for_s: float = FRESH_FOR_S) -> int:
         """Admit what waits as far as there is room, send it; return how many runs that were.
 
+        The loads that this process knows are read anew unless they are younger than `fresh_for_s` seconds.
         Nothing is admitted while the broker is away. Two callers at once are harmless: one does it.
         """
         broker_epoch = self._engine.sender.epoch()
@@ -125,8 +128,20 @@ class Admission:
         admitted = store.admit(self.system, RUNS_AT_ONCE, rules.floor, rules.per_slot, broker_epoch)
         if admitted:
             self._send(admitted)
-        self.read_loads()
+        if self._clock() - self._read_at > fresh_for_s:
+            self.read_loads()
         return len(admitted)
+
+    def pause_after(self, admitted: int) -> float:
+        """Return the seconds until the admitter looks again, who has just found room for so many runs.
+
+        A look costs the same for one run as for twenty, and takes the workers' time. Where half of what a
+        queue may have was used up since the last look, the next one comes soon; where little was, more may
+        gather.
+        """
+        if not admitted:
+            return IDLE_PAUSE_S
+        return min(IDLE_PAUSE_S, BUSY_PAUSE_S * max(1.0, self._rules.floor / (2 * admitted)))
 
     def _send(self, admitted: Sequence[Admitted]) -> None:
         parcels, others = [], []
@@ -165,7 +180,7 @@ def relist(system: Database) -> int:
 
 
 class Admitter(threading.Thread):
-    """Admits fifty times a second while runs wait, ten times a second else, however long other jobs take."""
+    """Admits ten to fifty times a second, by how quickly room is made, however long other jobs take."""
 
     def __init__(self, admission: Admission) -> None:
         super().__init__(name="admitter", daemon=True)
@@ -178,8 +193,7 @@ class Admitter(threading.Thread):
         while not self._ended.wait(pause):
             pause = IDLE_PAUSE_S
             try:
-                if self._admission.admit():
-                    pause = BUSY_PAUSE_S
+                pause = self._admission.pause_after(self._admission.admit(OWN_FRESH_FOR_S))
             except Unavailable:
                 log.warning("admitter_waits_for_database")
             except Exception:

@@ -9,7 +9,30 @@ KEYS = "migrations/sql/0001_concurrency.sql"
 TESTS = "tests/integration/db/test_admission.py"
 KEY_TESTS = "tests/integration/db/test_concurrency_keys.py"
 
+LOOKS = "tests/unit/engine/test_admission.py"
+
 MUTANTS = [
+    Mutant(
+        "the admitter looks fifty times a second for one run each",
+        "app/services/admission.py",
+        "return min(IDLE_PAUSE_S, BUSY_PAUSE_S * max(1.0, self._rules.floor / (2 * admitted)))",
+        "return BUSY_PAUSE_S",
+        f"{LOOKS}::test_the_admitter_looks_again_as_soon_as_room_is_made",
+    ),
+    Mutant(
+        "the admitter dawdles while its queue runs dry",
+        "app/services/admission.py",
+        "max(1.0, self._rules.floor / (2 * admitted))",
+        "self._rules.floor",
+        f"{LOOKS}::test_the_admitter_looks_again_as_soon_as_room_is_made",
+    ),
+    Mutant(
+        "each look of the admitter counts all steps twice",
+        "app/services/admission.py",
+        "if self._clock() - self._read_at > fresh_for_s:",
+        "if fresh_for_s:",
+        f"{LOOKS}::test_the_admitter_reads_the_loads_for_itself_only_once_in_a_while",
+    ),
     Mutant(
         "no lock on the limit row",
         ADMISSION,

@@ -5,7 +5,16 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from app.services.admission import FRESH_FOR_S, Admission, AdmissionRules
+import pytest
+
+from app.services.admission import (
+    BUSY_PAUSE_S,
+    FRESH_FOR_S,
+    IDLE_PAUSE_S,
+    OWN_FRESH_FOR_S,
+    Admission,
+    AdmissionRules,
+)
 
 
 class Rows:
@@ -37,3 +46,26 @@ def test_a_flood_of_refusals_looks_once_in_a_while() -> None:
     admission.take("default")
     admission.look()
     assert any("FROM admit" in asked for asked in rows.asked), "a lone refusal is looked after at once"
+
+
+def test_the_admitter_looks_again_as_soon_as_room_is_made() -> None:
+    admission, _ = looking(floor=32)
+    assert admission.pause_after(0) == IDLE_PAUSE_S
+    assert admission.pause_after(1) == IDLE_PAUSE_S, "one run is not worth a look of its own"
+    assert admission.pause_after(8) == pytest.approx(2 * BUSY_PAUSE_S)
+    assert admission.pause_after(16) == admission.pause_after(200) == BUSY_PAUSE_S
+
+
+def test_the_admitter_reads_the_loads_for_itself_only_once_in_a_while() -> None:
+    admission, rows = looking(floor=32)
+    for _ in range(10):
+        admission.admit(OWN_FRESH_FOR_S)
+    assert sum("pool_loads" in asked for asked in rows.asked) == 1
+    assert sum("FROM admit" in asked for asked in rows.asked) == 10
+
+
+def looking(floor: int) -> tuple[Admission, Rows]:
+    """What a beat knows whose broker is there, whose clock stands."""
+    rows = Rows()
+    engine: Any = SimpleNamespace(sender=SimpleNamespace(epoch=lambda: "epoch"))
+    return Admission(engine, rows, AdmissionRules(floor, 4), lambda: 100.0), rows  # type: ignore[arg-type]  # stands in
