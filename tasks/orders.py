@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from app.domain.hands import LARGEST_POOL, Wanted
+from tasks.intake import Intake
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ class Obedience:
         self._worker = worker
         self._queues = tuple(queues)
         self._size = int(getattr(worker.pool, "num_processes", 0) or 0)
+        self._intake: Intake | None = None
         self.heeds = "active"
 
     def heed(self, wanted: Wanted) -> None:
@@ -34,26 +36,36 @@ class Obedience:
             return  # between two connections: it consumes nothing now
         if self._consumes(consumer) == wanted.consumes:
             self.heeds = wanted.state
-        else:
-            consumer.call_soon(_select, consumer, self._queues, wanted.consumes)
-        size = min(wanted.pool_size or self._size, LARGEST_POOL)
-        if size and size != len(self._worker.pool.info.get("processes") or ()):
-            consumer.call_soon(_resize, consumer, size)
+        consumer.call_soon(self._obey, consumer, wanted)
 
     def _consumes(self, consumer: Any) -> bool:
         return any(consumer.task_consumer.consuming_from(queue) for queue in self._queues)
 
+    def _obey(self, consumer: Any, wanted: Wanted) -> None:
+        """Do the step in the worker's loop."""
+        if consumer.task_consumer is None:
+            return
+        self._intake = Intake.of(consumer, self._intake)
+        if self._consumes(consumer) != wanted.consumes:
+            self._select(consumer, wanted.consumes)
+        size = min(wanted.pool_size or self._size, LARGEST_POOL)
+        if size and size != len(self._worker.pool.info.get("processes") or ()):
+            _resize(consumer, size)
+        if self._intake is not None and wanted.consumes:
+            self._intake.follow(consumer, consumer.pool.num_processes)
 
-def _select(consumer: Any, queues: Sequence[str], consume: bool) -> None:
-    """Begin or cease to take messages; Celery keeps to it when it connects anew."""
-    if consumer.task_consumer is None:
-        return
-    for queue in queues:
-        if consume and not consumer.task_consumer.consuming_from(queue):
-            consumer.add_task_queue(queue)
-        elif not consume and consumer.task_consumer.consuming_from(queue):
-            consumer.cancel_task_queue(queue)
-    log.warning("worker_takes_messages" if consume else "worker_takes_no_messages")
+    def _select(self, consumer: Any, consume: bool) -> None:
+        """Begin or cease to take messages; Celery keeps to it when it connects anew."""
+        if self._intake is not None:
+            self._intake.end()
+            if consume:
+                self._intake.prepare(consumer.task_consumer, consumer.pool.num_processes)
+        for queue in self._queues:
+            if consume and not consumer.task_consumer.consuming_from(queue):
+                consumer.add_task_queue(queue)
+            elif not consume and consumer.task_consumer.consuming_from(queue):
+                consumer.cancel_task_queue(queue)
+        log.warning("worker_takes_messages" if consume else "worker_takes_no_messages")
 
 
 def _resize(consumer: Any, size: int) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.runtime.valkey import ValkeyServer
 from app.settings import Settings, inherited_environment, load_settings
 from tests.support import processes
-from tests.support.brokers import BROKER_VARIABLE, purge
+from tests.support.brokers import REDIS_BROKER, over_rabbitmq
 from tests.support.database import cloned_database, empty_database
 from tests.support.prepared import PreparedCommand
 from tests.support.servers import (
@@ -27,33 +27,47 @@ from tests.support.servers import (
     valkey_server,
 )
 
-QUEUES = ("default", "doomed", "leaving", "patient", "io", "cpu")
-"""The queues that suites use."""
-SHARED_CLUSTER = pytest.StashKey[contextlib.ExitStack]()
+if TYPE_CHECKING:
+    from tests.services.rabbitmq import RabbitHosts, RabbitNode
+
+SHARED_SERVERS = pytest.StashKey[contextlib.ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep room for the cluster that the controller of xdist shares with its workers."""
-    config.stash[SHARED_CLUSTER] = contextlib.ExitStack()
+    """Keep room for the servers that the controller of xdist shares with its workers."""
+    config.stash[SHARED_SERVERS] = contextlib.ExitStack()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about Redis as the broker where another one is asked for."""
+    if over_rabbitmq():
+        left_out = [item for item in items if item.get_closest_marker(REDIS_BROKER)]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Start one cluster for all workers; the controller ends it after the last of them."""
+    """Start one cluster, one RabbitMQ for all workers; the controller ends them after the last of them."""
+    started = config.stash[SHARED_SERVERS]
     if CLUSTER_VARIABLE not in inherited_environment():
-        config.shared_cluster = config.stash[SHARED_CLUSTER].enter_context(postgres_cluster())  # type: ignore[attr-defined]  # read below
+        config.shared_cluster = started.enter_context(postgres_cluster())  # type: ignore[attr-defined]  # read below
+    if over_rabbitmq():
+        config.shared_rabbitmq = started.enter_context(rabbitmq_of_a_session()).url  # type: ignore[attr-defined]  # read below
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell one worker where the cluster is."""
+    """Tell one worker where the shared servers are."""
     if hasattr(node.config, "shared_cluster"):
         node.workerinput["cluster"] = node.config.shared_cluster.to_json()
+    if hasattr(node.config, "shared_rabbitmq"):
+        node.workerinput["rabbitmq"] = node.config.shared_rabbitmq
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what the session started."""
-    config.stash[SHARED_CLUSTER].close()
+    config.stash[SHARED_SERVERS].close()
     for guard in processes._guards:
         guard.close()
 
@@ -109,23 +123,31 @@ def redis_url(valkey: ValkeyServer) -> str:
     return valkey.url
 
 
-@pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[str]:
-    """The URL of the RabbitMQ server of this test process, which comes from the machine's packages."""
-    from tests.services.rabbitmq import rabbitmq_server  # noqa: PLC0415 - only suites over RabbitMQ need it
+def rabbitmq_of_a_session() -> contextlib.AbstractContextManager[RabbitNode]:
+    """Start a RabbitMQ, which comes from the machine's packages, with virtual hosts for every module."""
+    from tests.services.rabbitmq import HOSTS, rabbitmq_node  # noqa: PLC0415 - only suites over RabbitMQ need it
 
-    with rabbitmq_server() as url:
-        yield url
+    return rabbitmq_node(hosts=HOSTS)
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(request: pytest.FixtureRequest) -> Iterator[RabbitHosts]:
+    """The virtual hosts of a running RabbitMQ that this test process may take."""
+    from tests.services.rabbitmq import RabbitHosts  # noqa: PLC0415 - as above
+
+    told = getattr(request.config, "workerinput", {})
+    if "rabbitmq" in told:
+        number = int(told["workerid"].removeprefix("gw"))
+        yield RabbitHosts.of(told["rabbitmq"], number, told["workercount"])
+    else:
+        with rabbitmq_of_a_session() as node:
+            yield RabbitHosts.of(node.url)
 
 
 @pytest.fixture(scope="module")
 def broker_environ(request: pytest.FixtureRequest) -> dict[str, str]:
-    """The broker where it is not Redis: an empty RabbitMQ of this module alone, as long as it runs."""
-    if inherited_environment().get(BROKER_VARIABLE) != "rabbitmq":
-        return {}
-    url = request.getfixturevalue("rabbitmq")
-    purge(url, QUEUES)
-    return {"BROKER_URL": url}
+    """The broker where it is not Redis: a virtual host of RabbitMQ for this module alone."""
+    return {"BROKER_URL": request.getfixturevalue("rabbitmq").take()} if over_rabbitmq() else {}
 
 
 @pytest.fixture(scope="session")

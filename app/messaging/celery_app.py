@@ -14,6 +14,8 @@ TASK_MODULES = ("tasks.steps",)
 WORKER_STEP = "tasks.heartbeat:HeartStep"
 EVENTS = "app.messaging.events:BatchedEvents"
 REDIS_TRANSPORT = "app.messaging.redis_transport:Transport"
+AMQP_TRANSPORT = "app.messaging.amqp_transport:Transport"
+AMQPS_TRANSPORT = "app.messaging.amqp_transport:SSLTransport"
 CONSUMER = "app.messaging.queues:StepConsumer"
 COUNTER = "app.messaging.chord_counter:ChordCounter"
 RESULTS_EXPIRE_S = 24 * 3600
@@ -86,6 +88,7 @@ def _transport(broker_url: str, socket_timeout_s: float, redelivery_s: int) -> d
     }
     if is_amqp(broker_url):
         return {
+            "broker_transport": AMQPS_TRANSPORT if broker_url.startswith("amqps") else AMQP_TRANSPORT,
             "broker_connection_timeout": 2.0,
             "broker_heartbeat": 10,
             "broker_transport_options": {

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from amqp.exceptions import AMQPError  # type: ignore[import-untyped]  # amqp ships no types
 from celery import Celery
 from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import RedisError
@@ -40,7 +41,7 @@ class CanvasProducer:
             with self._app.producer_or_acquire() as producer, producer.batch(BATCH):
                 for canvas in canvases:
                     canvas.apply_async(producer=producer)
-        except (BatchPublishError, OperationalError, RedisError, OSError) as fault:
+        except (AMQPError, BatchPublishError, OperationalError, RedisError, OSError) as fault:
             self._link.broke()
             raise Unavailable("broker") from fault
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from celery.app.amqp import AMQP, Queues
+from celery.worker import state
 from celery.worker.consumer import Consumer
 from kombu import Exchange, Queue
 
@@ -61,7 +62,18 @@ class StepAmqp(AMQP):
 
 
 class StepConsumer(Consumer):
-    """The consumer of a worker without Celery's queues for delayed messages: delays stand in PostgreSQL."""
+    """The consumer of a worker over RabbitMQ.
+
+    It has none of Celery's queues for delayed messages: delays stand in PostgreSQL.
+    """
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Take no more messages when connected again than there will be processes with nothing to do.
+
+        Celery would take one for each process of the pool as it began, however many of them execute a step.
+        """
+        super().on_connection_error_after_connected(exc)
+        self.initial_prefetch_count = max(self.pool.num_processes - len(state.active_requests), 1)
 
     class Blueprint(Consumer.Blueprint):
         """Its parts."""

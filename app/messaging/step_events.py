@@ -7,6 +7,7 @@ import os
 import threading
 from typing import Any
 
+from amqp.exceptions import AMQPError  # type: ignore[import-untyped]  # amqp ships no types
 from celery import Celery
 from celery.events.event import Event, get_exchange
 from celery.utils.time import utcoffset
@@ -74,7 +75,7 @@ class StepEvents:
                     delivery_mode=TRANSIENT,
                     retry=False,
                 )
-        except (OperationalError, RedisError, OSError):
+        except (AMQPError, OperationalError, RedisError, OSError):
             log.info("step_events_dropped", extra={"events": len(batch)})
 
     def _run(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import platform
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ from app.settings import (
 )
 
 OLDEST_POSTGRES = 150000
+OLDEST_RABBITMQ = (3, 9)
 BROKER_TIMEOUT_S = 3
 
 
@@ -232,7 +234,23 @@ def _brokers(settings: Settings) -> Iterator[Finding]:
             version = about.get("valkey_version", about.get("redis_version"))
             yield Finding(subject, "ok", f"{name} {version} at {place(url)}")
         else:
-            yield Finding(subject, "note", f"{place(url)} (not tried)")
+            yield _rabbitmq(subject, url)
+
+
+def _rabbitmq(subject: str, url: str) -> Finding:
+    # Few platforms have RabbitMQ: the others need not load its client.
+    from amqp.exceptions import AMQPError  # type: ignore[import-untyped] # noqa: PLC0415 - as above
+    from kombu import Connection  # noqa: PLC0415 - as above
+
+    try:
+        with Connection(url, connect_timeout=BROKER_TIMEOUT_S) as connection:
+            about = connection.connect().server_properties
+    except (OSError, AMQPError) as failed:
+        return Finding(subject, "bad", f"{place(url)}: {failed}", "start it, or check the URL")
+    version = str(about.get("version", "?"))
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_RABBITMQ:
+        return Finding(subject, "bad", f"RabbitMQ {version}", "use RabbitMQ 3.9 or newer: it has streams")
+    return Finding(subject, "ok", f"RabbitMQ {version} at {place(url)}")
 
 
 def _api_port(settings: Settings) -> Finding:

@@ -35,6 +35,8 @@ from tests.support.rig import Rig, held, note, rig_on
 from tests.support.servers import PrivateServers
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.redis_broker("its node of the broker is a Valkey process")
+
 
 @dataclass
 class Node:

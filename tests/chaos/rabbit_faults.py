@@ -54,9 +54,21 @@ def away(scene: Scene, held: Sequence[Held]) -> Look:
     return scene.moved(held)
 
 
+def memory_full(scene: Scene, held: Sequence[Held]) -> Look:
+    """Let RabbitMQ block whoever publishes, for want of memory."""
+    server = server_of(scene)
+    server.control("set_vm_memory_high_watermark", "0.00001")
+    try:
+        pause(scene.brief_s)
+    finally:
+        server.control("set_vm_memory_high_watermark", "0.4")
+    return scene.moved(held)
+
+
 RABBIT_FAULTS = (
     Fault("RabbitMQ killed", killed),
     Fault("RabbitMQ queue purged", purged),
     Fault("RabbitMQ queue deleted", deleted),
     Fault("RabbitMQ away", away),
+    Fault("RabbitMQ memory full", memory_full),
 )

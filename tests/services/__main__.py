@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from app.settings import inherited_environment
@@ -30,35 +30,35 @@ BACKUPS = (
     f"{HANDS}[restore]",
 )
 """So do backups, whose programs are newer than that server: made by hand, by beat, proved, restored."""
-ONE_BY_ONE = (
+STARTING_WORKERS = (
     "tests/integration/artifacts",
     "tests/integration/engine",
     "tests/integration/operations",
     "tests/integration/secrets",
     "tests/acceptance",
 )
-"""What starts workers promises the same where each step has a message of its own (`WORKER_STRETCHES=0`)."""
+"""What starts workers promises the same where each step has a message of its own (`WORKER_STRETCHES=0`),
+or where RabbitMQ is the broker (`TEST_BROKER=rabbitmq`)."""
+NO_STEPS = {
+    "tests/acceptance/test_schemathesis.py": "calls the API, no worker",
+    "tests/acceptance/test_up.py": "looks at processes with embedded servers, not at steps",
+}
 NOT_ONE_BY_ONE = {
+    **NO_STEPS,
     "tests/acceptance/kills/test_lost_answers.py": "switches stretches on itself",
     "tests/acceptance/kills/test_lots.py": "switches stretches on itself",
     "tests/acceptance/kills/test_stretches.py": "switches stretches on itself",
     "tests/acceptance/test_cli.py": "looks at what commands print",
     "tests/acceptance/test_demo.py": "runs the demo, which chooses how it starts its platform",
-    "tests/acceptance/test_schemathesis.py": "calls the API, no worker",
     "tests/acceptance/test_traces.py": "compares a trace in which one step follows another in its process",
-    "tests/acceptance/test_up.py": "looks at processes, not at steps",
 }
-"""What is left out of that, with the reason."""
-OVER_RABBITMQ = (
-    "tests/acceptance/kills/test_workers.py",
-    "tests/acceptance/kills/test_steering.py",
-    "tests/acceptance/kills/test_stretches.py",
-    "tests/acceptance/kills/test_lost_answers.py",
-    "tests/acceptance/test_canvases.py",
-    "tests/acceptance/test_compensation.py",
-    "tests/acceptance/test_races.py",
-)
-"""The engine with real processes, the kills among them: these run with RabbitMQ as the broker, too."""
+"""What is left out of the one, with the reason."""
+NOT_OVER_RABBITMQ = {
+    **NO_STEPS,
+    "tests/acceptance/test_pytest_celery.py": "its node of the broker is a Valkey process",
+    "tests/integration/engine/test_broker.py": "keys of Redis; RabbitMQ has tests/services/test_rabbitmq.py",
+}
+"""What is left out of the other, beside single tests with the marker `redis_broker`, which has a reason."""
 
 
 def main() -> int:
@@ -71,10 +71,15 @@ def main() -> int:
     old = {PROGRAMS_VARIABLE: str(POSTGRES_15)}
     ended = [
         run((*suites, *BACKUPS), old),
-        run(OVER_RABBITMQ, {**old, BROKER_VARIABLE: "rabbitmq"}),
-        run((*ONE_BY_ONE, *(f"--ignore={path}" for path in NOT_ONE_BY_ONE)), {STRETCHES: "0"}),
+        run(without(NOT_OVER_RABBITMQ), {**old, BROKER_VARIABLE: "rabbitmq"}),
+        run(without(NOT_ONE_BY_ONE), {STRETCHES: "0"}),
     ]
     return max(ended)
+
+
+def without(left_out: Iterable[str]) -> tuple[str, ...]:
+    """Return what starts workers but for these, in pytest's words."""
+    return (*STARTING_WORKERS, *(f"--ignore={path}" for path in left_out))
 
 
 def run(suites: Sequence[str], environ: Mapping[str, str]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -12,15 +13,27 @@ from amqp.exceptions import NotFound  # type: ignore[import-untyped]  # amqp shi
 from celery import Celery
 from kombu import Connection
 
+from app.messaging.amqp_probe import AmqpLine
 from app.messaging.queues import is_amqp
+from app.settings import inherited_environment
 
 BROKER_VARIABLE = "TEST_BROKER"
 """`rabbitmq` runs a suite over RabbitMQ instead of Valkey."""
-INSPECT_WITHIN_S = 1.0
+REDIS_BROKER = "redis_broker"
+"""The marker of tests about Redis as the broker, whose argument says why another broker has no such thing."""
+ANSWERS_WITHIN_S = 1.0
+
+
+def over_rabbitmq() -> bool:
+    """Tell whether this test session asks for RabbitMQ as the broker."""
+    return inherited_environment().get(BROKER_VARIABLE) == "rabbitmq"
 
 
 class Broker(Protocol):
     """Looks into one kind of broker."""
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in the queue."""
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         """Return the messages that wait in the queue, each with its embedded chain and chord."""
@@ -34,6 +47,10 @@ class ValkeyBroker:
 
     def __init__(self, url: str) -> None:
         self._client = redis.Redis.from_url(url)
+
+    def depth(self, queue: str) -> int:
+        length: Any = self._client.llen(queue)
+        return int(length)
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         raws: Any = self._client.lrange(queue, 0, -1)
@@ -49,25 +66,40 @@ class ValkeyBroker:
 
 
 class RabbitBroker:
-    """Takes messages and gives them back; asks the workers for what they have."""
+    """Takes messages and gives them back; asks the workers for what they have, `workers` tells their number.
 
-    def __init__(self, url: str, app: Celery) -> None:
-        self._url = url
+    Each such look counts as one delivery of what waits, of which a message may have `DELIVERIES_AT_MOST`: who
+    looks again and again asks for the depth.
+    """
+
+    def __init__(self, url: str, app: Celery, workers: Callable[[], int]) -> None:
+        self._line = AmqpLine(url, ANSWERS_WITHIN_S)
         self._app = app
+        self._workers = workers
+
+    def depth(self, queue: str) -> int:
+        with self._line.channel() as channel:
+            try:
+                return int(channel.queue_declare(queue, passive=True).message_count)
+            except NotFound:
+                return 0
 
     def messages(self, queue: str) -> list[dict[str, Any]]:
         found = []
-        with Connection(self._url) as connection, connection.channel() as channel:
-            try:
+        if self.depth(queue):
+            with self._line.channel() as channel:
                 while (message := channel.basic_get(queue)) is not None:
                     found.append(told(message.properties["application_headers"], message.body))
-            except NotFound:
-                return []
         return found  # the channel is closed: they are back in their place
 
     def delivered(self) -> list[dict[str, Any]]:
-        inspect = self._app.control.inspect(timeout=INSPECT_WITHIN_S)
-        answers = [answer or {} for answer in (inspect.active(), inspect.reserved())]
+        workers = self._workers()
+        if not workers:
+            return []
+        # It returns with the last answer; a worker that died a moment ago costs the whole time.
+        inspect = self._app.control.inspect(timeout=ANSWERS_WITHIN_S, limit=workers)
+        # In this order: what is begun between the two answers is in the second.
+        answers = [answer or {} for answer in (inspect.reserved(), inspect.active())]
         return [task for answer in answers for tasks in answer.values() for task in tasks]
 
 
@@ -83,9 +115,9 @@ def told(headers: Any, body: Any) -> dict[str, Any]:
     }
 
 
-def broker_of(url: str, app: Celery) -> Broker:
-    """Return a look into the broker of this URL."""
-    return RabbitBroker(url, app) if is_amqp(url) else ValkeyBroker(url)
+def broker_of(url: str, app: Celery, workers: Callable[[], int]) -> Broker:
+    """Return a look into the broker of this URL, on which so many `workers` listen."""
+    return RabbitBroker(url, app, workers) if is_amqp(url) else ValkeyBroker(url)
 
 
 def purge(url: str, queues: tuple[str, ...]) -> None:

@@ -24,11 +24,12 @@ from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry
 from app.messaging.celery_app import QuantumCelery
+from app.messaging.queues import is_amqp
 from app.services.load_modules import load_modules
 from app.services.submit import Submission, SubmitDeps, submit_intents
 from app.services.type_book import TypeBook
 from app.settings import Settings, inherited_environment, load_settings
-from tests.support.brokers import Broker, broker_of
+from tests.support.brokers import Broker, broker_of, over_rabbitmq
 from tests.support.ledger import Ledger, StepRow, as_row, check
 from tests.support.next_release import environment_of
 from tests.support.processes import OsProcess
@@ -68,6 +69,8 @@ class Rig:
         chosen = {STRETCHES: asked} if asked else {}
         own = {"QUANTUM_DATA_ROOTS": str(folder), "QUANTUM_MODULES": TESTKIT}
         self.environ = {**chosen, **environ, **own}
+        if over_rabbitmq() and not is_amqp(environ.get("BROKER_URL", "")):
+            raise AssertionError("this suite has no RabbitMQ: give it one, or mark it as one about Redis")
         self.folder = folder
         self.stack = stack
         self._sessions = threading.local()
@@ -310,7 +313,14 @@ class Rig:
     @cached_property
     def broker(self) -> Broker:
         """A look into the broker."""
-        return broker_of(self.settings.broker_url, self.celery)
+        return broker_of(self.settings.broker_url, self.celery, self._live_workers)
+
+    def _live_workers(self) -> int:
+        return int(self.rows("SELECT count(*) AS n FROM workers WHERE state = 'live'")[0]["n"])
+
+    def depth(self, queue: str = "default") -> int:
+        """Return how many messages wait in the broker."""
+        return self.broker.depth(queue)
 
     def messages(self, queue: str = "default") -> list[dict[str, Any]]:
         """Return the messages that wait in the broker, each with its embedded chain and chord."""
@@ -327,7 +337,7 @@ class Rig:
             held = [*self.messages(), *self.delivered()]
             return not any(message["id"].startswith(str(run_id)) for message in held)
 
-        eventually(gone, within=20.0, what="the broker holds no message of the run")
+        eventually(gone, within=20.0, every=0.2, what="the broker holds no message of the run")
 
     def resend(self, run_id: UUID, key: str, epoch: int, queue: str = "default") -> None:
         """Put a copy of a step's message into the broker, as a redelivery would."""

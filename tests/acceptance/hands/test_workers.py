@@ -99,7 +99,7 @@ def test_a_drained_worker_ends_what_it_runs_begins_nothing_and_outlives_its_rest
     quantum("drain", "worker", name, "--reason", "new kernel", "--wait", "--within", "30")
     seen = shown(quantum, name)
     assert (seen["heeds"], seen["busy"], seen["skewed"]) == ("draining", 0, False)
-    assert not rig.messages(), "it takes no messages"
+    assert not rig.depth(), "it takes no messages"
 
     short = name.partition("@")[0]
     rig.restart(short)
@@ -130,6 +130,13 @@ def test_a_pool_shrinks_and_grows_at_run_time(rig: Rig, quantum: Quantum) -> Non
     executors(rig, 2)
     quantum("workers", "resize", name, "3")
     eventually(lambda: told(rig, name)["processes"] == 3, within=30)
+    runs = [rig.submit([held("a", "grown")]) for _ in range(5)]
+    eventually(
+        lambda: sum(rig.count(run, "running") for run in runs) == 5, within=20, what="five processes work"
+    )
+    rig.open_gate("grown")
+    for run in runs:
+        rig.ends(run)
     quantum("workers", "resize", name, "started")
     assert "no live worker" in quantum("workers", "resize", "nobody@nowhere", "-1", code=4).stderr
 

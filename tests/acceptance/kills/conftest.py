@@ -26,10 +26,12 @@ def busy(rig: Rig) -> Rig:
 
 
 @pytest.fixture(scope="module")
-def frail(own_servers: PrivateServers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+def frail(
+    own_servers: PrivateServers, broker_environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Rig]:
     """A rig whose servers may be killed, with a beat and one worker."""
     folder = tmp_path_factory.mktemp("frail")
-    with rig_on(own_servers.surroundings(folder), folder) as rig:
+    with rig_on(own_servers.surroundings(folder, **broker_environ), folder) as rig:
         rig.beat()
         rig.kept_worker()
         yield rig

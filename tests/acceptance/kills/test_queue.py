@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import pytest
-
-from app.messaging.queues import is_amqp
+from tests.support.brokers import over_rabbitmq
 from tests.support.rig import Rig, note
 from tests.support.waiting import eventually, holds
 
-STEPS = 10_000
+STEPS = 1_000 if over_rabbitmq() else 10_000
+"""RabbitMQ confirms each message from its disk."""
 
 
-def test_ten_thousand_queued_steps_are_never_sent_again(rig: Rig) -> None:
-    if is_amqp(rig.settings.broker_url):
-        pytest.skip("ten thousand confirmed messages take RabbitMQ too long here")
+def test_many_queued_steps_are_never_sent_again(rig: Rig) -> None:
     fan = {"id": "fan", "uses": "core.echo", "foreach": "range(spec.n)", "with": {"message": "${item}"}}
     run = rig.submit([fan, note("join", "fan")], {"n": STEPS})
-    assert rig.redis.llen("default") == STEPS
+    assert rig.depth() == STEPS
     rig.beat()
 
     def looks() -> int:
@@ -29,13 +26,13 @@ def test_ten_thousand_queued_steps_are_never_sent_again(rig: Rig) -> None:
             " AND item IS NOT NULL AND state = 'ready' AND sent_at IS NOT NULL",
             run,
         )[0]
-        return (rows["n"], rows["epoch"], rig.redis.llen("default")) == (STEPS, 1, STEPS)
+        return (rows["n"], rows["epoch"], rig.depth()) == (STEPS, 1, STEPS)
 
     eventually(looks, within=20, what="beat looks for lost messages")
     # Longer than the three seconds after which steps are looked at, plus several looks.
     holds(untouched, during=8, every=0.5)
     worker = rig.worker()
-    eventually(lambda: rig.redis.llen("default") < STEPS - 100, within=30, what="the queue shrinks")
+    eventually(lambda: rig.depth() < STEPS - 100, within=30, what="the queue shrinks")
     worker.stop()
     ran = rig.rows(
         "SELECT max(tries) AS tries, max(dispatch_epoch) AS epoch FROM run_steps WHERE run_id = %s", run

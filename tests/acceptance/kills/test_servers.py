@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.support.brokers import over_rabbitmq
 from tests.support.rig import Rig, held, note
 from tests.support.servers import PrivateServers
 from tests.support.waiting import eventually
@@ -64,20 +65,21 @@ def test_a_broker_out_of_memory_costs_no_worker(frail: Rig) -> None:
     frail.open_gate("memory")
     # A process that is free takes the third message: where it is to be noted, the broker refuses.
     eventually(lambda: frail.count(run, "succeeded") >= 3, within=30)
-    eventually(lambda: not frail.messages(), within=30)
+    eventually(lambda: not frail.depth(), within=30)
     frail.redis.config_set("maxmemory", 0)
     frail.ends(run, within=90)
     assert {row["pid"] for row in frail.rows("SELECT pid FROM workers WHERE state = 'live'")} == {worker}
     frail.checks(run)
 
 
-def test_intents_are_accepted_while_the_broker_is_away_and_run_later(
+def test_intents_are_accepted_while_redis_is_away_and_run_later(
     frail: Rig, own_servers: PrivateServers
 ) -> None:
     own_servers.valkey.kill()
     try:
         runs = [frail.submit([note("a"), note("b", "a")]) for _ in range(3)]
-        assert {frail.state(run) for run in runs} == {"queued"}
+        if not over_rabbitmq():  # which is there: Redis keeps only the counts of its chords
+            assert {frail.state(run) for run in runs} == {"queued"}
     finally:
         own_servers.valkey.start()
     for run in runs:

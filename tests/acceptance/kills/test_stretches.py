@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from celery.events.state import State
 
-from app.messaging.queues import is_amqp
 from tests.support.rig import Rig, held, kill, note, rig_on
 from tests.support.waiting import eventually
 
@@ -134,12 +133,11 @@ def test_the_branches_of_a_chord_run_as_stretches_up_to_its_count(quick: Rig) ->
     quick.checks(run)
 
 
+@pytest.mark.redis_broker("RabbitMQ delivers again when a connection ends, not by the clock")
 def test_a_step_longer_than_the_redelivery_runs_on_and_its_duplicate_loses(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     with rig_on({**environ, "REDELIVERY_AFTER_S": "1", "LOG_LEVEL": "INFO"}, tmp_path) as rig:
-        if is_amqp(rig.settings.broker_url):
-            pytest.skip("RabbitMQ delivers again when a connection ends, not by the clock")
         worker = rig.worker("patient", queues="patient")
         on = {"queue": "patient"}
         run = rig.submit([note("a", **on), held("long", "again", "a", **on), note("c", "long", **on)])

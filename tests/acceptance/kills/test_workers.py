@@ -87,7 +87,7 @@ def test_messages_that_come_twice_run_nothing_twice(busy: Rig) -> None:
     eventually(lambda: busy.ledger.begun(str(run), "middle"), within=20)
     for key in ("start", "middle", "end", "start", "middle", "end"):
         busy.resend(run, key, 1)
-    eventually(lambda: not busy.messages(), within=20)
+    eventually(lambda: not busy.depth(), within=20)
     busy.open_gate("twice")
     busy.ends(run)
     for key in ("start", "middle", "end"):
@@ -103,7 +103,7 @@ def test_a_chord_body_that_comes_first_waits_and_twice_runs_once(busy: Rig) -> N
     )
     eventually(lambda: busy.ledger.begun(str(run), "left"), within=20)
     busy.resend(run, "join", 1)
-    eventually(lambda: not busy.messages(), within=20)
+    eventually(lambda: not busy.depth(), within=20)
     assert busy.step(run, "join")["state"] == "pending"
     busy.open_gate("body")
     busy.ends(run)

@@ -20,6 +20,8 @@ from app.services.submit import Submission, submit_intents
 from tests.support.rig import Rig, note
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.redis_broker("keys and lists of Redis; RabbitMQ has tests/services/test_rabbitmq.py")
+
 
 def link(url: str) -> BrokerLink:
     return BrokerLink(redis_reader(url, 0.2), time.monotonic)
