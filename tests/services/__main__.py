@@ -55,6 +55,7 @@ NOT_ONE_BY_ONE = {
 """What is left out of the one, with the reason."""
 NOT_OVER_RABBITMQ = {
     **NO_STEPS,
+    "tests/acceptance/test_demo.py": "shows what lies in Valkey's lists, then flushes it",
     "tests/acceptance/test_pytest_celery.py": "its node of the broker is a Valkey process",
     "tests/integration/engine/test_broker.py": "keys of Redis; RabbitMQ has tests/services/test_rabbitmq.py",
 }
