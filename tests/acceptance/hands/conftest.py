@@ -8,6 +8,7 @@ import pytest
 
 from app.runtime.ports import free_port
 from app.runtime.supervisor import wait_until_healthy
+from tests.support.blob_peer import blob_peer
 from tests.support.prepared import PreparedCommand
 from tests.support.rig import Rig, rig_on
 from tests.support.servers import DatabaseUrls
@@ -20,17 +21,21 @@ API = ("granian", "--interface", "wsgi", "--blocking-threads", "4", "--no-ws", "
 def rig(
     environ: dict[str, str], database_urls: DatabaseUrls, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Rig]:
-    """An API, a beat that has backups made, two workers of two processes on the queue `default`."""
+    """An API, a beat that has backups made in a container, two workers of two processes on `default`."""
     port = str(free_port())
-    with rig_on(
-        {
-            **environ,
-            "API_PORT": port,
-            "DATABASE_ADMIN_URL": database_urls.admin,
-            "BACKUP_FOLDER": str(tmp_path_factory.mktemp("backups")),
-        },
-        tmp_path_factory.mktemp("rig"),
-    ) as rig:
+    with (
+        blob_peer() as peer,
+        rig_on(
+            {
+                **environ,
+                "API_PORT": port,
+                "DATABASE_ADMIN_URL": database_urls.admin,
+                "BACKUP_CONTAINER": "backups",
+                "BACKUP_STORAGE_CONNECTION_STRING": peer.connection_string,
+            },
+            tmp_path_factory.mktemp("rig"),
+        ) as rig,
+    ):
         rig.start("api", (*API, "--port", port, "app.wsgi:application"))
         rig.beat()
         started = [rig.start_worker(name) for name in ("one", "two")]

@@ -85,6 +85,10 @@ def test_base_backups_have_an_age_of_their_own_once_the_log_is_received(system: 
     backups.log_begins(system, now, anew=True)
     assert age(system, "base_backup") == pytest.approx(0, abs=60), "it has a gap"
     assert age(system) == pytest.approx(3 * 3600, abs=60)
+    backups.note(system, "young", now - 1 * AGO, kind="base", verified=True)
+    assert age(system) == pytest.approx(3 * 3600, abs=60)
+    seen = backups.standing(system)
+    assert (seen.verified, seen.tried) == (now - 3 * AGO, now - 1 * AGO), "it is no dump"
     backups.log_ends(system)
     assert age(system, "base_backup") is None
 
