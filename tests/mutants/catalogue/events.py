@@ -154,4 +154,18 @@ MUTANTS = [
         "tests/integration/db/test_trail.py"
         "::test_a_dead_letter_that_outlives_later_events_brings_none_of_their_numbers_back",
     ),
+    Mutant(
+        "a gap marker names a schema that nobody can read",
+        "app/domain/relay.py",
+        '        "dataschema": dataschema(GAP),\n',
+        '        "dataschema": dataschema(event.type),\n',
+        "tests/architecture/test_events.py::test_what_is_made_on_the_way_is_told_where_it_goes",
+    ),
+    Mutant(
+        "dead letters are given up without a trace",
+        "app/services/event_operations.py",
+        '                _audit(connection, who, Mark("events.drop_dead", f"sinks/{sink}", detail=detail))\n',
+        "                pass\n",
+        f"{RELAY}/test_operations.py::test_dead_letters_are_listed_replayed_given_up_and_kept_until_then",
+    ),
 ]
