@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 
 from app.domain.errors import Unavailable
 from app.messaging.broker_epoch import BrokerLink
+from app.messaging.chains import lean
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class CanvasProducer:
         """Send each canvas; raises Unavailable when the broker is away, at once if that is known."""
         if self._link.current() is None:
             raise Unavailable("broker")
+        canvases = (lean(self._app, canvas) for canvas in canvases)
         try:
             with self._app.producer_or_acquire() as producer, producer.batch(BATCH):
                 for canvas in canvases:

@@ -9,7 +9,31 @@ SQL = "migrations/sql/0001_stretches.sql"
 UNIT = "tests/unit/engine/test_stretch.py"
 ROWS = "tests/integration/db/test_stretches.py"
 
+CHAINS = "app/messaging/chains.py"
+SENT = "tests/unit/engine/test_chains.py"
+
 MUTANTS = [
+    Mutant(
+        "a chain is sent the wrong way round",
+        CHAINS,
+        "for link in reversed(rest)]",
+        "for link in rest]",
+        f"{SENT}::test_a_chain_is_the_message_that_celery_would_send",
+    ),
+    Mutant(
+        "a chain that a step sends forgets its canvas",
+        CHAINS,
+        "root_id=None if origin is None else origin.root_id or origin.id,",
+        "root_id=None,",
+        f"{SENT}::test_a_chain_sent_by_a_step_belongs_to_its_canvas",
+    ),
+    Mutant(
+        "a header of a chord travels without its count",
+        CHAINS,
+        ' and link["options"].keys() == OWN',
+        "",
+        f"{SENT}::test_what_celery_counts_is_left_to_celery",
+    ),
     Mutant(
         "a stretch swallows a chord carrier",
         STRETCH,
