@@ -57,6 +57,7 @@ class ApiClient:
 
     What a read shows is never older than the last write of this client, nor than the one that `written` tells
     of: the token which a write was answered with goes with each later read. `note` is told every new one.
+    Every document goes through `reader` first, which makes it fit for whom it is for.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ApiClient:
         *,
         written: str | None = None,
         note: Callable[[str], None] = lambda _: None,
+        reader: Callable[[Any], Any] = lambda document: document,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
@@ -81,6 +83,7 @@ class ApiClient:
         if written:
             self._http.headers[CONSISTENCY] = written
         self._note = note
+        self._reader = reader
 
     def get(self, path: str, **params: Any) -> Any:
         """The document at `path`; parameters that are None are left out."""
@@ -121,7 +124,7 @@ class ApiClient:
                 self.base_url + API_PREFIX + path, stream=True, timeout=self._timeout_s, allow_redirects=False
             )
             if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
-                document = _document(answer)
+                document = self._reader(_document(answer))
                 raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
             yield from answer.iter_content(_PIECE)
         except requests.RequestException as error:
@@ -138,7 +141,7 @@ class ApiClient:
             )
             with answer:
                 if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
-                    document = _document(answer)
+                    document = self._reader(_document(answer))
                     raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
                 for line in answer.iter_lines(chunk_size=None):
                     yield line.decode()
@@ -168,7 +171,7 @@ class ApiClient:
             )
         except requests.RequestException as error:
             raise ApiUnreachable(f"no answer from {self.base_url}: {type(error).__name__}") from error
-        document = _document(answer)
+        document = self._reader(_document(answer))
         if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
             raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
         if written := answer.headers.get(CONSISTENCY):

@@ -23,6 +23,7 @@ from app.consumers.handling import Handling, HandlingRules
 from app.consumers.opening import hub_consumer, stream_consumer
 from app.consumers.silence import ReceiverSilent
 from app.db.inbox import Inbox
+from app.domain.terminal import json_text
 from app.observability.logging import configure_logging
 from app.runtime.embedded import running_urls
 from app.settings import inherited_environment, state_directory
@@ -137,7 +138,7 @@ def _fits(types: Sequence[str], tenants: Sequence[UUID], event: Mapping[str, Any
 
 
 def _print(_: Any, event: Mapping[str, Any]) -> None:
-    click.echo(json.dumps(event, ensure_ascii=False))
+    click.echo(json_text(event))
     sys.stdout.flush()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from typing import Any
 
@@ -11,6 +10,7 @@ import click
 from app.client.feed import Follower
 from app.commands.lazy import LazyGroup
 from app.commands.shell import Shell, tenant_command
+from app.domain.terminal import json_text, visible
 
 BESIDE_THE_API = {
     "consume": "app.commands.consume:consume",
@@ -53,6 +53,6 @@ def _tell_gap(after: int, upto: int) -> None:
 def _print(shell: Shell, items: list[dict[str, Any]]) -> None:
     for event in items:
         if shell.as_json:
-            click.echo(json.dumps(event, ensure_ascii=False))
+            click.echo(json_text(event))
         else:
-            click.echo(f"{event.get('time')}  {event.get('type')}  {event.get('subject')}")
+            click.echo(visible(f"{event.get('time')}  {event.get('type')}  {event.get('subject')}"))

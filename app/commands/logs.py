@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +11,7 @@ import click
 from app.client.http import ApiClient
 from app.client.progress import ENDED_STEP
 from app.commands.shell import Shell, tenant_command
+from app.domain.terminal import json_text
 
 POLL_S = 0.5
 _PAGE = 200
@@ -27,7 +27,7 @@ _COLOURS = {"warning": "yellow", "error": "red", "critical": "red", "debug": "br
 def logs(shell: Shell, run_id: str, step: str, attempt: int | None, follow: bool) -> None:
     """The lines that a step logged, tries in order; with --follow what comes next."""
     for line in _lines(shell.client, f"/runs/{run_id}/steps/{step}/logs", attempt, follow):
-        click.echo(json.dumps(line, ensure_ascii=False) if shell.as_json else _drawn(line))
+        click.echo(json_text(line) if shell.as_json else _drawn(line))
 
 
 def _lines(client: ApiClient, path: str, attempt: int | None, follow: bool) -> Iterator[dict[str, Any]]:
@@ -51,4 +51,4 @@ def _drawn(line: dict[str, Any]) -> str:
 
 
 def _word(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return value if isinstance(value, str) else json_text(value)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.commands.shell import Exit
 from app.db.migrate import MigrationRefused, SchemaDiffers, StillNeeded, difference, migrate
@@ -37,7 +38,7 @@ from app.settings import (
 )
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
-SIGNS = {"ok": "[green]✓[/green]", "note": "[yellow]·[/yellow]", "bad": "[red]✗[/red]"}
+SIGNS = {"ok": Text("✓", "green"), "note": Text("·", "yellow"), "bad": Text("✗", "red")}
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -148,9 +149,9 @@ def doctor(as_json: bool) -> None:
         for overflow in ("ignore", "ignore", "fold", "fold"):
             table.add_column(overflow=overflow, no_wrap=overflow == "ignore")
         for finding in findings:
-            mend = f"[dim]→ {finding.mend}[/dim]" if finding.mend else ""
+            mend = Text(f"→ {finding.mend}" if finding.mend else "", "dim")
             table.add_row(SIGNS[finding.state], finding.subject, finding.found, mend)
-        Console(highlight=False).print(table)
+        Console(highlight=False, markup=False, emoji=False).print(table)
     sys.exit(Exit.FAILED if bad else Exit.OK)
 
 

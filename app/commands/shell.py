@@ -13,9 +13,11 @@ from typing import Any, NoReturn
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.tokens import Token, load_token, load_written, save_token, save_written
+from app.domain.terminal import json_text, visible
 from app.settings import inherited_environment, state_directory
 
 DEFAULT_PORT = 8000
@@ -67,10 +69,11 @@ class Shell:
         self._saved = load_token(self.token_file)
         self._token = token
         saved_url = self._saved.url if self._saved and not token else None
-        self.url = url or saved_url or default_url(environ)
+        self.url = (url or saved_url or default_url(environ)).rstrip("/")
         self.as_json = as_json
-        self.console = Console(highlight=False)
-        self.errors = Console(stderr=True, highlight=False)
+        # Names and messages are other people's: their brackets are text, not markup.
+        self.console = Console(highlight=False, markup=False, emoji=False)
+        self.errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @functools.cached_property
     def client(self) -> ApiClient:
@@ -79,6 +82,10 @@ class Shell:
             return self._signed_in(self._token)
         if self._saved is None:
             self.stop("not signed in: run `quantum login` or set QUANTUM_TOKEN", Exit.AUTH)
+        if self._saved.url.rstrip("/") != self.url:
+            # Another server must not get to see the tokens of this one.
+            words = f"signed in at {self._saved.url}, not at {self.url}: run `quantum login --url {self.url}`"
+            self.stop(words, Exit.AUTH)
         client = self._signed_in(self._saved.access_token)
         try:
             client.get("/me")
@@ -101,7 +108,8 @@ class Shell:
         """A client that goes on from the last write of whichever command it was."""
         written = load_written(self.token_file, self.url)
         note = functools.partial(save_written, self.token_file, self.url)
-        return ApiClient(self.url, token, written=written, note=note)
+        reader = _as_it_is if self.as_json else visible
+        return ApiClient(self.url, token, written=written, note=note, reader=reader)
 
     def _renewed(self, old: Token) -> Token:
         body = {"refresh_token": old.refresh_token}
@@ -113,7 +121,7 @@ class Shell:
     def show(self, document: Any, human: Callable[[], Any]) -> None:
         """Print the document as JSON with --json, else what `human` returns (a rich renderable or text)."""
         if self.as_json:
-            click.echo(json.dumps(document, indent=2, ensure_ascii=False))
+            click.echo(json_text(document, indent=2))
         else:
             self.console.print(human())
 
@@ -130,7 +138,7 @@ class Shell:
         if self.as_json:
             click.echo(json.dumps({"title": message, "exit_code": code}), err=True)
         else:
-            self.errors.print(f"[red]error:[/red] {message}", markup=True)
+            self.errors.print(Text.assemble(("error:", "red"), f" {visible(message)}"))
         sys.exit(code)
 
     def stop_for(self, problem: ApiProblem) -> NoReturn:
@@ -139,16 +147,20 @@ class Shell:
         if self.as_json:
             click.echo(json.dumps(problem.document), err=True)
             sys.exit(code)
-        detail = problem.document.get("detail")
+        detail = visible(problem.document.get("detail"))
         lines: list[str] = [
-            f"error: {problem.title} ({problem.status})",
+            f"error: {visible(problem.title)} ({problem.status})",
             *([f"  {detail}"] if detail else []),
         ]
-        lines += [f"  {fault}" for fault in problem.faults]
+        lines += [f"  {visible(fault)}" for fault in problem.faults]
         if request_id := problem.document.get("request_id"):
             lines.append(f"  request id {request_id}")
         click.echo("\n".join(lines), err=True)
         sys.exit(code)
+
+
+def _as_it_is(document: Any) -> Any:
+    return document
 
 
 def default_url(environ: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO
 import structlog
 from structlog.types import Processor
 
+from app.domain.terminal import visible
 from app.observability.capture import CaptureHandler
 from app.observability.levels import apply_levels
 from app.observability.masking import mask_log
@@ -63,16 +64,16 @@ def configure_logging(level: str, style: Style, *, process: str, stream: TextIO 
         cache_logger_on_first_use=False,
     )
     output = stream or sys.stderr
-    renderer: Processor = (
-        structlog.processors.JSONRenderer(default=str)
+    renderers: list[Processor] = (
+        [structlog.processors.JSONRenderer(default=str)]
         if style == "json" or (style == "auto" and not output.isatty())
-        else structlog.dev.ConsoleRenderer(colors=output.isatty())
+        else [_visible, structlog.dev.ConsoleRenderer(colors=output.isatty())]
     )
     handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -102,6 +103,12 @@ def _trace(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
     if here is not None:
         event.setdefault("trace_id", here.trace_id)
     return event
+
+
+def _visible(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A path that somebody asked for must not move the cursor of whoever reads of it."""
+    shown: dict[str, Any] = visible(event)
+    return shown
 
 
 def _mask(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -142,7 +142,8 @@ def test_exit_codes_tell_what_went_wrong(quantum: Quantum, tmp_path: Path) -> No
     nobody = ("--token", "not-a-token")
     assert quantum("runs", "list", *nobody, code=3)
     assert quantum("runs", "show", "00000000-0000-7000-8000-000000000000", code=4)
-    assert quantum("runs", "list", "--url", "http://127.0.0.1:9", code=5)
+    assert quantum("runs", "list", "--url", "http://127.0.0.1:9", "--token", "t", code=5)
+    assert quantum("runs", "list", "--url", "http://127.0.0.1:9", code=3), "the token is another server's"
     assert quantum("intent", "submit", "-f", str(tmp_path / "none.yaml"), code=2)
     bad = ("login", "--tenant", "acme", "--email", "ann@acme.example", "--password-stdin")
     assert quantum(*bad, "--token-file", str(tmp_path / "t"), typed="wrong password", code=3)
