@@ -18,6 +18,7 @@ COMMANDS = {
     "deliver": "app.commands.deliver:deliver",
     "clean": "app.commands.platform:clean",
     "login": "app.commands.login:login",
+    "logout": "app.commands.login:logout",
     "tenant": "app.commands.tenants:tenant",
     "pool": "app.commands.pools:pool",
     "user": "app.commands.users:user",

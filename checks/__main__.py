@@ -31,6 +31,7 @@ CHECKS: tuple[tuple[str, list[str]], ...] = (
     ("metrics", [PYTHON, "-m", "checks.metrics"]),
     ("logs", [PYTHON, "-m", "checks.logs"]),
     ("documents", [PYTHON, "-m", "checks.documents"]),
+    ("commands", [PYTHON, "-m", "checks.commands"]),
 )
 
 

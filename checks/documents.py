@@ -15,6 +15,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 CONFIGURATION = "docs/configuration.md"
+READERS = ("settings", "variables", "sink_settings", "backup_settings")
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -43,25 +44,41 @@ def links(root: Path, paths: list[str]) -> Iterator[Fault]:
 
 
 def variables(root: Path) -> set[str]:
-    """Return the names of the environment variables that the settings read."""
-    tree = ast.parse((root / "app" / "settings.py").read_text())
-    texts = {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    return {text for text in texts if VARIABLE.fullmatch(text)} | {"ENVIRONMENT"}
+    """Return the names of the environment variables that settings, options of commands, the Procfile read."""
+    names = {"ENVIRONMENT"}
+    for file in [root / "app" / f"{name}.py" for name in READERS]:
+        tree = ast.parse(file.read_text()) if file.is_file() else ast.Module([], [])
+        names |= {
+            node.value
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and VARIABLE.fullmatch(node.value)
+        }
+    for file in (root / "app" / "commands").glob("*.py"):
+        names |= set(re.findall(r'envvar="([A-Z_]+)"', file.read_text()))
+    return names | named_in(root / "Procfile")
+
+
+def named_in(script: Path) -> set[str]:
+    """Return the names of the variables that a script puts in, if there is that script."""
+    return set(re.findall(r"\$[({]([A-Z_]+)", script.read_text())) if script.is_file() else set()
 
 
 def configuration(root: Path) -> Iterator[Fault]:
-    """Yield each variable that docs/configuration.md leaves out, or that nothing reads."""
+    """Yield each variable that docs/configuration.md leaves out, each in its tables that nothing reads."""
     page = root / CONFIGURATION
     if not page.is_file():
         yield Fault(CONFIGURATION, 1, "is missing: it describes every environment variable")
         return
-    described = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", page.read_text()))
-    for name in variables(root) - described:
+    text = page.read_text()
+    known = variables(root)
+    usable = known | named_in(root / "Makefile")
+    for name in known - set(re.findall(r"`([A-Z][A-Z0-9_]+)`", text)):
         yield Fault(CONFIGURATION, 1, f"does not describe `{name}`")
+    for row in re.finditer(r"^\| (`[A-Z][^|]*)\|", text, re.MULTILINE):
+        for name in set(re.findall(r"`([A-Z][A-Z0-9_]+)`", row[1])) - usable:
+            yield Fault(CONFIGURATION, text.count("\n", 0, row.start()) + 1, f"nothing reads `{name}`")
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ from app.api.request_context import surround
 from app.api.routes import PREFIX, SMALL_BODY, common_parameters, common_responses
 from app.api.schemas.common import json_object_schema
 from app.api.serving import Application
-from app.security.tokens import ACCESS_LIFETIME, ISSUER
+from app.security.tokens import ACCESS_LIFETIME, CLOCKS_APART, ISSUER
 
 VERSION = "1.0"
 RESOURCES = (
@@ -122,6 +122,7 @@ def create_app(parts: ApiParts) -> Flask:
         JWT_ACCESS_TOKEN_EXPIRES=ACCESS_LIFETIME,
         JWT_ENCODE_ISSUER=ISSUER,
         JWT_DECODE_ISSUER=ISSUER,
+        JWT_DECODE_LEEWAY=CLOCKS_APART,
         JWT_TOKEN_LOCATION=["headers"],
     )
     app.extensions["quantum"] = parts

@@ -1,18 +1,31 @@
-"""Sign-in, token refresh, the caller's own identity."""
+"""Sessions, with the caller's own account."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flask import g, request
+from flask import Response, g, request
 from flask_jwt_extended import create_access_token
 
 from app.api.request_context import actor, parts
 from app.api.routes import ANYBODY, SIGNED_IN, Blueprint, endpoint
-from app.api.schemas.identity import CredentialsSchema, MeSchema, RefreshSchema, TokenSchema
+from app.api.schemas.identity import (
+    CredentialsSchema,
+    MeSchema,
+    OwnPasswordSchema,
+    RefreshSchema,
+    TokenSchema,
+)
 from app.domain.identity import PERMISSIONS, is_allowed
 from app.security.tokens import ACCESS_LIFETIME
-from app.services.sign_in import Origin, SignedIn, refresh, sign_in
+from app.services.sign_in import (
+    Origin,
+    SignedIn,
+    change_own_password,
+    refresh,
+    sign_in,
+    sign_out,
+)
 
 blueprint = Blueprint("auth", "Tokens, and who holds them.")
 
@@ -29,6 +42,13 @@ def refresh_token(body: dict[str, str]) -> dict[str, Any]:
     return _tokens(refresh(parts().database, body["refresh_token"], _origin()))
 
 
+@endpoint(blueprint, "POST /auth/revoke", ANYBODY, None, status=204, body=RefreshSchema)
+def revoke_token(body: dict[str, str]) -> Response:
+    """End the session of a refresh token; 204 as well for one that is none, or has ended."""
+    sign_out(parts().database, body["refresh_token"], _origin())
+    return Response(status=204)
+
+
 @endpoint(blueprint, "GET /me", SIGNED_IN, MeSchema)
 def show_me() -> dict[str, Any]:
     """Tell who the caller is, with the permissions of its roles."""
@@ -41,6 +61,13 @@ def show_me() -> dict[str, Any]:
         "roles": sorted(caller.roles),
         "permissions": sorted(each for each in PERMISSIONS if is_allowed(caller, each)),
     }
+
+
+@endpoint(blueprint, "PUT /me/password", SIGNED_IN, None, status=204, body=OwnPasswordSchema)
+def change_password(body: dict[str, str]) -> Response:
+    """Change the caller's own password, by way of the present one; every session of the account ends."""
+    change_own_password(parts().database, actor(), body["current"], body["new"])
+    return Response(status=204)
 
 
 def _origin() -> Origin:

@@ -34,6 +34,12 @@ def load_token(path: Path) -> Token | None:
         return None
 
 
+def forget_token(path: Path) -> None:
+    """Remove what a sign-in left behind."""
+    path.unlink(missing_ok=True)
+    _beside(path).unlink(missing_ok=True)
+
+
 def save_written(path: Path, url: str, written: str) -> None:
     """Keep beside the access token what the API at `url` answered the last write with, if possible."""
     # The write is done: a folder that takes no file is no reason to say otherwise.

@@ -1,13 +1,15 @@
-"""Signing in at the API."""
+"""Sessions at the API: begun, ended."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import click
 
-from app.client.http import ApiProblem, sign_in
-from app.client.tokens import Token, save_token
+from app.client.http import ApiClient, ApiProblem, sign_in
+from app.client.tokens import Token, forget_token, load_token, save_token
 from app.commands.shell import Exit, Shell, exit_code, tenant_command
 
 
@@ -27,10 +29,28 @@ def login(shell: Shell, tenant: str, email: str, password_stdin: bool) -> None:
         if exit_code(problem.status) == Exit.AUTH:
             shell.stop("wrong tenant, email or password", Exit.AUTH)
         raise
-    save_token(
-        shell.token_file, Token(shell.url, tenant, email, document["access_token"], document["refresh_token"])
-    )
+    keep_session(shell, tenant, email, document)
     shell.show(
         {"tenant": tenant, "email": email, "token_file": str(shell.token_file)},
         lambda: f"Signed in as {email} of {tenant}; the token is in {shell.token_file}.",
     )
+
+
+@click.command()
+@tenant_command
+def logout(shell: Shell) -> None:
+    """Forget the token, end its session at the API that gave it."""
+    saved = load_token(shell.token_file)
+    # First of all: whatever the API says, nobody goes on from here.
+    forget_token(shell.token_file)
+    if saved is not None:
+        body = {"refresh_token": saved.refresh_token}
+        ApiClient(saved.url).call("POST", "/auth/revoke", body=body)
+    words = "Nobody was signed in." if saved is None else f"Signed out: {saved.email} of {saved.tenant}."
+    shell.show({"signed_out": saved is not None}, lambda: words)
+
+
+def keep_session(shell: Shell, tenant: str, email: str, document: Mapping[str, Any]) -> None:
+    """Save the tokens of a fresh session for the commands that follow."""
+    tokens = document["access_token"], document["refresh_token"]
+    save_token(shell.token_file, Token(shell.url, tenant, email, *tokens))

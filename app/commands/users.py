@@ -6,6 +6,8 @@ import sys
 
 import click
 
+from app.client.http import sign_in
+from app.commands.login import keep_session
 from app.commands.shell import Shell, tenant_command
 
 ROLES = ("tenant_admin", "operator", "developer", "viewer", "auditor")
@@ -21,7 +23,7 @@ def asked_password(password_stdin: bool) -> str:
 
 @click.group()
 def user() -> None:
-    """Create, list users."""
+    """Create, list users; change one's own password."""
 
 
 @user.command("create")
@@ -42,6 +44,24 @@ def create_user(
     }
     document = shell.client.post("/users", body)
     shell.show(document, lambda: f"User {email} is created with {', '.join(roles)}.")
+
+
+@user.command("password")
+@click.option("--password-stdin", is_flag=True, help="Read both from standard input, the present one first.")
+@tenant_command
+def change_password(shell: Shell, password_stdin: bool) -> None:
+    """Change your own password; every session of yours ends but a fresh one here."""
+    current = (
+        sys.stdin.readline().rstrip("\n")
+        if password_stdin
+        else click.prompt("Present password", hide_input=True)
+    )
+    new = asked_password(password_stdin)
+    me = shell.client.get("/me")
+    shell.client.put("/me/password", {"current": current, "new": new})
+    document = sign_in(shell.url, me["tenant"], me["email"], new)
+    keep_session(shell, me["tenant"], me["email"], document)
+    shell.show({"email": me["email"]}, lambda: "The password is changed; other sessions have ended.")
 
 
 @user.command("list")

@@ -10,7 +10,7 @@ import jwt
 from app.domain.errors import Unauthenticated
 from app.domain.identity import Actor
 from app.security.keys import SigningKeys
-from app.security.tokens import ISSUER
+from app.security.tokens import CLOCKS_APART, ISSUER
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ def read_bearer(header: str, keys: SigningKeys, request_id: str) -> Bearer:
             keys.public,
             algorithms=["EdDSA"],
             issuer=ISSUER,
+            leeway=CLOCKS_APART,
             options={"require": ["exp", "iss", "sub"]},
         )
         if claims["type"] != "access":

@@ -13,6 +13,8 @@ from uuid import UUID
 ISSUER: Final = "quantum-platform"
 ACCESS_LIFETIME: Final = timedelta(minutes=15)
 REFRESH_LIFETIME: Final = timedelta(days=14)
+CLOCKS_APART: Final = timedelta(seconds=10)
+"""How much the clocks of two hosts may differ, of which one makes a token, the other reads it."""
 _PREFIX: Final = "qpr1"
 _PARTS: Final = 4
 

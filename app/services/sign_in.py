@@ -1,4 +1,4 @@
-"""Sign-in by password, then by rotating refresh tokens."""
+"""Sessions: opened by password, kept by rotating refresh tokens, ended by their owner."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import Any, Final
 from uuid import UUID
 
 from app.db import sessions, tenants, trail, users
-from app.db.engine import Database
+from app.db.engine import Connection, Database
 from app.db.ids import new_id
 from app.db.trail import Mark
-from app.domain.errors import RateLimited, Unauthenticated
+from app.domain.errors import InvalidInput, RateLimited, Unauthenticated
+from app.domain.identity import Actor
 from app.observability.logging import get_log
 from app.security.passwords import hash_password, needs_rehash, verify_password
 from app.security.tokens import REFRESH_LIFETIME, RefreshToken, new_refresh_token, parse_refresh_token
@@ -66,11 +67,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
     wrong gives one answer after the same work.
     """
     email = email.lower()
-    source = _source(origin.source_ip)
-    account_key, address_key = _key("user", slug, email), _key("address", source)
-    pair_key = _key("pair", slug, email, source)
-    _limit(database, {pair_key: FAILURES_PER_PAIR, address_key: FAILURES_PER_ADDRESS})
-    _limit(database, {account_key: FAILURES_PER_ACCOUNT})
+    attempt = _attempt(database, slug, email, origin)
     with database.anonymous() as connection:
         tenant = tenants.resolve(connection, slug)
     user = None
@@ -92,9 +89,7 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
             origin.actor(user.id, user.email),
             Mark("session.open", f"users/{user.id}", "session.opened"),
         )
-        sessions.forgive(connection, pair_key)
-        sessions.forgive_one(connection, address_key)
-        sessions.forgive_one(connection, account_key)
+        attempt.forgive(connection)
     return _signed_in(tenant.id, slug, user, token)
 
 
@@ -132,12 +127,80 @@ def refresh(database: Database, text: str, origin: Origin) -> SignedIn:
     return _signed_in(token.tenant_id, tenant.slug, user, following)
 
 
+def sign_out(database: Database, text: str, origin: Origin) -> None:
+    """End the session that a refresh token belongs to, also one that was exchanged since.
+
+    What is no token of ours, or of a session that has ended, changes nothing. An access token that is out
+    lasts to its own end.
+    """
+    token = parse_refresh_token(text)
+    if token is None:
+        return
+    with database.tenant(token.tenant_id) as connection:
+        family = sessions.lock_family(connection, token.tenant_id, token.family_id)
+        if family is None or not family.open:
+            return
+        sessions.revoke_family(connection, token.tenant_id, token.family_id)
+        user = users.find(connection, token.tenant_id, family.user_id)
+        actor = origin.actor(family.user_id, user.email if user else None)
+        mark = Mark("session.close", f"users/{family.user_id}", "session.revoked")
+        trail.leave(connection, token.tenant_id, actor, mark)
+
+
+def change_own_password(database: Database, actor: Actor, present: str, wanted: str) -> None:
+    """Give the caller a new password; every session of the account ends.
+
+    Raises InvalidInput when `present` is not its password, RateLimited after too many of those: they count as
+    failed sign-ins do, so that a stolen access token is no way to guess.
+    """
+    if actor.user_id is None:
+        raise Unauthenticated("nobody is signed in")
+    origin = Origin(actor.request_id, actor.source_ip)
+    attempt = _attempt(database, actor.tenant_slug, actor.email.lower(), origin)
+    with database.tenant(actor.tenant_id) as connection:
+        user = users.find(connection, actor.tenant_id, actor.user_id)
+    if user is None or not verify_password(user.password_hash, present):
+        raise InvalidInput.at("/current", "wrong", "this is not the present password")
+    password_hash = hash_password(wanted)
+    with database.tenant(actor.tenant_id) as connection:
+        users.update(connection, actor.tenant_id, user.id, {"password_hash": password_hash})
+        sessions.revoke_families_of(connection, actor.tenant_id, user.id)
+        mark = Mark("user.change", f"users/{user.id}", "user.changed", {"changed": ["password"]})
+        trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
+        attempt.forgive(connection)
+
+
 def _signed_in(tenant_id: UUID, slug: str, user: users.User, token: RefreshToken) -> SignedIn:
     return SignedIn(tenant_id, slug, user.id, user.email, user.roles, token.encode())
 
 
 def _refused() -> Unauthenticated:
     return Unauthenticated("the refresh token is not valid: sign in again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Attempt:
+    """One use of a password, as it is counted: for the account at its source, the source, the account."""
+
+    pair: str
+    address: str
+    account: str
+
+    def forgive(self, connection: Connection) -> None:
+        """Forget it, as it ended well."""
+        sessions.forgive(connection, self.pair)
+        sessions.forgive_one(connection, self.address)
+        sessions.forgive_one(connection, self.account)
+
+
+def _attempt(database: Database, slug: str, email: str, origin: Origin) -> _Attempt:
+    """Count one use of a password before it is judged; raises RateLimited."""
+    source = _source(origin.source_ip)
+    pair, address = _key("pair", slug, email, source), _key("address", source)
+    account = _key("user", slug, email)
+    _limit(database, {pair: FAILURES_PER_PAIR, address: FAILURES_PER_ADDRESS})
+    _limit(database, {account: FAILURES_PER_ACCOUNT})
+    return _Attempt(pair, address, account)
 
 
 def _limit(database: Database, limits: Mapping[str, int]) -> None:

@@ -149,6 +149,18 @@ def test_exit_codes_tell_what_went_wrong(quantum: Quantum, tmp_path: Path) -> No
     assert quantum(*bad, "--token-file", str(tmp_path / "t"), typed="wrong password", code=3)
 
 
+def test_a_password_is_changed_then_its_session_ended(quantum: Quantum, tmp_path: Path) -> None:
+    eve, file = ("--email", "eve@acme.example", "--password-stdin"), ("--token-file", str(tmp_path / "eve"))
+    quantum("user", "create", "eve@acme.example", "--role", "viewer", "--password-stdin", typed=PASSWORD)
+    quantum("login", "--tenant", "acme", *eve, *file, typed=PASSWORD)
+    quantum("user", "password", "--password-stdin", *file, typed=f"{PASSWORD}\nanother good one")
+    quantum("runs", "list", *file)
+    quantum("login", "--tenant", "acme", *eve, *file, typed=PASSWORD, code=3)
+    quantum("logout", *file)
+    assert not list(tmp_path.iterdir())
+    quantum("runs", "list", *file, code=3)
+
+
 def test_events_come_in_the_order_of_the_feed(quantum: Quantum, intent: Path) -> None:
     run = quantum.json("intent", "submit", "-f", str(intent), "--wait")
 

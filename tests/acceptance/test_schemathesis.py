@@ -198,6 +198,7 @@ class Seeds:
             "POST /auth/refresh": lambda: {
                 "refresh_token": self.platform.sign_in("platform", ROOT_EMAIL).refresh_token
             },
+            "PUT /me/password": lambda: {"current": PASSWORD, "new": PASSWORD},
             "POST /tenants": lambda: {"slug": f"s{number}", "name": "n", "admin": person},
             "PATCH /tenants/{tenant_id}": lambda: {"name": "changed"},
             "POST /users": lambda: {**person, "roles": ["viewer"]},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from checks import documents, house, lock
+from checks import commands, documents, house, lock
 
 INNOCENT = '''"""One thing."""
 
@@ -91,7 +91,31 @@ def test_an_undescribed_variable_is_told(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "docs").mkdir()
     (tmp_path / "app" / "settings.py").write_text('reader.text("NEW_VARIABLE", "")\n')
-    (tmp_path / "docs" / "configuration.md").write_text("`ENVIRONMENT` is described.\n")
+    (tmp_path / "docs" / "configuration.md").write_text("`ENVIRONMENT` is described.\n| `OLD_ONE` | x |\n")
     assert [fault.words for fault in documents.configuration(tmp_path)] == [
-        "does not describe `NEW_VARIABLE`"
+        "does not describe `NEW_VARIABLE`",
+        "nothing reads `OLD_ONE`",
     ]
+
+
+@pytest.mark.parametrize(
+    ("shown", "wrong"),
+    [
+        ("$ quantum runs retrry RUN", "no command retrry"),
+        ("$ TZ=UTC quantum runs retry RUN --form STEP", "no option --form"),
+        ("$ quantum doctor && quantum runs show", "takes 1 to 1 arguments"),
+        ("$ quantum runs skip RUN STEP \\\n    --reason", "--reason takes a value"),
+        ("so `quantum runs cancle` it is", "no command cancle"),
+        ("| `quantum runs list`, `shwo` | HTTP |", "no command shwo"),
+        ("$ quantum runs show RUN | less --weird; quantum runs retry RUN --wait &  # quantum what", ""),
+        (
+            "| `quantum workers`, `workers resize NAME +1`, `queues` | `quantum runs logs RUN STEP [-f]` |",
+            "",
+        ),
+        ("`quantum flags list\\|show` `quantum GROUP COMMAND --help` `quantum usage [--tenants]`", ""),
+    ],
+)
+def test_a_command_that_is_none_is_told(tmp_path: Path, shown: str, wrong: str) -> None:
+    (tmp_path / "a.md").write_text(f"{shown}\n")
+    found = [fault.words for fault in commands.faults(tmp_path, ["a.md"])]
+    assert (len(found) == 1 and wrong in found[0]) if wrong else found == []

@@ -27,9 +27,16 @@ class CredentialsSchema(Schema):
 
 
 class RefreshSchema(Schema):
-    """A refresh token to exchange."""
+    """A refresh token to exchange, or to end."""
 
     refresh_token = text(required=True)
+
+
+class OwnPasswordSchema(Schema):
+    """The caller's password, present and future."""
+
+    current = fields.String(required=True, load_only=True, validate=validate.Length(1, LONGEST_PASSWORD))
+    new = _new_password()
 
 
 class TokenSchema(Schema):

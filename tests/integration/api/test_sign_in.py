@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from typing import Any
 from uuid import UUID
 
+import jwt
 import pytest
 
 from app.db import sessions
 from app.domain.errors import Unauthenticated
 from app.security import passwords
+from app.security.access_tokens import read_bearer
+from app.security.tokens import ISSUER
 from app.services import sign_in as service
 from app.services import standing
 from tests.support.http_api import PASSWORD, Caller, Platform, assert_problem
@@ -187,6 +191,65 @@ def test_a_new_password_ends_the_sessions(platform: Platform) -> None:
     assert _refresh(platform, member.refresh_token)[0] == 401
     assert _attempt(platform, slug, me["email"], PASSWORD, "10.2.2.2") == 401
     assert _attempt(platform, slug, me["email"], "another good one", "10.2.2.2") == 200
+
+
+def test_who_signs_out_is_out_with_whatever_token_of_the_session(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    sessions_of_two = [platform.member(slug, admin, "viewer").refresh_token for _ in range(2)]
+    for old in sessions_of_two:
+        _, newer = _refresh(platform, old)
+        ended = platform.anonymous().post("/auth/revoke", {"refresh_token": old})
+        assert (ended.status_code, ended.data) == (204, b"")
+        assert _refresh(platform, newer)[0] == 401
+    for nothing in ("x", sessions_of_two[0], "qpr1." + "0" * 32 + "." + "0" * 32 + ".x"):
+        assert platform.anonymous().post("/auth/revoke", {"refresh_token": nothing}).status_code == 204
+    audit = admin.get("/audit", action="session.close").get_json()["items"]
+    assert len(audit) == 2
+    assert _refresh(platform, admin.refresh_token)[0] == 200
+
+
+def test_everybody_may_change_their_own_password(platform: Platform) -> None:
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    email = member.get("/me").get_json()["email"]
+    new = {"current": PASSWORD, "new": "another good one"}
+    faults = assert_problem(member.put("/me/password", {**new, "current": "guess"}), 422)["errors"]
+    assert [(one["pointer"], one["code"]) for one in faults] == [("/current", "wrong")]
+    assert_problem(member.put("/me/password", {**new, "new": "short"}), 422)
+    assert member.put("/me/password", new).status_code == 204
+    assert _refresh(platform, member.refresh_token)[0] == 401
+    assert _attempt(platform, slug, email, PASSWORD, "10.4.4.4") == 401
+    assert _attempt(platform, slug, email, "another good one", "10.4.4.4") == 200
+    assert _refresh(platform, admin.refresh_token)[0] == 200
+
+
+def test_a_stolen_access_token_is_no_way_to_guess_the_password(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "FAILURES_PER_PAIR", 3)
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    guesses = [
+        member.put("/me/password", {"current": f"guess {n}", "new": "another good one"}).status_code
+        for n in range(5)
+    ]
+    assert guesses == [422, 422, 422, 429, 429]
+
+
+@pytest.mark.parametrize(("ahead_s", "good"), [(5, True), (60, False)])
+def test_a_token_of_a_host_whose_clock_is_a_little_ahead_is_good(
+    platform: Platform, tenant: tuple[str, Caller], ahead_s: int, good: bool
+) -> None:
+    keys, began = platform.parts.keys, time.time() + ahead_s
+    claims = jwt.decode(tenant[1].token or "", keys.public, algorithms=["EdDSA"], issuer=ISSUER)
+    claims |= {"iat": began, "nbf": began, "exp": began + 900}
+    caller = Caller(platform.app, jwt.encode(claims, keys.private, algorithm="EdDSA"))
+    assert caller.get("/me").status_code == (200 if good else 401)
+    if good:
+        assert read_bearer(f"Bearer {caller.token}", keys, "r").actor.tenant_slug == tenant[0]
+    else:
+        with pytest.raises(Unauthenticated):
+            read_bearer(f"Bearer {caller.token}", keys, "r")
 
 
 def test_a_good_token_ends_with_the_standing_of_its_user(

@@ -55,6 +55,27 @@ MUTANTS = [
         f"{API}/test_sign_in.py::test_a_refresh_token_works_once_and_its_reuse_ends_the_family",
     ),
     Mutant(
+        "who signs out stays signed in",
+        "app/services/sign_in.py",
+        "        sessions.revoke_family(connection, token.tenant_id, token.family_id)\n        user = users",
+        "        user = users",
+        f"{API}/test_sign_in.py::test_who_signs_out_is_out_with_whatever_token_of_the_session",
+    ),
+    Mutant(
+        "a password is changed by whoever has a token",
+        "app/services/sign_in.py",
+        "    if user is None or not verify_password(user.password_hash, present):",
+        "    if user is None:",
+        f"{API}/test_sign_in.py::test_everybody_may_change_their_own_password",
+    ),
+    Mutant(
+        "clocks may not differ",
+        "app/api/app.py",
+        "        JWT_DECODE_LEEWAY=CLOCKS_APART,\n",
+        "",
+        f"{API}/test_sign_in.py::test_a_token_of_a_host_whose_clock_is_a_little_ahead_is_good",
+    ),
+    Mutant(
         "a refresh family is not locked",
         "app/db/sessions.py",
         " WHERE tenant_id = :tenant AND id = :id FOR UPDATE",

@@ -55,6 +55,20 @@ MUTANTS = [
         f"{DECISIONS}::test_refused_when_evaluated",
     ),
     Mutant(
+        "a saved token goes to any server",
+        "app/commands/shell.py",
+        '        if self._saved.url.rstrip("/") != self.url:\n',
+        "        if False:\n",
+        "tests/unit/client/test_texts_of_others.py::test_a_saved_token_stays_with_the_server_that_gave_it",
+    ),
+    Mutant(
+        "a terminal obeys what others wrote",
+        "app/commands/shell.py",
+        "        reader = _as_it_is if self.as_json else visible\n",
+        "        reader = _as_it_is\n",
+        "tests/unit/client/test_texts_of_others.py::test_names_and_errors_of_others_are_text",
+    ),
+    Mutant(
         "an expression may join lists until the memory is full",
         "workflows/cel_cost.py",
         "    joined = 0 if shape.macros else values * shape.pluses",
