@@ -20,6 +20,7 @@ from rich.text import Text
 
 from app.commands.shell import Exit
 from app.db.migrate import MigrationRefused, SchemaDiffers, StillNeeded, difference, migrate
+from app.domain.errors import Unavailable
 from app.domain.upgrades import OutOfOrder, WrongRelease
 from app.runtime.doctor import examine, removable_state
 from app.runtime.embedded import EmbeddedServers, running_urls
@@ -59,7 +60,7 @@ def told(command: F) -> F:
         except (StillNeeded, OutOfOrder) as refused:
             click.echo(f"error: {refused}", err=True)
             sys.exit(Exit.CONFLICT)
-        except (MigrationRefused, RuntimeFailure, WrongRelease) as failure:
+        except (MigrationRefused, RuntimeFailure, Unavailable, WrongRelease) as failure:
             click.echo(f"error: {failure}", err=True)
             sys.exit(Exit.UNAVAILABLE)
 

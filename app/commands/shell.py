@@ -123,7 +123,8 @@ class Shell:
         if self.as_json:
             click.echo(json_text(document, indent=2))
         else:
-            self.console.print(human())
+            shown = human()
+            self.console.print(shown, soft_wrap=isinstance(shown, str))
 
     def show_all(self, documents: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Print the documents as JSON with --json, else a table with these members of each."""
@@ -138,7 +139,7 @@ class Shell:
         if self.as_json:
             click.echo(json.dumps({"title": message, "exit_code": code}), err=True)
         else:
-            self.errors.print(Text.assemble(("error:", "red"), f" {visible(message)}"))
+            self.errors.print(Text.assemble(("error:", "red"), f" {visible(message)}"), soft_wrap=True)
         sys.exit(code)
 
     def stop_for(self, problem: ApiProblem) -> NoReturn:

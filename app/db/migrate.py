@@ -13,7 +13,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.exc import DBAPIError, PendingRollbackError
+from sqlalchemy.exc import DBAPIError, OperationalError, PendingRollbackError
 from sqlalchemy.pool import NullPool
 
 from app.db import revisions
@@ -69,6 +69,10 @@ class SchemaBusy(MigrationRefused):
     """The locks, the turn or the server did not come within the patience."""
 
 
+class NotReached(MigrationRefused):
+    """The server does not answer, or lets nobody in by this URL."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a migration did, what is left to be asked for; `ahead`: a newer release had migrated already."""
@@ -102,16 +106,19 @@ def migrate(
     again, a server that went away is waited for, until `patience_s` seconds are over: SchemaBusy. Through a
     pooler the URL must be that of the owner itself.
 
-    Raises SchemaDiffers; ReleaseTooOld; OutOfOrder; StillNeeded while processes of an older release work on
-    what a contract takes away; SQLAlchemy's DBAPIError when a revision cannot be applied.
+    Raises NotReached; SchemaDiffers; ReleaseTooOld; OutOfOrder; StillNeeded while processes of an older
+    release work on what a contract takes away; SQLAlchemy's DBAPIError when a revision cannot be applied.
     """
     return _Migrator(owner_url, phase, time.monotonic() + patience_s, wait).run()
 
 
 def plan(owner_url: str, phase: str | None = None) -> Plan:
     """Return what `migrate` would do; nothing is changed. Raises as it does."""
-    with _engine(owner_url).connect() as connection:
-        return _plan(connection, phase)
+    try:
+        with _engine(owner_url).connect() as connection:
+            return _plan(connection, phase)
+    except OperationalError as fault:
+        raise NotReached(f"the database does not answer: {_words(fault)}") from fault
 
 
 def current_revision(url: str) -> str | None:
@@ -166,6 +173,8 @@ class _Migrator:
                 with self._turn() as turn, self._engine.connect() as connection:
                     return self._apply(connection, turn)
             except (DBAPIError, PendingRollbackError) as fault:
+                if not self._reached and isinstance(fault, OperationalError):
+                    raise NotReached(f"the database does not answer: {_words(fault)}") from fault
                 if not (self._reached and _passes(fault)):
                     raise
                 if time.monotonic() + pause > self._until:

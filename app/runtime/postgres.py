@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2 import sql
 
 from app.runtime.binaries import major_version, postgres_bin
@@ -146,10 +147,21 @@ def _locale(programs: Path) -> tuple[str, ...]:
     return (*builtin, "--locale=C") if major_version(programs) >= 17 else ("--locale=C",)  # noqa: PLR2004 - see above
 
 
+def _connected(url: str) -> psycopg2.extensions.connection:
+    try:
+        return psycopg2.connect(url)
+    except psycopg2.OperationalError as fault:
+        words = str(fault).strip().partition("\n")[0]
+        raise RuntimeFailure(f"the database does not answer: {words}") from fault
+
+
 def create_roles(admin_url: str, passwords: dict[str, str]) -> None:
-    """Create the three roles, or give them these passwords when they are there; needs CREATEROLE."""
+    """Create the three roles, or give them these passwords when they are there; needs CREATEROLE.
+
+    Raises RuntimeFailure when the server cannot be reached by that URL.
+    """
     with (
-        contextlib.closing(psycopg2.connect(admin_url)) as connection,
+        contextlib.closing(_connected(admin_url)) as connection,
         connection,
         connection.cursor() as cursor,
     ):
@@ -166,7 +178,7 @@ def create_roles(admin_url: str, passwords: dict[str, str]) -> None:
 
 def create_database(admin_url: str, name: str = DATABASE, template: str = "template1") -> bool:
     """Create the database `name` for the three roles, owned by the first; return False when it is there."""
-    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+    with contextlib.closing(_connected(admin_url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True  # CREATE DATABASE runs in no transaction
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", (name,))
         if cursor.fetchone():

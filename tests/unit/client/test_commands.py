@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from app.cli import main
 from app.commands.events import events
 from app.commands.lazy import LazyGroup, description
+from app.commands.shell import Exit
+from app.runtime.ports import free_port
 
 SERVERS_SIDE = ("alembic", "app.bootstrap", "celery", "flask", "psycopg2", "sqlalchemy")
 LOADED = """
@@ -46,3 +50,31 @@ def test_what_goes_over_http_loads_nothing_of_the_servers_side(words: tuple[str,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines()[-1] == "loaded"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("migrate",),
+        ("migrate", "--plan"),
+        ("up",),
+        ("roles", "--admin-url", "postgresql://postgres:p@127.0.0.1:9/postgres"),
+        ("projections", "verify"),
+        ("events", "sinks"),
+        ("tenant", "create", "--first", "--email", "a@example.org", "--password-stdin"),
+    ],
+    ids=" ".join,
+)
+def test_a_database_that_is_away_is_told_in_a_line(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, role in (("DATABASE", "app"), ("DATABASE_OWNER", "owner"), ("DATABASE_SYSTEM", "system")):
+        monkeypatch.setenv(f"{name}_URL", f"postgresql://quantum_{role}:p@127.0.0.1:9/quantum")
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:9/0")
+    monkeypatch.setenv("QUANTUM_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("API_PORT", str(free_port()))
+    done = CliRunner().invoke(main, words, input="0123456789\n")
+    assert done.exit_code == Exit.UNAVAILABLE, done.output
+    (told,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Connection refused" in told
+    assert "Traceback" not in done.output
