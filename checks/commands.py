@@ -45,8 +45,8 @@ def fault_of(command: str, *, typed: bool) -> str | None:
 
     One that is not `typed` may name alternatives (`a|b`), leave out arguments, put brackets around options.
     """
-    words = [word.strip("[]….,") for word in WORD.findall(command.replace("\\|", "|"))][1:]
-    words = [word for word in words if word]
+    words = [word.strip("[]()….,") for word in WORD.findall(command.replace("\\|", "|"))][1:]
+    words = [word for word in words if word not in ("", "|")]
     here: click.Command = main
     while isinstance(here, click.Group) and words and not words[0].startswith("-"):
         name, *_ = words.pop(0).split("|")

@@ -113,6 +113,7 @@ def test_an_undescribed_variable_is_told(tmp_path: Path) -> None:
             "",
         ),
         ("`quantum flags list\\|show` `quantum GROUP COMMAND --help` `quantum usage [--tenants]`", ""),
+        ("`quantum events replay --sink NAME (--from T \\| --to T…)`", ""),
     ],
 )
 def test_a_command_that_is_none_is_told(tmp_path: Path, shown: str, wrong: str) -> None:
