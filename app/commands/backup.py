@@ -112,7 +112,7 @@ def _run(
         made = _create(settings, admin_url, store, kind, at, name)
         lease.check()
         _verify(settings, admin_url, store, made, ARTIFACTS[0])
-    except (RuntimeFailure, OSError) as failure:
+    except (RuntimeFailure, QuantumError, OSError) as failure:
         notes.note(system, name, at, kind=kind, error=str(failure) or type(failure).__name__)
         raise RuntimeFailure(f"{name}: {failure}") from failure
     _note(settings, made, verified=True)

@@ -51,16 +51,19 @@ def create_base(
     Needs a superuser that may replicate. It is of use from the moment on that its manifest names as its end.
     """
     name = name or files.new_name(now, BASE)
-    with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = (
-            True  # a transaction held open for so long would keep the vacuum from its work
-        )
-        cursor.execute(_BEFORE)
-        wal_from, revision = cursor.fetchone() or ("", "")
-        sha256, size = files.write(store, name + files.SUFFIX, based(programs, admin_url), ring.newest)
-        cursor.execute("SELECT clock_timestamp()")
-        (ended_at,) = cursor.fetchone() or (now,)
-        version = connection.info.server_version
+    try:
+        with contextlib.closing(psycopg2.connect(admin_url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = (
+                True  # a transaction held open for so long would keep the vacuum from its work
+            )
+            cursor.execute(_BEFORE)
+            wal_from, revision = cursor.fetchone() or ("", "")
+            sha256, size = files.write(store, name + files.SUFFIX, based(programs, admin_url), ring.newest)
+            cursor.execute("SELECT clock_timestamp()")
+            (ended_at,) = cursor.fetchone() or (now,)
+            version = connection.info.server_version
+    except psycopg2.Error as failed:
+        raise RuntimeFailure(f"the database cannot be read: {str(failed).strip()}") from failed
     made = Backup(
         *(name, now.isoformat(), ring.newest_id, revision, version, sha256, size, {}),
         *(BASE, wal_from, ended_at.isoformat()),
