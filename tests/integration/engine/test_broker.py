@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,10 +18,17 @@ from app.messaging.producer import SendThread
 from app.runtime.valkey import ValkeyServer
 from app.services.recover import LostMessages
 from app.services.submit import Submission, submit_intents
-from tests.support.rig import Rig, note
+from tests.support.rig import Rig, note, rig_on
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.redis_broker("keys and lists of Redis; RabbitMQ has tests/services/test_rabbitmq.py")
+
+
+@pytest.fixture(scope="module")
+def rig(environ: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    """A rig that admits whatever these tests leave behind, or the next one's run would wait."""
+    with rig_on({**environ, "ADMISSION_FLOOR": "10000"}, tmp_path_factory.mktemp("rig")) as rig:
+        yield rig
 
 
 def link(url: str) -> BrokerLink:
