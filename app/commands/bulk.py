@@ -77,8 +77,7 @@ def create(
 @tenant_command
 def list_bulk(shell: Shell, state: str | None, limit: int) -> None:
     """The latest first."""
-    found = list(shell.client.items("/bulk-actions", limit=limit, state=state))
-    shell.show_all(found, _COLUMNS)
+    shell.show_list("/bulk-actions", _COLUMNS, limit=limit, state=state)
 
 
 @bulk.command("show")

@@ -9,7 +9,19 @@ from typing import Any
 import click
 import yaml
 
+from app.commands.shell import Shell
 from workflows.yaml12 import Loader
+
+FILE = click.option(
+    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - for stdin."
+)
+"""The option of the commands that take a document."""
+
+
+def register_document(shell: Shell, place: str, path: Path) -> None:
+    """Register the document of a file at a place of the API; tell its name with its version."""
+    document = shell.client.post(place, read_document(path))
+    shell.show(document, lambda: f"Registered {document['name']} {document['version']}.")
 
 
 def read_document(path: Path) -> Any:

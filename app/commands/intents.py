@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.commands.documents import json_or_text, read_document
+from app.commands.documents import FILE, json_or_text, read_document
 from app.commands.history import settle
 from app.commands.shell import Shell, tenant_command
 
@@ -18,9 +18,7 @@ def intent() -> None:
 
 
 @intent.command("submit")
-@click.option(
-    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - for stdin."
-)
+@FILE
 @click.option("--set", "overrides", multiple=True, metavar="KEY=JSON", help="Override a member of the spec.")
 @click.option("--idempotency-key", help="The same key submits once, however often it is sent.")
 @click.option("--deadline", help="The run fails unless it ends within this: PT2H, or seconds.")
@@ -59,9 +57,13 @@ def submit(
 @tenant_command
 def list_intents(shell: Shell, phase: str | None, type_name: str | None, limit: int) -> None:
     """The newest intents first."""
-    found = list(shell.client.items("/intents", limit=limit, phase=phase, type=type_name))
-    columns = ("id", "type", "name", "phase", "generation", "created_at")
-    shell.show_all(found, columns)
+    shell.show_list(
+        "/intents",
+        ("id", "type", "name", "phase", "generation", "created_at"),
+        limit=limit,
+        phase=phase,
+        type=type_name,
+    )
 
 
 def _accepted(document: dict[str, Any]) -> str:

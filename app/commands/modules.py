@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from app.commands.documents import read_document
-from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.documents import FILE, register_document
+from app.commands.shell import Shell, tenant_command
 
 
 @click.group()
@@ -16,27 +16,22 @@ def module() -> None:
 
 
 @module.command("register")
-@click.option("-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON.")
+@FILE
 @tenant_command
 def register(shell: Shell, path: Path) -> None:
     """Register the manifest in FILE, its workflows with its intent types: all of it or nothing."""
-    document = shell.client.post("/modules", read_document(path))
-    shell.show(document, lambda: f"Registered {document['name']} {document['version']}.")
+    register_document(shell, "/modules", path)
 
 
 @module.command("list")
 @tenant_command
 def list_modules(shell: Shell) -> None:
     """The installed modules, those of the tenant."""
-    found = list(shell.client.items("/modules"))
-    columns = ("name", "version", "source")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_list("/modules", ("name", "version", "source"))
 
 
 @module.command("types")
 @tenant_command
 def list_types(shell: Shell) -> None:
     """Every intent type with the workflow that realises it."""
-    found = list(shell.client.items("/intent_types"))
-    columns = ("name", "version", "workflow_name", "workflow_version")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found)))
+    shell.show_list("/intent_types", ("name", "version", "workflow_name", "workflow_version"))

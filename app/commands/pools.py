@@ -16,9 +16,7 @@ def pool() -> None:
 @tenant_command
 def list_pools(shell: Shell) -> None:
     """The dedicated pools: your tenant's; all of them for a platform administrator."""
-    found = list(shell.client.items("/pools"))
-    columns = ("pool", "tenant_id", "created_at")
-    shell.show_all(found, columns)
+    shell.show_list("/pools", ("pool", "tenant_id", "created_at"))
 
 
 @pool.command("dedicate")

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from app.commands.documents import read_document
+from app.commands.documents import FILE, read_document
 from app.commands.shell import Shell, tenant_command
 
 _COLUMNS = ("id", "name", "type", "state", "overlap", "next_at")
@@ -21,9 +21,7 @@ def schedule() -> None:
 
 
 @schedule.command("create")
-@click.option(
-    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - for stdin."
-)
+@FILE
 @tenant_command
 def create(shell: Shell, path: Path) -> None:
     """Make the schedule in FILE: {name, type, spec, timing, overlap?, catch_up?, catch_up_window_s?, ...}."""
@@ -37,8 +35,7 @@ def create(shell: Shell, path: Path) -> None:
 @tenant_command
 def list_schedules(shell: Shell, state: str | None, limit: int) -> None:
     """The schedules by name."""
-    found = list(shell.client.items("/schedules", limit=limit, state=state))
-    shell.show_all(found, _COLUMNS)
+    shell.show_list("/schedules", _COLUMNS, limit=limit, state=state)
 
 
 @schedule.command("firings")
@@ -47,8 +44,7 @@ def list_schedules(shell: Shell, state: str | None, limit: int) -> None:
 @tenant_command
 def firings(shell: Shell, schedule_id: str, limit: int) -> None:
     """What became of its firings, the latest first."""
-    found = list(shell.client.items(f"/schedules/{schedule_id}/firings", limit=limit))
-    shell.show_all(found, _FIRING)
+    shell.show_list(f"/schedules/{schedule_id}/firings", _FIRING, limit=limit)
 
 
 @schedule.command("times")

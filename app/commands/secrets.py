@@ -30,9 +30,7 @@ def set_secret(shell: Shell, name: str, value_stdin: bool) -> None:
 @tenant_command
 def list_secrets(shell: Shell) -> None:
     """Names and versions."""
-    found = list(shell.client.items("/secrets"))
-    columns = ("name", "version", "updated_at")
-    shell.show_all(found, columns)
+    shell.show_list("/secrets", ("name", "version", "updated_at"))
 
 
 for _command in (list_keys, rewrap, abandon):

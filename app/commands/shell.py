@@ -126,6 +126,10 @@ class Shell:
             shown = human()
             self.console.print(shown, soft_wrap=isinstance(shown, str))
 
+    def show_list(self, place: str, columns: Sequence[str], limit: int | None = None, **query: Any) -> None:
+        """Show what is at a place of the API: all of it, or so many; for people, these members of each."""
+        self.show_all(list(self.client.items(place, limit=limit, **query)), columns)
+
     def show_all(self, documents: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
         """Print the documents as JSON with --json, else a table with these members of each."""
         self.show(documents, lambda: table(columns, (picked(one, *columns) for one in documents)))

@@ -49,9 +49,7 @@ def create_tenant(
 @tenant_command
 def list_tenants(shell: Shell) -> None:
     """Every tenant; needs a platform administrator's token."""
-    found = list(shell.client.items("/tenants"))
-    columns = ("slug", "name", "state", "created_at")
-    shell.show_all(found, columns)
+    shell.show_list("/tenants", ("slug", "name", "state", "created_at"))
 
 
 @tenant.command("limits")

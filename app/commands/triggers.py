@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from app.commands.documents import read_document
+from app.commands.documents import FILE, read_document
 from app.commands.shell import Shell, picked, table, tenant_command
 
 _COLUMNS = ("id", "name", "source", "types", "type", "state")
@@ -20,9 +20,7 @@ def triggers() -> None:
 
 
 @triggers.command("create")
-@click.option(
-    "-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON; - for stdin."
-)
+@FILE
 @tenant_command
 def create(shell: Shell, path: Path) -> None:
     """Make the trigger in FILE: {name, on: {types, filter?} or {source: inbound}, type, spec, ...}."""
@@ -48,8 +46,7 @@ def list_triggers(shell: Shell, state: str | None, limit: int) -> None:
 @tenant_command
 def firings(shell: Shell, trigger_id: str, limit: int) -> None:
     """What it decided, the latest first."""
-    found = list(shell.client.items(f"/triggers/{trigger_id}/firings", limit=limit))
-    shell.show_all(found, _FIRING)
+    shell.show_list(f"/triggers/{trigger_id}/firings", _FIRING, limit=limit)
 
 
 @triggers.command("pause")

@@ -68,6 +68,4 @@ def change_password(shell: Shell, password_stdin: bool) -> None:
 @tenant_command
 def list_users(shell: Shell) -> None:
     """Everybody in the tenant."""
-    found = list(shell.client.items("/users"))
-    columns = ("email", "display_name", "state", "roles")
-    shell.show_all(found, columns)
+    shell.show_list("/users", ("email", "display_name", "state", "roles"))

@@ -39,8 +39,7 @@ def create(shell: Shell, name: str, endpoint: str, types: tuple[str, ...], label
 @tenant_command
 def list_webhooks(shell: Shell, state: str | None, limit: int) -> None:
     """The webhooks by name, with why one is disabled."""
-    found = list(shell.client.items("/webhooks", limit=limit, state=state))
-    shell.show_all(found, _COLUMNS)
+    shell.show_list("/webhooks", _COLUMNS, limit=limit, state=state)
 
 
 @webhooks.command("enable")
@@ -96,8 +95,7 @@ def ping(shell: Shell, webhook_id: str) -> None:
 @tenant_command
 def deliveries(shell: Shell, webhook_id: str, state: str | None, limit: int) -> None:
     """Its deliveries, those of the latest events first."""
-    found = list(shell.client.items(f"/webhooks/{webhook_id}/deliveries", limit=limit, state=state))
-    shell.show_all(found, _DELIVERY)
+    shell.show_list(f"/webhooks/{webhook_id}/deliveries", _DELIVERY, limit=limit, state=state)
 
 
 @webhooks.command("show")

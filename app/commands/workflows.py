@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from app.commands.documents import read_document
+from app.commands.documents import FILE, register_document
 from app.commands.shell import Shell, tenant_command
 
 
@@ -16,18 +16,15 @@ def workflow() -> None:
 
 
 @workflow.command("register")
-@click.option("-f", "--file", "path", required=True, type=click.Path(path_type=Path), help="YAML or JSON.")
+@FILE
 @tenant_command
 def register(shell: Shell, path: Path) -> None:
     """Register the definition in FILE; a registered version never changes."""
-    document = shell.client.post("/workflows", read_document(path))
-    shell.show(document, lambda: f"Registered {document['name']} {document['version']}.")
+    register_document(shell, "/workflows", path)
 
 
 @workflow.command("list")
 @tenant_command
 def list_workflows(shell: Shell) -> None:
     """Every definition the tenant can use."""
-    found = list(shell.client.items("/workflows"))
-    columns = ("name", "version", "created_at")
-    shell.show_all(found, columns)
+    shell.show_list("/workflows", ("name", "version", "created_at"))
