@@ -21,6 +21,8 @@ from app.domain.terminal import json_text, visible
 from app.settings import inherited_environment, state_directory
 
 DEFAULT_PORT = 8000
+WIDTH_OF_A_PIPE = 1000
+ID_WIDTH = 36
 
 
 class Exit(IntEnum):
@@ -72,7 +74,9 @@ class Shell:
         self.url = (url or saved_url or default_url(environ)).rstrip("/")
         self.as_json = as_json
         # Names and messages are other people's: their brackets are text, not markup.
-        self.console = Console(highlight=False, markup=False, emoji=False)
+        # A pipe has no width: what reads it must not get half an identifier.
+        width = None if sys.stdout.isatty() or environ.get("COLUMNS") else WIDTH_OF_A_PIPE
+        self.console = Console(highlight=False, markup=False, emoji=False, width=width)
         self.errors = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     @functools.cached_property
@@ -207,7 +211,11 @@ def tenant_command(function: Callable[..., None]) -> Callable[..., None]:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
     """A plain table for people; empty cells for None."""
-    made = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    made = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        # Identifiers are there to be copied: other columns give way.
+        identifies = name == "id" or name.endswith("_id")
+        made.add_column(name, min_width=ID_WIDTH if identifies else None, no_wrap=identifies)
     for row in rows:
         made.add_row(*("" if cell is None else str(cell) for cell in row))
     return made

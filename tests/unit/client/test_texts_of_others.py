@@ -47,6 +47,16 @@ def test_names_and_errors_of_others_are_text() -> None:
     assert SHOWN in tree.output
 
 
+def test_identifiers_are_shown_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = "01890000-0000-7000-8000-000000000000"
+    item = page(id=run, state="succeeded", workflow={"name": "w" * 60, "version": 1}, created_at="2" * 32)
+    for width in ("80", ""):
+        monkeypatch.setenv("COLUMNS", width)
+        listed = asked([item], runs, "list")
+        assert run in listed.output, listed.output
+    assert "w" * 60 in listed.output, "a pipe has no width"
+
+
 def test_log_lines_and_problems_are_text() -> None:
     line = {"at": "now", "attempt": 1, "level": "info", "text": HOSTILE, "fields": {HOSTILE: 1}}
     answers = [
