@@ -217,8 +217,16 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Table:
         identifies = name == "id" or name.endswith("_id")
         made.add_column(name, min_width=ID_WIDTH if identifies else None, no_wrap=identifies)
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return f"{value:.3f}"
+    return "" if value is None else str(value)
 
 
 def picked(document: Mapping[str, Any], *names: str) -> tuple[Any, ...]:

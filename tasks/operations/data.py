@@ -177,7 +177,9 @@ def _allowed(context: OperationContext, root: str) -> Path:
     roots = [Path(os.path.realpath(allowed)) for allowed in context.resources.data_roots]
     if folder is None or not any(folder.is_relative_to(allowed) for allowed in roots):
         raise OperationFailed(
-            "root_refused", f"{root!r} is not below a folder that the operator allowed", retryable=False
+            "root_refused",
+            f"{root!r} is not below a folder that the operator allowed (QUANTUM_DATA_ROOTS)",
+            retryable=False,
         )
     if not folder.is_dir():
         raise OperationFailed("root_refused", f"{root!r} is not a folder", retryable=False)
