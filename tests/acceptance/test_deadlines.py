@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from uuid import UUID
 
 from app.services.cancel_run import cancel_run
@@ -49,7 +48,7 @@ def test_a_run_that_no_worker_begins_fails_all_the_same(rig: Rig) -> None:
     steps = [note("a", queue="nobody")]
     deps = rig.deps({"name": "test.nobody", "version": 1, "steps": steps})
     mine = Submission(type="test.nobody", spec={}, limits={"queue_timeout": "PT0.5S"})
-    run = submit_intents(deps, rig.actor, [mine, replace(mine, limits={})])[0].run_id
+    run = submit_intents(deps, rig.actor, [mine, mine._replace(limits={})])[0].run_id
     assert run is not None
     rig.ends(run, "failed", within=10)
     assert rig.run(run)["error"]["code"] == "queue_timeout"
