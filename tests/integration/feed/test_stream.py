@@ -159,12 +159,12 @@ def test_the_stream_of_a_closed_user_ends(rig: FeedRig) -> None:
 
 def test_a_client_that_leaves_is_forgotten(rig: FeedRig, caller: Caller) -> None:
     eventually(lambda: streams(rig) == 0, within=20, what="earlier streams are gone")
-    readers = [rig.listen(caller) for _ in range(20)]
+    name = subject()
+    readers = [rig.listen(caller, f"?subject={name}") for _ in range(20)]
     eventually(lambda: streams(rig) == 20, within=20, what="all are open")
     for reader in readers[:10]:
         reader.close()
     eventually(lambda: streams(rig) == 10, within=20, what="those that left are forgotten")
-    name = subject()
     rig.emit(caller.tenant_id, name, 1)
     assert {reader.event()["subject"] for reader in readers[10:]} == {name}
     for reader in readers[10:]:

@@ -53,17 +53,19 @@ def told(gauges: object) -> dict[tuple[str, str], float]:
 def test_a_step_nobody_takes_shows_its_queue_its_age_its_demand(rig: Rig, system: Database) -> None:
     now = 100.0
     gauges = PlatformGauges(partial(read_gauges, system), lambda: now)
-    assert "quantum_queue_steps" not in {name for name, _, _ in gauges()}
+    before = told(gauges())
+    steps = before.get(("quantum_queue_steps", "default"), 0) + 1
+    demand = before.get(("quantum_queue_demand_slots", "default"), 0) + 1
     rig.submit([note("a")])
-    assert "quantum_queue_steps" not in {name for name, _, _ in gauges()}  # read once in a while
+    assert told(gauges()) == before  # read once in a while
     now += FRESH_S
     read = told(gauges())
-    assert read["quantum_queue_steps", "default"] == 1
-    assert read["quantum_queue_demand_slots", "default"] == 1
+    assert read["quantum_queue_steps", "default"] == steps
+    assert read["quantum_queue_demand_slots", "default"] == demand
     assert ("quantum_queue_slots_busy", "default") not in read
     assert 0 < read["quantum_queue_oldest_seconds", "default"] < 60
     assert read["quantum_schedule_lag_seconds", ""] == 0
-    assert 'quantum_queue_steps{queue="default"} 1.0' in render_metrics(gauges()).decode()
+    assert f'quantum_queue_steps{{queue="default"}} {steps:.1f}' in render_metrics(gauges()).decode()
 
 
 def test_a_worker_shows_its_slots_a_running_step_is_busy(rig: Rig, system: Database) -> None:
@@ -72,12 +74,14 @@ def test_a_worker_shows_its_slots_a_running_step_is_busy(rig: Rig, system: Datab
         "SELECT * FROM beat(%s, 'w@h', 1, '1', ARRAY['default', 'io'], %s::jsonb, 1, 'active')",
         (boot, children),
     )
+    before = told(read_gauges(system)).get(("quantum_queue_demand_slots", "default"), 0)
     run = rig.submit([note("a")])
     rig.rows("UPDATE run_steps SET state = 'running', lease_boot = %s WHERE run_id = %s", boot, run)
     read = told(read_gauges(system))
     assert (read["quantum_queue_slots", "default"], read["quantum_queue_slots", "io"]) == (3, 3)
     assert read["quantum_queue_slots_busy", "default"] == 1
-    assert read["quantum_queue_demand_slots", "default"] == 2, "the other test's step as well"
+    assert read["quantum_queue_demand_slots", "default"] == before + 1
+    rig.rows("UPDATE run_steps SET state = 'ready', lease_boot = NULL WHERE run_id = %s", run)
     system.call("DELETE FROM workers WHERE boot = %s", (boot,))
 
 
