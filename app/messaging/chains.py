@@ -61,6 +61,6 @@ class PlainChain:
             chain=[dict(link) for link in reversed(rest)] or None,
             root_id=None if origin is None else origin.root_id or origin.id,
             parent_id=None if origin is None else origin.id,
-            ignore_result=None,
+            ignore_result=True,  # as the task of steps says, which is known to workers and beat only
         )
         amqp.send_task_message(producer, first["task"], message, queue=amqp.queues[options["queue"]])

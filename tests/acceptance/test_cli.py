@@ -241,9 +241,8 @@ def test_the_audit_trail_is_verified(quantum: Quantum) -> None:
         quantum.json("audit", "verify", "--checkpoint", forged, code=1)["faults"][0]["code"] == "other_chain"
     )
     quantum("audit", "verify", "--checkpoint", "nonsense", code=2)
-    assert (
-        quantum.json("audit", "list", "--action", "session.open")[0]["actor"]["email"] == "ann@acme.example"
-    )
+    opened = quantum.json("audit", "list", "--action", "session.open")
+    assert "ann@acme.example" in {record["actor"]["email"] for record in opened}
 
 
 def test_a_user_is_created_with_a_role(quantum: Quantum) -> None:
