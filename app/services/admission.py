@@ -132,17 +132,6 @@ class Admission:
             self.read_loads()
         return len(admitted)
 
-    def pause_after(self, admitted: int) -> float:
-        """Return the seconds until the admitter looks again, who has just found room for so many runs.
-
-        A look costs the same for one run as for twenty, and takes the workers' time. Where half of what a
-        queue may have was used up since the last look, the next one comes soon; where little was, more may
-        gather.
-        """
-        if not admitted:
-            return IDLE_PAUSE_S
-        return min(IDLE_PAUSE_S, BUSY_PAUSE_S * max(1.0, self._rules.floor / (2 * admitted)))
-
     def _send(self, admitted: Sequence[Admitted]) -> None:
         parcels, others = [], []
         for run in admitted:
@@ -180,7 +169,7 @@ def relist(system: Database) -> int:
 
 
 class Admitter(threading.Thread):
-    """Admits ten to fifty times a second, by how quickly room is made, however long other jobs take."""
+    """Admits fifty times a second while runs wait, ten times a second else, however long other jobs take."""
 
     def __init__(self, admission: Admission) -> None:
         super().__init__(name="admitter", daemon=True)
@@ -193,7 +182,8 @@ class Admitter(threading.Thread):
         while not self._ended.wait(pause):
             pause = IDLE_PAUSE_S
             try:
-                pause = self._admission.pause_after(self._admission.admit(OWN_FRESH_FOR_S))
+                if self._admission.admit(OWN_FRESH_FOR_S):
+                    pause = BUSY_PAUSE_S
             except Unavailable:
                 log.warning("admitter_waits_for_database")
             except Exception:

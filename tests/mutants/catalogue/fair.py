@@ -13,20 +13,6 @@ LOOKS = "tests/unit/engine/test_admission.py"
 
 MUTANTS = [
     Mutant(
-        "the admitter looks fifty times a second for one run each",
-        "app/services/admission.py",
-        "return min(IDLE_PAUSE_S, BUSY_PAUSE_S * max(1.0, self._rules.floor / (2 * admitted)))",
-        "return BUSY_PAUSE_S",
-        f"{LOOKS}::test_the_admitter_looks_again_as_soon_as_room_is_made",
-    ),
-    Mutant(
-        "the admitter dawdles while its queue runs dry",
-        "app/services/admission.py",
-        "max(1.0, self._rules.floor / (2 * admitted))",
-        "self._rules.floor",
-        f"{LOOKS}::test_the_admitter_looks_again_as_soon_as_room_is_made",
-    ),
-    Mutant(
         "each look of the admitter counts all steps twice",
         "app/services/admission.py",
         "if self._clock() - self._read_at > fresh_for_s:",

@@ -5,12 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
 from app.services.admission import (
-    BUSY_PAUSE_S,
     FRESH_FOR_S,
-    IDLE_PAUSE_S,
     OWN_FRESH_FOR_S,
     Admission,
     AdmissionRules,
@@ -46,14 +42,6 @@ def test_a_flood_of_refusals_looks_once_in_a_while() -> None:
     admission.take("default")
     admission.look()
     assert any("FROM admit" in asked for asked in rows.asked), "a lone refusal is looked after at once"
-
-
-def test_the_admitter_looks_again_as_soon_as_room_is_made() -> None:
-    admission, _ = looking(floor=32)
-    assert admission.pause_after(0) == IDLE_PAUSE_S
-    assert admission.pause_after(1) == IDLE_PAUSE_S, "one run is not worth a look of its own"
-    assert admission.pause_after(8) == pytest.approx(2 * BUSY_PAUSE_S)
-    assert admission.pause_after(16) == admission.pause_after(200) == BUSY_PAUSE_S
 
 
 def test_the_admitter_reads_the_loads_for_itself_only_once_in_a_while() -> None:
