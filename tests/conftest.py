@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from app.runtime.valkey import ValkeyServer
@@ -34,8 +35,12 @@ SHARED_SERVERS = pytest.StashKey[contextlib.ExitStack]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep room for the servers that the controller of xdist shares with its workers."""
+    """Keep room for the servers that the controller of xdist shares with its workers; hurry no property."""
     config.stash[SHARED_SERVERS] = contextlib.ExitStack()
+    # The first text that Hypothesis draws in a fresh checkout costs a second: on a busy machine no finding.
+    slow = [hypothesis.HealthCheck.too_slow]
+    hypothesis.settings.register_profile("any machine", deadline=None, suppress_health_check=slow)
+    hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
