@@ -22,6 +22,7 @@ NUMBERS = list(range(40_000))
 SPEC: dict[str, Any] = {
     "numbers": NUMBERS,
     "others": [*NUMBERS[:-1], 0],
+    "fewer": NUMBERS[:1_000],
     "text": "a" * 250_000,
     "rows": [[*range(100)] for _ in range(400)],
     "files": [{"name": f"f{index}", "size": index, "tags": ["a", "b", "c"]} for index in range(2_000)],
@@ -42,6 +43,7 @@ def value_of(source: str, spec: Any = SPEC, **more: Any) -> Any:
         balanced("spec.text", 100),
         f"size({balanced('spec.numbers', 80)}) > 0",
         "range(10000).all(i, spec.numbers != spec.others)",
+        f"range(1000).all(i, {' && '.join(['spec.fewer == spec.fewer'] * 5)})",
         "range(2000).map(i, spec.text + '').size()",
         "range(10000).all(i, !spec.text.matches('(b+b+)+c'))",
         "spec.rows.all(x, spec.rows.all(y, spec.rows.all(z, x == y || y == z)))",
