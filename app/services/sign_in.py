@@ -160,14 +160,22 @@ def change_own_password(database: Database, actor: Actor, present: str, wanted: 
     with database.tenant(actor.tenant_id) as connection:
         user = users.find(connection, actor.tenant_id, actor.user_id)
     if user is None or not verify_password(user.password_hash, present):
-        raise InvalidInput.at("/current", "wrong", "this is not the present password")
+        raise _not_present()
     password_hash = hash_password(wanted)
     with database.tenant(actor.tenant_id) as connection:
+        # Nothing is locked while passwords are hashed, which takes long: whoever was first meanwhile has won.
+        held = users.find(connection, actor.tenant_id, user.id, lock=True)
+        if held is None or held.password_hash != user.password_hash:
+            raise _not_present()
         users.update(connection, actor.tenant_id, user.id, {"password_hash": password_hash})
         sessions.revoke_families_of(connection, actor.tenant_id, user.id)
         mark = Mark("user.change", f"users/{user.id}", "user.changed", {"changed": ["password"]})
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
         attempt.forgive(connection)
+
+
+def _not_present() -> InvalidInput:
+    return InvalidInput.at("/current", "wrong", "this is not the present password")
 
 
 def _signed_in(tenant_id: UUID, slug: str, user: users.User, token: RefreshToken) -> SignedIn:

@@ -223,6 +223,26 @@ def test_everybody_may_change_their_own_password(platform: Platform) -> None:
     assert _refresh(platform, admin.refresh_token)[0] == 200
 
 
+def test_of_two_changes_of_one_password_the_later_is_refused(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    email = member.get("/me").get_json()["email"]
+    hashing = service.hash_password
+
+    def overtaken(password: str) -> str:
+        monkeypatch.setattr(service, "hash_password", hashing)
+        first = {"current": PASSWORD, "new": "the first was quicker"}
+        assert member.put("/me/password", first).status_code == 204
+        return hashing(password)
+
+    monkeypatch.setattr(service, "hash_password", overtaken)
+    assert_problem(member.put("/me/password", {"current": PASSWORD, "new": "another good one"}), 422)
+    assert _attempt(platform, slug, email, "another good one", "10.4.4.5") == 401
+    assert _attempt(platform, slug, email, "the first was quicker", "10.4.4.5") == 200
+
+
 def test_a_stolen_access_token_is_no_way_to_guess_the_password(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,13 @@ API = "tests/integration/api"
 
 MUTANTS = [
     Mutant(
+        "of two changes of one password the later wins",
+        "app/services/sign_in.py",
+        "if held is None or held.password_hash != user.password_hash:",
+        "if held is None:",
+        "tests/integration/api/test_sign_in.py::test_of_two_changes_of_one_password_the_later_is_refused",
+    ),
+    Mutant(
         "authorize lets everybody pass",
         "app/security/authorize.py",
         "    if not is_allowed(actor, permission):\n",
