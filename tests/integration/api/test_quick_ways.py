@@ -15,6 +15,7 @@ from sqlalchemy import event
 
 from app.api.app import create_app
 from app.api.limits import TenantLimits
+from app.api.schemas.intents import AcceptedSchema, BatchAnswerSchema
 from app.db import engine
 from app.domain.errors import RateLimited
 from app.services.standing import Standings
@@ -68,6 +69,17 @@ def test_a_submission_is_one_statement(caller: Caller, trips: Trips) -> None:
     trips.clear()
     assert caller.post("/intents:batch", {"items": [echo()] * 5}).get_json()["accepted"] == 5
     assert len(trips) == 1
+
+
+def test_answers_that_no_schema_dumped_are_what_the_schemas_say(caller: Caller) -> None:
+    """Loading raises for a member that is missing, or that no schema knows."""
+    AcceptedSchema().load(caller.post("/intents", echo()).get_json())
+    answer = caller.post("/intents:batch", {"items": [echo(), {"type": "no.such", "spec": {}}]}).get_json()
+    BatchAnswerSchema().load(answer)
+    assert [sorted(item) for item in answer["items"]] == [
+        ["index", "intent", "run", "status"],
+        ["index", "problem", "status"],
+    ]
 
 
 def test_an_item_of_a_batch_is_few_calls_of_python(caller: Caller) -> None:
