@@ -267,7 +267,7 @@ def _round(
         database=None,
         derandomize=True,
         phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=list(HealthCheck),  # schemas of others decide how slow and large cases are
     )
     @given(case=operation.as_strategy(generation_mode=mode))
     def one(case: Case) -> None:

@@ -20,7 +20,7 @@ QUICK = settings(
     derandomize=True,
     database=None,
     deadline=None,
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # each step asks a database: slow, and large, by design
     report_multiple_bugs=False,
     phases=(Phase.generate,),
 )

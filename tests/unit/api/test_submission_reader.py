@@ -34,7 +34,7 @@ ITEMS = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(ITEMS)
 @example({"type": "core.echo", "spec": {}, "priority": True})
 @example({"type": "core.echo", "spec": {}, "type_version": True})

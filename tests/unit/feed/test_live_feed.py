@@ -85,7 +85,7 @@ async def read_until(reading: Reading, start: int, end: int) -> list[int]:
     return found
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(st.booleans(), max_size=30),
     st.lists(st.lists(st.booleans(), max_size=8), max_size=6),

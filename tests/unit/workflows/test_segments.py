@@ -37,7 +37,7 @@ def graphs(draw: st.DrawFn) -> tuple[Plan, dict[str, int]]:
 
 
 @given(graphs(), st.randoms(use_true_random=False), st.integers(0, 4))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_graph_runs_each_step_once_and_without_needless_waiting(
     graph: tuple[Plan, dict[str, int]], random: Random, interruptions: int
 ) -> None:
@@ -59,7 +59,7 @@ def test_a_narrow_segment_never_has_more_ready_steps_than_at_its_head() -> None:
 
 
 @given(graphs())
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_the_cut_is_deterministic(graph: tuple[Plan, dict[str, int]]) -> None:
     compiled, _ = graph
     roots = [ReadyStep(step.base, step.base) for step in compiled.steps if not step.needs]
