@@ -20,7 +20,7 @@ from app.security.egress import (
     check_target,
     system_resolver,
 )
-from app.security.webhook_signature import signed_headers
+from app.security.webhook_signature import PREFIX, signed_headers
 from app.services.traces import delivering
 
 LONGEST_RESPONSE: Final = 1_000
@@ -111,7 +111,9 @@ def shown_response(excerpt: bytes, secrets: Collection[str]) -> str:
         shown = json.dumps(mask_fields(json.loads(text)), ensure_ascii=False)
     except (ValueError, RecursionError):
         shown = mask_fields(text)
-    masked: str = mask_values(shown, secrets)
+    # The prefix is the same for all: an endpoint that tells the key behind it tells the secret.
+    keys = [secret.removeprefix(PREFIX) for secret in secrets]
+    masked: str = mask_values(shown, [*secrets, *keys])
     return masked.encode("utf-8", "replace").decode("utf-8")[:LONGEST_RESPONSE]
 
 

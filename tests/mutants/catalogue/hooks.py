@@ -63,8 +63,15 @@ MUTANTS = [
     Mutant(
         "answers are logged with the secret in them",
         "app/services/webhook_attempt.py",
-        "mask_values(shown, secrets)",
+        "mask_values(shown, [*secrets, *keys])",
         "mask_values(shown, ())",
+        f"{FAILURES}::test_no_secret_stands_in_the_clear",
+    ),
+    Mutant(
+        "the key of a secret passes for something else",
+        "app/services/webhook_attempt.py",
+        "mask_values(shown, [*secrets, *keys])",
+        "mask_values(shown, secrets)",
         f"{FAILURES}::test_no_secret_stands_in_the_clear",
     ),
     Mutant(
