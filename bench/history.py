@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import psycopg2
 
-START: Final = datetime(2026, 1, 1, tzinfo=UTC)
+EVERY_MS: Final = 500
+"""The time between two runs: so a million lies within the week for which events are kept."""
 RARE: Final = 5000
 """One run in so many has failed."""
 TABLES: Final = (
@@ -23,12 +25,12 @@ TABLES: Final = (
     "audit_records",
 )
 
-# Ids are UUIDv7, one a second. A run leaves a step, an attempt, three events, an audit record.
+# Ids are UUIDv7. A run leaves a step, an attempt, three events, an audit record.
 _MADE: Final = """
   CREATE TEMP TABLE made ON COMMIT DROP AS
-    SELECT n, (lpad(to_hex(%(start_ms)s + n * 1000), 12, '0') || '70008000'
+    SELECT n, (lpad(to_hex(%(start_ms)s + n * %(every_ms)s), 12, '0') || '70008000'
              || lpad(to_hex(n), 12, '0'))::uuid AS id,
-           to_timestamp(%(start_ms)s / 1000.0) + n * interval '1 s' AS at,
+           to_timestamp(%(start_ms)s / 1000.0) + n * %(every_ms)s * interval '1 ms' AS at,
            CASE WHEN mod(n, %(rare)s) = 0 THEN 'failed' ELSE 'succeeded' END AS state
     FROM generate_series(%(first)s::bigint, %(last)s::bigint) n;
   INSERT INTO intents (tenant_id, id, type_name, type_version, mode, name, phase, observed_generation,
@@ -61,31 +63,44 @@ _MADE: Final = """
 """
 
 
-def run_id(n: int) -> UUID:
-    """Return the id of the n-th run of the history, of its intent too."""
-    return UUID(f"{int(START.timestamp() * 1000) + n * 1000:012x}70008000{n:012x}")
+@dataclass(frozen=True, slots=True)
+class History:
+    """Runs of one tenant under one plan that ended one after the other from `start` on."""
 
+    owner_url: str
+    tenant_id: UUID
+    plan_hash: str
+    start: datetime
 
-def write(owner_url: str, tenant_id: UUID, plan_hash: str, first: int, last: int) -> None:
-    """Write the runs `first..last`, then let PostgreSQL count and tidy what it has got.
+    def run_id(self, n: int) -> UUID:
+        """Return the id of the n-th run of the history, of its intent too."""
+        return UUID(f"{self._start_ms + n * EVERY_MS:012x}70008000{n:012x}")
 
-    The triggers that forbid a run to be born finished rest meanwhile, and so do the policies.
-    """
-    values = {
-        "tenant": str(tenant_id),
-        "plan": plan_hash,
-        "start_ms": int(START.timestamp() * 1000),
-        "rare": RARE,
-        "first": first,
-        "last": last,
-    }
-    with closing(psycopg2.connect(owner_url)) as session:
-        with session, session.cursor() as cursor:
-            for table in TABLES:
-                cursor.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY, DISABLE TRIGGER USER")
-            cursor.execute(_MADE, values)
-            for table in TABLES:
-                cursor.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY, ENABLE TRIGGER USER")
-        session.autocommit = True
-        with session.cursor() as cursor:
-            cursor.execute(f"VACUUM ANALYZE {', '.join(TABLES)}")
+    @property
+    def _start_ms(self) -> int:
+        return int(self.start.timestamp() * 1000)
+
+    def write(self, first: int, last: int) -> None:
+        """Write the runs `first..last`, then let PostgreSQL count and tidy what it has got.
+
+        The triggers that forbid a run to be born finished rest meanwhile, and so do the policies.
+        """
+        values = {
+            "tenant": str(self.tenant_id),
+            "plan": self.plan_hash,
+            "start_ms": self._start_ms,
+            "every_ms": EVERY_MS,
+            "rare": RARE,
+            "first": first,
+            "last": last,
+        }
+        with closing(psycopg2.connect(self.owner_url)) as session:
+            with session, session.cursor() as cursor:
+                for table in TABLES:
+                    cursor.execute(f"ALTER TABLE {table} NO FORCE ROW LEVEL SECURITY, DISABLE TRIGGER USER")
+                cursor.execute(_MADE, values)
+                for table in TABLES:
+                    cursor.execute(f"ALTER TABLE {table} FORCE ROW LEVEL SECURITY, ENABLE TRIGGER USER")
+            session.autocommit = True
+            with session.cursor() as cursor:
+                cursor.execute(f"VACUUM ANALYZE {', '.join(TABLES)}")

@@ -52,6 +52,8 @@ class ValkeyServer(EmbeddedServer):
             f"appendonly {'yes' if self._persist else 'no'}\nappendfsync everysec\nsave ''\n"
             # A broker must refuse work when memory ends, never forget some of it.
             "maxmemory-policy noeviction\n"
+            # A title would overwrite the environment, by which a cleaner tells whose process it is.
+            "set-proc-title no\n"
         )
         self._identity.own(config)
         self._process.start([str(program), str(config)], self._answers)
