@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
 from app.db.engine import Database
+
+KEYS_AT_ONCE: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,11 @@ def pool_loads(system: Database, floor: int, per_slot: int) -> list[PoolLoad]:
 
 
 def admit(system: Database, limit: int, floor: int, per_slot: int, broker_epoch: str) -> list[Admitted]:
-    """Admit up to `limit` waiting runs a pool, as far as there is room; nothing while another caller does."""
+    """Admit up to `limit` waiting runs a pool, as far as there is room; nothing while another caller does.
+
+    Those that wait for a place under a concurrency key get it before, in a commit of its own.
+    """
+    system.call("SELECT unblock_keys(%s)", (KEYS_AT_ONCE,))
     rows = system.call(
         "SELECT tenant_id, run_id, plan_hash, fresh FROM admit(%s, %s, %s, %s)",
         (limit, floor, per_slot, broker_epoch),
@@ -55,6 +62,11 @@ def hold_run(connection: Connection, tenant_id: UUID, run_id: UUID) -> None:
 def relist_waiting(system: Database) -> int:
     """List the tenants that have waiting runs but are not in their fair queue; return their number."""
     return int(system.call("SELECT relist_waiting()")[0][0])
+
+
+def wake_keys(system: Database) -> int:
+    """Let the keys be looked at under which runs wait unnoticed; return their number."""
+    return int(system.call("SELECT wake_keys()")[0][0])
 
 
 def prune_keys(system: Database, older_s: float) -> int:

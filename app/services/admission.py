@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -134,8 +134,7 @@ class Admission:
 
     def _send(self, admitted: Sequence[Admitted]) -> None:
         parcels, others = [], []
-        for run in admitted:
-            plan = self._plan(run)
+        for run, plan in self._planned(admitted):
             if run.fresh and plan.first_segments:
                 epochs = {key: FIRST_EPOCH for segment in plan.first_segments for key in segment.keys}
                 parcels.append(Parcel(plan, run.tenant_id, run.run_id, plan.first_segments, epochs))
@@ -150,10 +149,23 @@ class Admission:
                     # It is admitted, ready, unsent: the dispatcher finds it, the others need not wait.
                     log.exception("advance_failed", extra={"reason": "admitted"})
 
-    def _plan(self, run: Admitted) -> Plan:
-        plan = self._engine.plans.peek(run.plan_hash)
-        if plan is not None:
-            return plan
+    def _planned(self, admitted: Sequence[Admitted]) -> Iterator[tuple[Admitted, Plan]]:
+        """Yield the runs with their plans; one whose plan cannot be read keeps no other waiting."""
+        away = False
+        for run in admitted:
+            plan = self._engine.plans.peek(run.plan_hash)
+            if plan is None and not away:
+                with run_context(run.tenant_id, run.run_id):
+                    try:
+                        plan = self._read_plan(run)
+                    except Exception as fault:
+                        # It is marked as sent, but is not: it counts as lost soon, recovery goes on with it.
+                        away = isinstance(fault, Unavailable)
+                        log.exception("plan_not_read")
+            if plan is not None:
+                yield run, plan
+
+    def _read_plan(self, run: Admitted) -> Plan:
         with self._engine.database.tenant(run.tenant_id) as connection:
             return self._engine.plans.get(connection, run.tenant_id, run.plan_hash)
 
@@ -164,8 +176,8 @@ def prune_keys(system: Database) -> int:
 
 
 def relist(system: Database) -> int:
-    """List tenants whose waiting runs nobody would find; return their number."""
-    return store.relist_waiting(system)
+    """List tenants and keys whose waiting runs nobody would find; return their number."""
+    return store.relist_waiting(system) + store.wake_keys(system)
 
 
 class Admitter(threading.Thread):

@@ -189,7 +189,6 @@ BEGIN
   IF NOT pg_try_advisory_xact_lock(hashtext('quantum.admit')) OR EXISTS (SELECT 1 FROM holds WHERE name = '*') THEN
     RETURN;
   END IF;
-  PERFORM unblock_keys(500);
   LOOP
     SELECT min(f.pool) INTO name FROM fair_queues f WHERE f.listed AND f.pool >= name;
     EXIT WHEN name IS NULL;

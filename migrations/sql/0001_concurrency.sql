@@ -91,10 +91,14 @@ BEGIN
     SELECT k.key FROM concurrency_keys k WHERE k.tenant_id = p_tenant AND k.key = p_key FOR UPDATE SKIP LOCKED);
 END $$;
 
--- Gives free places of the keys that are due to the runs that wait for them: priority, then age.
+-- Gives free places of the keys that are due to the runs that wait for them: priority, then age. One at a time; not in
+-- the transaction of an admission, since a submission that holds its tenant's limits may wait for what this lists.
 CREATE FUNCTION unblock_keys(p_limit integer) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE k record; taken integer; found text[];
 BEGIN
+  IF NOT pg_try_advisory_xact_lock(hashtext('quantum.unblock_keys')) THEN
+    RETURN;
+  END IF;
   FOR k IN SELECT c.tenant_id, c.key FROM concurrency_keys c WHERE c.due_at <= clock_timestamp()
            ORDER BY c.due_at LIMIT p_limit FOR NO KEY UPDATE SKIP LOCKED
   LOOP
@@ -117,6 +121,20 @@ BEGIN
       THEN clock_timestamp() + interval '1 second' END
     WHERE c.tenant_id = k.tenant_id AND c.key = k.key;
   END LOOP;
+END $$;
+
+-- Makes the keys due under which runs wait although nobody is to look: a run came back from a pause or a retry when its
+-- key's row was gone, or in the hands of somebody who saw no need for another look. Returns how many those were.
+CREATE FUNCTION wake_keys() RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE found integer;
+BEGIN
+  INSERT INTO concurrency_keys AS k (tenant_id, key, due_at)
+  SELECT w.tenant_id, w.concurrency_key, clock_timestamp() FROM (
+    SELECT DISTINCT r.tenant_id, r.concurrency_key FROM runs r
+    WHERE r.concurrency_key IS NOT NULL AND r.held_by_key AND r.state || '' IN ('queued', 'running')) w ORDER BY 1, 2
+  ON CONFLICT (tenant_id, key) DO UPDATE SET due_at = excluded.due_at WHERE k.due_at IS NULL;
+  GET DIAGNOSTICS found = ROW_COUNT;
+  RETURN found;
 END $$;
 
 -- Removes keys that no run has had for a while; returns their number. A submission that waits for one makes it again.

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from app.db import admission as store
 from app.db import hot, workers
 from app.db.ids import new_id
 from app.domain.leases import Child
@@ -56,11 +57,9 @@ class Hall:
 
     def admit(self, limit: int, *, floor: int = PLENTY) -> list[UUID]:
         """One look of an admitter, which takes at most so many; return the tenants in turn."""
-        rows = self.spine.system.call(
-            "SELECT tenant_id, run_id FROM admit(%s, %s, 4, %s)", (limit, floor, BROKER)
-        )
-        self.last = [row[1] for row in rows]
-        return [row[0] for row in rows]
+        admitted = store.admit(self.spine.system, limit, floor, 4, BROKER)
+        self.last = [one.run_id for one in admitted]
+        return [one.tenant_id for one in admitted]
 
     def under_way(self, tenant: UUID) -> int:
         rows = self.spine.admin.call(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
 import pytest
 
+from app.services.admission import relist
 from tests.integration.db.test_admission import Hall, _steer, at_once
 from tests.support.spine import Race, Spine, ask
+from tests.support.waiting import eventually
 
 HELD = "held_by_key AND state IN ('queued', 'running')"
 
@@ -112,6 +115,35 @@ def test_a_missed_wake_up_is_made_good(hall: Hall) -> None:
     assert (hall.admit(10), hall.last) == ([tenant], [second])
 
 
+def test_a_run_that_comes_back_when_its_key_is_forgotten_gets_a_place(hall: Hall) -> None:
+    tenant = hall.tenant()
+    paused, failed = submit(hall, tenant, 2, limit=2), submit(hall, tenant, key="other")[0]
+    for run in paused:
+        _steer(hall, tenant, "pause_run(%s, %s, %s::jsonb, NULL, NULL)", run)
+    hall.end(tenant, failed, "failed")
+    hall.admit(10)
+    assert hall.spine.system.call("SELECT prune_keys(interval '-1 hour')") == [(2,)]
+    for run in paused:
+        _steer(hall, tenant, "resume_run(%s, %s, %s::jsonb, NULL)", run)
+    _steer(hall, tenant, "retry_run(%s, %s, %s::jsonb, NULL)", failed)
+    relist(hall.spine.system)
+    assert (len(hall.admit(10)), sorted(hall.last)) == (3, sorted([*paused, failed]))
+
+
+def test_a_run_that_comes_back_while_its_key_is_held_gets_a_place(hall: Hall) -> None:
+    tenant = hall.spine.tenant = hall.tenant()
+    run = submit(hall, tenant, limit=2)[0]
+    _steer(hall, tenant, "pause_run(%s, %s, %s::jsonb, NULL, NULL)", run)
+    hall.admit(10)
+    with hall.spine.session() as session:
+        ask(session, "SELECT lock_keys(%s, '{k}')", str(tenant))  # as a submission does
+        _steer(hall, tenant, "resume_run(%s, %s, %s::jsonb, NULL)", run)
+        session.commit()
+    relist(hall.spine.system)
+    assert (hall.admit(10), hall.last) == ([tenant], [run])
+    assert relist(hall.spine.system) == 0, "nobody waits unnoticed"
+
+
 def test_keys_that_nobody_uses_are_forgotten(hall: Hall) -> None:
     tenant = hall.tenant()
     run = submit(hall, tenant)[0]
@@ -151,3 +183,26 @@ def test_a_place_is_handed_on_although_the_tenant_rests(hall: Hall) -> None:
     assert hall.admit(10) == [], "it has nothing to give, so it rests a moment"
     hall.end(tenant, second)
     assert (hall.admit(10), hall.last) == ([tenant], [third])
+
+
+def test_a_submission_waits_for_no_admission(hall: Hall) -> None:
+    tenant = hall.tenant(runs=1)
+    first, second = submit(hall, tenant)[0], submit(hall, tenant)[0]
+    hall.end(tenant, first)
+    hall.submit(tenant, 1, hold=False)  # takes the place of the tenant
+    hall.spine.admin.call("INSERT INTO pools (pool) VALUES ('default')")
+    blocked = (
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%FROM admit(%'"
+    )
+    with hall.spine.session(hall.spine.urls.admin) as session, ThreadPoolExecutor(1) as beat:
+        ask(session, "SELECT 1 FROM pools FOR UPDATE")
+        admitted = beat.submit(
+            hall.admit, 10
+        )  # second has a place under its key now, so its tenant is listed
+        eventually(lambda: hall.spine.admin.call(blocked) == [(1,)], within=5)
+        hall.submit(
+            tenant, 1, hold=False
+        )  # would wait for that listing, with the limits that the admission needs
+        session.rollback()
+        assert admitted.result(10) == []
+    assert not hall.spine.run(second)["held_by_key"]

@@ -76,6 +76,30 @@ MUTANTS = [
         f"{KEY_TESTS}::test_the_oldest_comes_next_and_each_end_wakes_one",
     ),
     Mutant(
+        "places under keys are given in the transaction of an admission",
+        "app/db/admission.py",
+        """    system.call("SELECT unblock_keys(%s)", (KEYS_AT_ONCE,))
+    rows = system.call(
+        "SELECT tenant_id,""",
+        """    rows = system.call(
+        "SELECT unblock_keys(500); SELECT tenant_id,""",
+        f"{KEY_TESTS}::test_a_submission_waits_for_no_admission",
+    ),
+    Mutant(
+        "a run that comes back waits for a key that nobody looks at",
+        "app/services/admission.py",
+        "return store.relist_waiting(system) + store.wake_keys(system)",
+        "return store.relist_waiting(system)",
+        f"{KEY_TESTS}::test_a_run_that_comes_back_when_its_key_is_forgotten_gets_a_place",
+    ),
+    Mutant(
+        "a key that was held when a run came back is not looked at again",
+        KEYS,
+        "ON CONFLICT (tenant_id, key) DO UPDATE SET due_at = excluded.due_at WHERE k.due_at IS NULL;",
+        "ON CONFLICT (tenant_id, key) DO NOTHING;",
+        f"{KEY_TESTS}::test_a_run_that_comes_back_while_its_key_is_held_gets_a_place",
+    ),
+    Mutant(
         "a waiting run is sent",
         "migrations/sql/0001_control.sql",
         "goes := r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR",

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
+import pytest
+
+from app.domain.errors import Unavailable
+from app.services import admission as service
 from app.services.admission import (
     FRESH_FOR_S,
     OWN_FRESH_FOR_S,
@@ -57,3 +63,33 @@ def looking(floor: int) -> tuple[Admission, Rows]:
     rows = Rows()
     engine: Any = SimpleNamespace(sender=SimpleNamespace(epoch=lambda: "epoch"))
     return Admission(engine, rows, AdmissionRules(floor, 4), lambda: 100.0), rows  # type: ignore[arg-type]  # stands in
+
+
+@pytest.mark.parametrize("fault", [KeyError("a plan of a newer release"), Unavailable("database")])
+def test_a_plan_that_cannot_be_read_keeps_no_other_run_from_being_sent(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    class Plans:
+        def peek(self, name: str) -> Any:
+            segments = [SimpleNamespace(keys=("a",))]
+            known = SimpleNamespace(first_segments=segments, starts_undecided=False)
+            return known if name == "known" else None
+
+        def get(self, *_: Any) -> Any:
+            raise fault
+
+    class Admitting(Rows):
+        def call(self, statement: str, values: Any) -> list[Any]:
+            super().call(statement, values)
+            hashes = ("odd", "known", "odd", "known") if "FROM admit" in statement else ()
+            return [(UUID(int=n), UUID(int=n), name, True) for n, name in enumerate(hashes)]
+
+    sent: list[Any] = []
+    monkeypatch.setattr(service, "send_parcels", lambda _, parcels: sent.extend(parcels))
+    engine: Any = SimpleNamespace(
+        sender=SimpleNamespace(epoch=lambda: "epoch"),
+        plans=Plans(),
+        database=SimpleNamespace(tenant=lambda _: nullcontext()),
+    )
+    assert Admission(engine, Admitting(), AdmissionRules(8, 4), lambda: 100.0).admit() == 4  # type: ignore[arg-type]  # stands in
+    assert [one.run_id for one in sent] == [UUID(int=1), UUID(int=3)]
