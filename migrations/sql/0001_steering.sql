@@ -99,9 +99,18 @@ $$;
 -- them; without any it decides anew, and the items it had are retired. What still holds a step back is counted from
 -- the rows. tries and dispatch_epoch go on growing, so nothing of an earlier round can claim or finish; round changes
 -- the idempotency key. A deadline begins anew.
+-- A fan that needs one of these steps, which had failed before it, decides anew as well: it waits for that step again.
 CREATE FUNCTION rearm(p_run runs, p_keys text[], p_from text, p_actor jsonb) RETURNS runs LANGUAGE plpgsql AS $$
-DECLARE r runs; undecided text[];
+DECLARE r runs; undecided text[]; behind text[];
 BEGIN
+  behind := ARRAY(SELECT p.base FROM plan_steps p WHERE p.tenant_id = p_run.tenant_id AND p.plan_hash = p_run.plan_hash
+                  AND p.is_fan AND p.base = ANY (p_keys) AND p.needs && p_keys);
+  IF behind <> '{}' THEN
+    p_keys := ARRAY(
+      SELECT s.key FROM unnest(p_keys) k
+      JOIN run_steps s ON s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k
+      WHERE s.item IS NULL OR s.base <> ALL (behind));
+  END IF;
   undecided := ARRAY(
     SELECT s.key FROM unnest(p_keys) k
     JOIN run_steps s ON s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id AND s.key = k AND s.is_fan

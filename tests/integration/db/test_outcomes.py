@@ -44,6 +44,24 @@ def test_a_failure_runs_its_handler_and_what_always_runs_the_run_fails(spine: Sp
     assert spine.run(run)["state"] == "succeeded"
 
 
+def test_a_fan_that_ran_in_spite_of_a_failure_decides_anew_behind_it(spine: Spine) -> None:
+    plan = spine.plan({"a": [], "f": ["a"], "z": ["f"]}, fans=["f"], outcomes={"f": {"a": "always"}})
+    run = spine.declare(plan)
+    perform(spine, run, "a", "failed")
+    spine.expand(run, "f", [1, 2])
+    perform(spine, run, "f.0")
+    perform(spine, run, "f.1", "failed")
+    assert spine.run(run)["state"] == "failed"
+    retry(spine, run)
+    again = {"a": "ready", "f": "pending", "f.0": "cancelled", "f.1": "cancelled", "z": "pending"}
+    assert (spine.states(run), spine.run(run)["open_steps"]) == (again, 3)
+    perform(spine, run, "a")
+    spine.expand(run, "f", [1, 2])
+    for key in ("f.0", "f.1", "z"):
+        perform(spine, run, key)
+    assert spine.run(run)["state"] == "succeeded"
+
+
 def test_without_the_failure_its_handler_is_skipped_its_dependants_run(spine: Spine) -> None:
     graph = {"work": [], "mend": ["work"], "tell": ["mend"]}
     run = spine.declare(spine.plan(graph, outcomes={"mend": {"work": "failure"}}))

@@ -47,6 +47,13 @@ MUTANTS = [
         f"{TEST_OUTCOMES}::test_the_verdict_waits_for_the_last_need",
     ),
     Mutant(
+        "items of a fan run beside the step that it waits for again",
+        STEERING,
+        "  IF behind <> '{}' THEN",
+        "  IF false THEN",
+        f"{TEST_OUTCOMES}::test_a_fan_that_ran_in_spite_of_a_failure_decides_anew_behind_it",
+    ),
+    Mutant(
         "a retry forgets the need that ended well",
         STEERING,
         "WHEN w.outcomes IS NOT NULL THEN unmet_need(",
