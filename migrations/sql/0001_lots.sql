@@ -95,7 +95,7 @@ LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 DECLARE tenant text := set_config('app.tenant_id', p_tenant::text, true);
 BEGIN
-  UPDATE run_steps t SET loose = false
+  UPDATE run_steps t SET loose = false, sent_at = clock_timestamp() -- its message begins to wait now
   WHERE t.tenant_id = p_tenant AND t.run_id = p_run AND t.key = (
       SELECT c.key FROM run_steps c
       WHERE c.tenant_id = p_tenant AND c.run_id = p_run AND c.lot = p_lot AND c.loose AND c.state || '' = 'ready'

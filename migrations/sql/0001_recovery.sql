@@ -114,50 +114,73 @@ END $$;
 
 -- Runs under way with steps that are ready and that nobody has sent for a while: the sender died, or the broker was
 -- away. What a paused run, one that is not admitted, maintenance or suspension hold back takes no place in the list, nor do
--- steps that wait for a place under their tenant's limit.
+-- steps that wait for a place under their tenant's limit. Tenants take turns: runs that cannot be sent, whatever is wrong
+-- with them, keep nobody else's from it.
 CREATE FUNCTION unsent_runs(p_limit integer, p_older interval)
 RETURNS TABLE (tenant_id uuid, run_id uuid) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
     SELECT DISTINCT u.tenant_id, u.run_id FROM (
-      SELECT s.tenant_id, s.run_id FROM run_steps s
+      SELECT s.tenant_id, s.run_id, row_number() OVER (PARTITION BY s.tenant_id ORDER BY s.ready_at) AS turn
+      FROM run_steps s
       JOIN runs r ON r.tenant_id = s.tenant_id AND r.id = s.run_id
         AND (r.state IN ('queued', 'running') AND r.admitted_at IS NOT NULL OR r.state = 'compensating')
         AND (coalesce(r.held_steps, 0) = 0 OR s.is_fan OR s.operation IN ('wait', 'workflow'))
       WHERE s.state || '' = 'ready' AND s.sent_at IS NULL AND s.ready_at < clock_timestamp() - p_older
         AND NOT EXISTS (SELECT 1 FROM holds h WHERE h.name IN ('*', 'tenant/' || s.tenant_id))
-      ORDER BY s.ready_at LIMIT p_limit) u;
+      ORDER BY turn, s.ready_at LIMIT p_limit) u;
 END $$;
 
 -- Steps whose message may be lost: sent, ready for some seconds, not claimed. Being old proves nothing; overtaken
 -- (a step of the same queue, ready well after it, was claimed) is evidence, judged with a look into the broker.
--- The watermark of each queue is the latest ready_at among claimed steps, sampled here from those that run.
+-- The watermark of each queue is the latest sending among the messages that were claimed, sampled from the steps that
+-- run. What was loose, or sent before it was ready (a later link of a chain), may have gone on within its process: that it
+-- runs says nothing about those that wait in the queue.
 -- A loose step has no message: it is lost when nobody of its lot is left who would take it along (tended), and it is
 -- given a message of its own where processes of its queue have nothing to do (idle: how many have no step).
+-- Each tenant's queues take turns in the list: what waits for one of them, however much, hides nothing of another.
 CREATE FUNCTION candidates_lost(p_limit integer)
 RETURNS TABLE (tenant_id uuid, run_id uuid, key text, dispatch_epoch integer, queue text, broker_epoch text,
                overtaken boolean, loose boolean, tended boolean, idle integer) LANGUAGE plpgsql AS $$
 #variable_conflict use_column
+DECLARE before timestamptz := clock_timestamp() - interval '3 seconds';
 BEGIN
   INSERT INTO queue_watermarks AS w (queue, ready_at)
-  SELECT s.queue, max(greatest(s.ready_at, s.sent_at)) FROM run_steps s
-  WHERE s.state || '' = 'running' AND s.ready_at IS NOT NULL AND s.sent_at IS NOT NULL GROUP BY s.queue ORDER BY s.queue
+  SELECT s.queue, max(s.sent_at) FROM run_steps s
+  WHERE s.state || '' = 'running' AND NOT s.loose AND s.sent_at >= s.ready_at GROUP BY s.queue ORDER BY s.queue
   ON CONFLICT (queue) DO UPDATE SET ready_at = greatest(w.ready_at, excluded.ready_at);
   RETURN QUERY
+    WITH RECURSIVE places AS ( -- one step down the index for each queue of each tenant
+      (SELECT s.tenant_id, s.queue FROM run_steps s WHERE s.state || '' = 'ready' AND s.sent_at IS NOT NULL
+       ORDER BY s.tenant_id, s.queue LIMIT 1)
+      UNION ALL
+      SELECT n.tenant_id, n.queue FROM places p CROSS JOIN LATERAL (
+        SELECT s.tenant_id, s.queue FROM run_steps s WHERE s.state || '' = 'ready' AND s.sent_at IS NOT NULL
+          AND (s.tenant_id, s.queue) > (p.tenant_id, p.queue)
+        ORDER BY s.tenant_id, s.queue LIMIT 1) n
+    ), found AS MATERIALIZED (
+      SELECT c.*, row_number() OVER (PARTITION BY c.tenant_id, c.queue ORDER BY c.ready_at) AS turn
+      FROM places p CROSS JOIN LATERAL (
+        SELECT s.tenant_id, s.run_id, s.key, s.dispatch_epoch, s.queue, s.broker_epoch, s.ready_at, s.sent_at, s.loose,
+               s.lot
+        FROM run_steps s
+        WHERE s.tenant_id = p.tenant_id AND s.queue = p.queue AND s.state || '' = 'ready' AND s.sent_at IS NOT NULL
+          AND s.ready_at < before AND s.sent_at < before
+        ORDER BY s.ready_at LIMIT p_limit) c
+      ORDER BY turn, c.ready_at LIMIT p_limit
+    )
     SELECT s.tenant_id, s.run_id, s.key, s.dispatch_epoch, s.queue, s.broker_epoch,
            coalesce(w.ready_at > greatest(s.ready_at, s.sent_at) + interval '10 seconds', false), s.loose,
            NOT s.loose OR EXISTS (SELECT 1 FROM run_steps f
              WHERE f.tenant_id = s.tenant_id AND f.run_id = s.run_id AND f.lot = s.lot AND f.lot IS NOT NULL
                AND (f.state || '' = 'running' OR NOT f.loose AND f.state || '' = 'ready' AND f.sent_at IS NOT NULL)),
            CASE WHEN s.loose THEN coalesce(q.slots - b.busy, q.slots, 0) ELSE 0 END
-    FROM run_steps s LEFT JOIN queue_watermarks w ON w.queue = s.queue
+    FROM found s LEFT JOIN queue_watermarks w ON w.queue = s.queue
     LEFT JOIN queue_slots() q ON q.queue = s.queue
     LEFT JOIN (SELECT f.queue, count(*)::integer AS busy FROM run_steps f WHERE f.state || '' = 'running'
                GROUP BY f.queue) b ON b.queue = s.queue
-    WHERE s.state || '' = 'ready' AND s.sent_at IS NOT NULL AND s.ready_at < clock_timestamp() - interval '3 seconds'
-      AND s.sent_at < clock_timestamp() - interval '3 seconds'
-    ORDER BY s.ready_at LIMIT p_limit;
+    ORDER BY s.turn, s.ready_at;
 END $$;
 
 -- True for one of many who ask, at most once in p_every: a tick that is safe with two beats.

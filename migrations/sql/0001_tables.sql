@@ -321,7 +321,8 @@ CREATE INDEX run_steps_next ON run_steps (tenant_id, run_id, seq, item)
   WHERE state || '' = 'ready' AND sent_at IS NULL;
 CREATE INDEX run_steps_placeless ON run_steps (tenant_id, run_id, base, item)
   WHERE state || '' = 'pending' AND item IS NOT NULL;
-CREATE INDEX run_steps_sent ON run_steps (tenant_id, ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
+CREATE INDEX run_steps_sent ON run_steps (tenant_id, queue, ready_at)
+  WHERE state || '' = 'ready' AND sent_at IS NOT NULL;
 CREATE INDEX run_steps_leased ON run_steps (lease_boot, lease_pid) WHERE state || '' = 'running';
 CREATE INDEX run_steps_due ON run_steps (not_before) WHERE state || '' = 'waiting' AND not_before IS NOT NULL;
 CREATE INDEX run_steps_calling ON run_steps (tenant_id, run_id, key)

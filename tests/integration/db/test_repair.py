@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from uuid import uuid4
+from uuid import UUID, uuid4
 
-from app.db import recovery, runs, workers
+from app.db import hot, lots, recovery, runs, workers
 from app.db.engine import Connection
-from app.domain.leases import Child, Lease, RunRef
+from app.db.ids import new_id
+from app.domain.leases import Child, Lease, Lot, RunRef
 from tests.support.spine import ACTOR, BROKER, LEASE, Spine
 from tests.support.waiting import eventually
 
@@ -178,6 +179,89 @@ def test_lost_message_is_unmarked_with_its_canvas(spine: Spine) -> None:
     assert [spine.step(run, key)["sent_at"] for key in "ab"] == [None, None]
     assert spine.send(run) == {"a": 2}
     assert recovery.mark_lost(spine.system, found) == [], "somebody has marked it anew"
+
+
+def grow_old(spine: Spine, *runs: UUID) -> None:
+    """Act as if these steps had become ready, and been sent, a minute before."""
+    old = "ready_at = ready_at - interval '1 minute', sent_at = sent_at - interval '1 minute'"
+    spine.admin.call(f"UPDATE run_steps SET {old} WHERE run_id = ANY(%s)", (list(runs),))
+
+
+def overtaken(spine: Spine, run: UUID) -> list[bool]:
+    return [one.overtaken for one in recovery.candidates_lost(spine.system, 1000) if one.run_id == run]
+
+
+def test_what_goes_on_within_its_process_overtakes_nobody_in_the_queue(spine: Spine) -> None:
+    waiting, chain = spine.start({"a": []}, queue="slow"), spine.start({"a": [], "b": ["a"]}, queue="slow")
+    grow_old(spine, waiting, chain)
+    first = spine.claim(chain, "a")
+    message, ahead = spine.message(chain, "a"), spine.message(chain, "b")
+    claim = hot.finish_and_claim(spine.app, message, first.tries, "succeeded", ahead, LEASE)[1]
+    assert claim is not None
+    assert claim.verdict == "claimed"
+    assert overtaken(spine, waiting) == [False], "b never stood in the queue"
+    fan = spine.declare(spine.plan({"f": []}, fans=["f"], parallel={"f": 1}, queue="slow"))
+    spine.expand(fan, "f", [1, 2])
+    lot = Lot(spine.tenant, fan, new_id())
+    with spine.app.tenant(spine.tenant) as connection:
+        place = {"f.0": hot.Place(lot.id, False)}
+        hot.mark_sent(connection, spine.tenant, fan, ["f.0"], [7], BROKER, place)
+    grow_old(spine, fan)
+    tries = spine.claim(fan, "f.0").tries
+    taken = lots.finish_and_take(spine.app, spine.message(fan, "f.0"), tries, "succeeded", lot, LEASE)[1]
+    assert taken is not None
+    assert taken.message.key == "f.1"
+    assert overtaken(spine, waiting) == [False], "nor did f.1"
+
+
+def test_the_message_that_a_lot_goes_on_with_begins_to_wait_when_it_is_sent(spine: Spine) -> None:
+    run = spine.declare(spine.plan({"a": [], "b": []}, queue="shared"))
+    lot = Lot(spine.tenant, run, new_id())
+    with spine.app.tenant(spine.tenant) as connection:
+        dealt = {"a": hot.Place(lot.id, False), "b": hot.Place(lot.id, True)}
+        hot.mark_sent(connection, spine.tenant, run, ["a", "b"], [7, 7], BROKER, dealt)
+    grow_old(spine, run)
+    spine.perform(run, "a")
+    onward = lots.pass_on(spine.app, lot)
+    assert onward is not None
+    assert onward.message.key == "b"
+    spine.claim(spine.start({"z": []}, queue="shared"), "z")
+    recovery.candidates_lost(spine.system, 1)  # it notes how far the queue has come
+    spine.admin.call("UPDATE run_steps SET sent_at = sent_at - interval '5 s' WHERE run_id = %s", (run,))
+    assert overtaken(spine, run) == [False]
+
+
+def test_what_waits_in_one_queue_hides_no_lost_message_of_another(spine: Spine) -> None:
+    crowd = [spine.start({"a": []}, queue="without-workers") for _ in range(4)]
+    other = spine.start({"a": []}, queue="elsewhere")
+    grow_old(spine, *crowd)
+    neighbour, spine.tenant = spine.tenant, spine.new_tenant()
+    theirs = spine.start({"a": []}, queue="without-workers")
+    spine.admin.call(
+        "UPDATE run_steps SET ready_at = ready_at - interval '9 s', sent_at = sent_at - interval '9 s'"
+        " WHERE run_id = ANY(%s)",
+        ([other, theirs],),
+    )
+    places = spine.admin.call(
+        "SELECT count(DISTINCT (tenant_id, queue)) FROM run_steps"
+        " WHERE state = 'ready' AND sent_at < clock_timestamp() - interval '3 s'"
+    )[0][0]
+    found = {one.run_id for one in recovery.candidates_lost(spine.system, places)}
+    assert {other, theirs, crowd[0]} <= found
+    assert not found & set(crowd[1:])
+    spine.tenant = neighbour
+
+
+def test_runs_of_one_tenant_that_cannot_be_sent_keep_nobody_from_it(spine: Spine) -> None:
+    stuck = [spine.declare(spine.plan({"a": []})) for _ in range(3)]
+    grow_old(spine, *stuck)
+    neighbour, spine.tenant = spine.tenant, spine.new_tenant()
+    mine = RunRef(spine.tenant, spine.declare(spine.plan({"a": []})))
+    tenants = spine.admin.call(
+        "SELECT count(DISTINCT tenant_id) FROM run_steps WHERE state = 'ready' AND sent_at IS NULL"
+    )[0][0]
+    assert mine in recovery.unsent_runs(spine.system, tenants, 0)
+    spine.tenant = neighbour
 
 
 def test_unsent_runs_are_listed_after_a_while(spine: Spine) -> None:
