@@ -13,6 +13,7 @@ from app.api.bodies import parse_json
 from app.api.request_context import parts
 from app.api.routes import ANYBODY, Blueprint, endpoint
 from app.api.schemas.triggers import ReceivedSchema
+from app.domain.sources import source_of
 from app.domain.triggers import LARGEST_MESSAGE
 from app.services.receive_hook import Message, receive_message
 
@@ -37,8 +38,8 @@ _DOCUMENT: Mapping[str, Any] = {
 )
 def receive_hook(tenant: str, name: str) -> Mapping[str, Any]:
     """Take a signed message, once for each webhook-id; every refusal of a sender is the same 401."""
-    # Counted by address before anything is looked up, by trigger once the sender has proved itself.
-    parts().hook_limits.check(uuid5(NAMESPACE_URL, request.remote_addr or ""))
+    # Counted by source before anything is looked up, by trigger once the sender has proved itself.
+    parts().hook_limits.check(uuid5(NAMESPACE_URL, source_of(request.remote_addr)))
     headers = {key.lower(): value for key, value in request.headers.items()}
     message = Message(headers, request.get_data(cache=True), time.time())
     return receive_message(parts().hooks, tenant, name, message, parse_json, _permit)

@@ -63,10 +63,13 @@ class PostgresWebhooks:
         rows = self._database.call(statement, (owner, timedelta(seconds=lease_s), limit))
         return {(row[0], row[1]): Breaker(row[2], row[3], row[4]) for row in rows}
 
-    def renew(self, owner: str, lease_s: float) -> dict[Key, int]:
-        """Renew the owner's leases; return the versions of the webhooks that it may go on to deliver."""
-        statement = "SELECT tenant_id, webhook_id, version FROM renew_webhooks(%s, %s)"
-        rows = self._database.call(statement, (owner, timedelta(seconds=lease_s)))
+    def renew(self, owner: str, lease_s: float, keys: Collection[Key]) -> dict[Key, int]:
+        """Renew the owner's leases of `keys`; return the versions of the webhooks it may go on to deliver."""
+        statement = (
+            "SELECT tenant_id, webhook_id, version FROM renew_webhooks(%s, %s, %s::uuid[], %s::uuid[])"
+        )
+        tenants, webhooks = [key[0] for key in keys], [key[1] for key in keys]
+        rows = self._database.call(statement, (owner, timedelta(seconds=lease_s), tenants, webhooks))
         return {(row[0], row[1]): row[2] for row in rows}
 
     def batch(self, key: Key, busy: Collection[str], subjects: int, chain: int) -> list[list[Delivery]]:

@@ -7,7 +7,8 @@ import re
 import socket
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from urllib.parse import SplitResult, urlsplit
+from string import punctuation
+from urllib.parse import SplitResult, quote, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolver = Callable[[str, int], Sequence[str]]
@@ -67,7 +68,7 @@ def check_target(url: str, allowed: Collection[str], resolve: Resolver = system_
     """
     parts = _split(url)
     host, port = _host_and_port(parts)
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=punctuation)
     try:
         addresses = resolve(host, port)
     except (OSError, UnicodeError) as error:

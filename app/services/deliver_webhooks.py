@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from app.db.engine import Database
-from app.db.webhook_work import PostgresWebhooks, Result
+from app.db.webhook_work import Key, PostgresWebhooks, Result
 from app.domain.breakers import Breaker, after
 from app.domain.errors import Unavailable
 from app.domain.webhooks import Answer, Delivery, DeliveryRules, verdict
@@ -96,9 +96,13 @@ class Deliverer:
                     prepared = True
                 busy = self.turn()
                 failures = 0
-            except Unavailable as error:
+            except Exception as error:
                 failures += 1
-                log.warning("webhooks_wait", part=error.part, failures=failures)
+                if isinstance(error, Unavailable):
+                    log.warning("webhooks_wait", part=error.part, failures=failures)
+                else:
+                    # Whatever is wrong with rows of one tenant must not end the process that serves them all.
+                    log.exception("webhooks_failed", failures=failures)
                 pause = min(0.1 * 2 ** min(failures, 10), LONGEST_BACKOFF_S)
                 continue
             # While something is under way the wait is for its outcome, not for the clock.
@@ -159,7 +163,7 @@ class Deliverer:
         """Keep the leases; what may not be delivered any more, or was changed, is given up."""
         if not self.hall.queues:
             return
-        held = self.work.renew(self.owner, self.rules.lease_s)
+        held = self.work.renew(self.owner, self.rules.lease_s, self.hall.queues)
         for key, queue in self.hall.queues.items():
             old = self.clock() - queue.opened_at > SECRETS_KEPT_S
             if held.get(key) != queue.endpoint.version or old:
@@ -171,22 +175,31 @@ class Deliverer:
             leaving = not queue.busy and not queue.ready and (queue.closing or not queue.results)
             if not queue.results and not leaving:
                 continue
-            results, queue.results = queue.results, []
-            queue.look_at = 0.0
-            expire_s = self.rules.keep_trying_s if queue.expire else None
-            if any(result.answer.gone for result in results):
-                disable_gone(self.database, *key)
-            failing_s = self.work.finish(
-                key, self.owner, results, queue.breaker, queue.hold_s, expire_s, leaving
-            )
-            if failing_s is not None and failing_s >= self.rules.disable_after_s:
-                disable_failing(self.database, *key)
-            queue.expire = False
-            if leaving:
-                queue.line.close()
-                del self.hall.queues[key]
-            elif failing_s is None:
+            try:
+                self._write_one(key, queue, leaving)
+            except Unavailable:
+                raise
+            except Exception:
+                # The others' outcomes are written; this one's are lost, so that it is sent again, later.
+                log.exception("webhook_not_written", tenant_id=str(key[0]), webhook_id=str(key[1]))
+                queue.hold_s = self.rules.breaker_first_s
                 queue.close()
+
+    def _write_one(self, key: Key, queue: Queue, leaving: bool) -> None:
+        results, queue.results = queue.results, []
+        queue.look_at = 0.0
+        expire_s = self.rules.keep_trying_s if queue.expire else None
+        if any(result.answer.gone for result in results):
+            disable_gone(self.database, *key)
+        failing_s = self.work.finish(key, self.owner, results, queue.breaker, queue.hold_s, expire_s, leaving)
+        if failing_s is not None and failing_s >= self.rules.disable_after_s:
+            disable_failing(self.database, *key)
+        queue.expire = False
+        if leaving:
+            queue.line.close()
+            del self.hall.queues[key]
+        elif failing_s is None:
+            queue.close()
 
     def _claim(self) -> int:
         """Take queues that are due, about twice as many as there are threads."""
@@ -273,7 +286,7 @@ class Deliverer:
             while self.hall.under_way.total() and self.clock() < until:
                 self._hear(GATHER_S)
                 if self.clock() >= self._renew_at:
-                    self.work.renew(self.owner, self.rules.lease_s)
+                    self.work.renew(self.owner, self.rules.lease_s, self.hall.queues)
                     self._renew_at = self.clock() + self.rules.lease_s / 4
             self._write()
             self.work.release(self.owner)

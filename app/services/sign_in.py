@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +14,7 @@ from app.db.ids import new_id
 from app.db.trail import Mark
 from app.domain.errors import InvalidInput, RateLimited, Unauthenticated
 from app.domain.identity import Actor
+from app.domain.sources import source_of
 from app.observability.logging import get_log
 from app.security.passwords import hash_password, needs_rehash, verify_password
 from app.security.tokens import REFRESH_LIFETIME, RefreshToken, new_refresh_token, parse_refresh_token
@@ -25,7 +25,6 @@ FAILURES_PER_ACCOUNT: Final = 100
 """From all sources together: it takes ten of them to lock an owner out."""
 FAILURES_PER_ADDRESS: Final = 100
 RETRY_AFTER_S: Final = 60
-_NETWORK_OF_IPV6: Final = 64
 
 log = get_log(__name__)
 
@@ -76,12 +75,15 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
             user = users.find_by_email(connection, tenant.id, email)
     good = verify_password(user.password_hash if user else None, password)
     if tenant is None or user is None or not good or user.state != "active":
-        log.info("sign_in_refused", tenant=slug)
-        raise Unauthenticated("tenant, email or password is wrong")
+        raise _wrong(slug)
     token = new_refresh_token(tenant.id, new_id())
     with database.tenant(tenant.id) as connection:
+        # It was judged without a lock, which takes long: one that was replaced meanwhile opens nothing.
+        held = users.find(connection, tenant.id, user.id, lock=True)
+        if held is None or held.state != "active" or not _still(user, held, password):
+            raise _wrong(slug)
         sessions.open_family(connection, tenant.id, token.family_id, user.id, token.digest, REFRESH_LIFETIME)
-        if needs_rehash(user.password_hash):
+        if needs_rehash(held.password_hash):
             users.update(connection, tenant.id, user.id, {"password_hash": hash_password(password)})
         trail.leave(
             connection,
@@ -174,6 +176,16 @@ def change_own_password(database: Database, actor: Actor, present: str, wanted: 
         attempt.forgive(connection)
 
 
+def _still(judged: users.User, held: users.User, password: str) -> bool:
+    """Tell whether the password that was good for `judged` is good for the row as it is now."""
+    return held.password_hash == judged.password_hash or verify_password(held.password_hash, password)
+
+
+def _wrong(slug: str) -> Unauthenticated:
+    log.info("sign_in_refused", tenant=slug)
+    return Unauthenticated("tenant, email or password is wrong")
+
+
 def _not_present() -> InvalidInput:
     return InvalidInput.at("/current", "wrong", "this is not the present password")
 
@@ -203,7 +215,7 @@ class _Attempt:
 
 def _attempt(database: Database, slug: str, email: str, origin: Origin) -> _Attempt:
     """Count one use of a password before it is judged; raises RateLimited."""
-    source = _source(origin.source_ip)
+    source = source_of(origin.source_ip)
     pair, address = _key("pair", slug, email, source), _key("address", source)
     account = _key("user", slug, email)
     _limit(database, {pair: FAILURES_PER_PAIR, address: FAILURES_PER_ADDRESS})
@@ -221,19 +233,6 @@ def _limit(database: Database, limits: Mapping[str, int]) -> None:
         counts = sessions.count_attempts(connection, keys)
     if any(counts.get(key, 0) > limit for key, limit in limits.items()):
         raise RateLimited("too many failed sign-ins: try again later", RETRY_AFTER_S)
-
-
-def _source(address: str | None) -> str:
-    """Return what counts as one source: an address, of IPv6 the network that one host may have for itself."""
-    try:
-        ip = ipaddress.ip_address(address or "")
-    except ValueError:
-        return address or ""
-    if isinstance(ip, ipaddress.IPv4Address):
-        return str(ip)
-    if ip.ipv4_mapped:
-        return str(ip.ipv4_mapped)
-    return str(ipaddress.IPv6Network((int(ip), _NETWORK_OF_IPV6), strict=False))
 
 
 def _key(*parts: str) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from app.domain.webhooks import PAUSED, REDIRECTS, SUCCESS, Answer, Delivery, NoReply, Outgoing, Reply
 from app.observability import tracing
+from app.observability.logging import get_log
 from app.observability.masking import mask_fields, mask_values
 from app.security.egress import (
     NameNotResolved,
@@ -22,6 +23,8 @@ from app.security.egress import (
 )
 from app.security.webhook_signature import PREFIX, signed_headers
 from app.services.traces import delivering
+
+log = get_log(__name__)
 
 LONGEST_RESPONSE: Final = 1_000
 LONGEST_ERROR: Final = 300
@@ -74,18 +77,22 @@ class Attempts:
     def _attempt(self, line: Line, endpoint: Endpoint, delivery: Delivery) -> Answer:
         at, began = self.now(), self.clock()
         try:
-            outgoing = self._outgoing(endpoint, delivery, at)
-            reply = line.post(outgoing, self.timeout_s)
+            reply = line.post(self._outgoing(endpoint, delivery, at), self.timeout_s)
+            took = self.clock() - began
+            shown = shown_response(reply.excerpt, endpoint.secrets)
+            pause = retry_after_s(reply.headers.get("retry-after"), at) if reply.status in PAUSED else None
+            return Answer(at, took, reply.status, _refusal(reply.status), shown, pause)
         except TargetRefused as error:
-            return Answer(at, self.clock() - began, error=f"target_refused: {error}"[:LONGEST_ERROR])
+            reason = f"target_refused: {error}"
         except NameNotResolved as error:
-            return Answer(at, self.clock() - began, error=f"name_not_resolved: {error}"[:LONGEST_ERROR])
+            reason = f"name_not_resolved: {error}"
         except NoReply as error:
-            return Answer(at, self.clock() - began, error=f"{error.kind}: {error}"[:LONGEST_ERROR])
-        took = self.clock() - began
-        shown = shown_response(reply.excerpt, endpoint.secrets)
-        pause = retry_after_s(reply.headers.get("retry-after"), at) if reply.status in PAUSED else None
-        return Answer(at, took, reply.status, _refusal(reply.status), shown, pause)
+            reason = f"{error.kind}: {error}"
+        except Exception as fault:
+            # Whatever an endpoint provokes is a failed attempt: one not counted would come again at once.
+            log.exception("webhook_attempt_raised")
+            reason = f"internal: {type(fault).__name__}"
+        return Answer(at, self.clock() - began, error=reason[:LONGEST_ERROR])
 
     def _outgoing(self, endpoint: Endpoint, delivery: Delivery, at: datetime) -> Outgoing:
         target = check_target(endpoint.url, self.allowed, self.resolve)
@@ -125,7 +132,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
         return float(value.strip()[:9])
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds(), 0.0)
 

@@ -202,13 +202,14 @@ LANGUAGE sql AS $$
   RETURNING q.tenant_id, q.webhook_id, q.breaker, q.failures, q.openings
 $$;
 
--- Renews what the owner still holds; what is deleted, disabled, of a suspended tenant or lost is not among the answer.
-CREATE FUNCTION renew_webhooks(p_owner text, p_lease interval) RETURNS TABLE (
+-- Renews what the owner still holds of what it has in hand; what is deleted, disabled, of a suspended tenant or lost is
+-- not among the answer. A lease that was taken, but never came to hand, runs out.
+CREATE FUNCTION renew_webhooks(p_owner text, p_lease interval, p_tenants uuid[], p_webhooks uuid[]) RETURNS TABLE (
   tenant_id uuid, webhook_id uuid, version integer)
 LANGUAGE sql AS $$
   UPDATE webhook_queues q SET lease_until = clock_timestamp() + p_lease
-  FROM webhooks w, tenants t
-  WHERE q.lease_owner = p_owner AND q.lease_until > clock_timestamp()
+  FROM webhooks w, tenants t, unnest(p_tenants, p_webhooks) AS h (tenant_id, webhook_id)
+  WHERE q.tenant_id = h.tenant_id AND q.webhook_id = h.webhook_id AND q.lease_owner = p_owner AND q.lease_until > clock_timestamp()
     AND w.tenant_id = q.tenant_id AND w.id = q.webhook_id AND w.state = 'active'
     AND t.id = q.tenant_id AND t.state = 'active'
   RETURNING q.tenant_id, q.webhook_id, w.version

@@ -334,7 +334,7 @@ def retry_after_s(value: str | None, now: datetime) -> float | None:
     else:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
         seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now.timestamp()
     return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_S)

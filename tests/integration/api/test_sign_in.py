@@ -243,6 +243,29 @@ def test_of_two_changes_of_one_password_the_later_is_refused(
     assert _attempt(platform, slug, email, "the first was quicker", "10.4.4.5") == 200
 
 
+def test_a_password_that_is_replaced_while_it_is_judged_opens_no_session(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    email = member.get("/me").get_json()["email"]
+    judging = service.verify_password
+
+    def overtaken(kept: str | None, password: str) -> bool:
+        good = judging(kept, password)
+        monkeypatch.setattr(service, "verify_password", judging)
+        assert (
+            member.put("/me/password", {"current": PASSWORD, "new": "quicker than that"}).status_code == 204
+        )
+        return good
+
+    monkeypatch.setattr(service, "verify_password", overtaken)
+    monkeypatch.setattr(service, "needs_rehash", lambda _: True)
+    assert _attempt(platform, slug, email, PASSWORD, "10.4.4.6") == 401
+    assert _attempt(platform, slug, email, PASSWORD, "10.4.4.6") == 401, "the old one did not come back"
+    assert _attempt(platform, slug, email, "quicker than that", "10.4.4.6") == 200
+
+
 def test_a_stolen_access_token_is_no_way_to_guess_the_password(
     platform: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -322,3 +322,19 @@ def test_messages_are_bounded_in_size_and_rate(
     answers = [bench.send(trigger, {}, message_id=f"m{number}").status_code for number in range(6)]
     assert answers[0] == 202
     assert answers[-1] == 429
+
+
+def test_the_addresses_of_one_network_are_one_sender(
+    bench: Bench, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = TenantLimits(redis_url, 3, name=uuid4().hex)
+    check = TenantLimits.check
+    monkeypatch.setattr(TenantLimits, "check", lambda _, key: check(few, key))
+
+    def guess(address: str) -> int:
+        client = bench.platform.app.test_client()
+        return client.post("/hooks/nobody/here", data="{}", environ_base={"REMOTE_ADDR": address}).status_code
+
+    assert {guess(f"2001:db8::{number}") for number in range(6)} == {401, 429}
+    assert guess("2001:db8::99") == 429
+    assert guess("2001:db8:0:1::1") == 401

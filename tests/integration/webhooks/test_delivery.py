@@ -5,9 +5,16 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
+import pytest
+
+from app.domain.errors import Unavailable
+from app.services import deliver_webhooks as service
 from app.services.manage_webhooks import change_webhook, delete_webhook, show_webhook
 from tests.integration.webhooks.conftest import Serve
+from tests.support.waiting import eventually
 from tests.support.webhooks import OK, QUICK, HookRig, Receiver, first_arrivals
 
 
@@ -158,3 +165,48 @@ def test_what_is_deleted_disabled_or_of_a_suspended_tenant_is_not_told(
         rig.wait(quiet, delivered=1)
         rig.wait(shut, delivered=1)
     assert rig.states(gone) == Counter()
+
+
+def test_a_lease_that_never_came_to_hand_runs_out(
+    rig: HookRig, serve: Serve, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hold, refused, read = threading.Event(), [], service.signing_secrets
+    slow = serve(lambda _: (hold.wait(20), OK)[1])
+    busy, lost = rig.hook(slow, ["run.*"]), rig.hook(serve(receiver), ["intent.*"])
+
+    def away_once(box: Any, database: Any, tenant_id: UUID, webhook_id: UUID) -> Any:
+        if webhook_id == lost.id and not refused:
+            refused.append(webhook_id)
+            raise Unavailable("database")
+        return read(box, database, tenant_id, webhook_id)
+
+    monkeypatch.setattr(service, "signing_secrets", away_once)
+    rig.emit("runs/a", 1, 1)
+    with rig.delivering(rig.deliverer(replace(QUICK, lease_s=0.6, timeout_s=30.0))):
+        eventually(lambda: len(slow.seen) == 1, within=10)
+        rig.emit("intents/a", 1, 1, kind="intent.created")
+        rig.wait(lost, 8, delivered=1)
+        assert (rig.states(busy), refused) == (Counter(pending=1), [lost.id])
+        hold.set()
+        rig.wait(busy, delivered=1)
+
+
+def test_outcomes_that_cannot_be_written_keep_no_other_webhook_waiting(
+    rig: HookRig, serve: Serve, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = serve(receiver)
+    odd, good = rig.hook(target, ["run.*"]), rig.hook(target, ["run.*"])
+    deliverer = rig.deliverer()
+    finish = deliverer.work.finish
+
+    def refusing(key: Any, owner: str, results: Any, *more: Any) -> Any:
+        if key[1] == odd.id and results:
+            raise LookupError("a fault of ours")
+        return finish(key, owner, results, *more)
+
+    monkeypatch.setattr(deliverer.work, "finish", refusing)
+    with rig.delivering(deliverer):
+        for number in (1, 2):
+            rig.emit("runs/a", number, number)
+            rig.wait(good, 8, delivered=number)
+    assert rig.states(odd) == Counter(pending=2)

@@ -6,6 +6,13 @@ API = "tests/integration/api"
 
 MUTANTS = [
     Mutant(
+        "a password that was replaced meanwhile opens a session",
+        "app/services/sign_in.py",
+        'if held is None or held.state != "active" or not _still(user, held, password):',
+        "if held is None:",
+        "tests/integration/api/test_sign_in.py::test_a_password_that_is_replaced_while_it_is_judged_opens_no_session",
+    ),
+    Mutant(
         "of two changes of one password the later wins",
         "app/services/sign_in.py",
         "if held is None or held.password_hash != user.password_hash:",

@@ -10,7 +10,51 @@ TRIGGERS = "tests/integration/api/test_triggers.py"
 FIRE = "app/services/fire_triggers.py"
 FAILURES = "tests/integration/webhooks/test_failures.py"
 
+ATTEMPT = "tests/unit/webhooks/test_attempt.py"
+
 MUTANTS = [
+    Mutant(
+        "who has a network of addresses may guess without a limit",
+        "app/api/hooks.py",
+        "source_of(request.remote_addr)",
+        'request.remote_addr or ""',
+        f"{TRIGGERS}::test_the_addresses_of_one_network_are_one_sender",
+    ),
+    Mutant(
+        "a lease that never came to hand is renewed for ever",
+        SQL,
+        "WHERE q.tenant_id = h.tenant_id AND q.webhook_id = h.webhook_id AND q.lease_owner = p_owner",
+        "WHERE q.lease_owner = p_owner",
+        f"{DELIVERY}::test_a_lease_that_never_came_to_hand_runs_out",
+    ),
+    Mutant(
+        "outcomes of one webhook that cannot be written end the process of all",
+        "app/services/deliver_webhooks.py",
+        "            except Exception:\n                # The others' outcomes",
+        "            except OSError:\n                # The others' outcomes",
+        f"{DELIVERY}::test_outcomes_that_cannot_be_written_keep_no_other_webhook_waiting",
+    ),
+    Mutant(
+        "a pause beyond the calendar lets an event come again at once, for ever",
+        "app/services/webhook_attempt.py",
+        "except (ValueError, OverflowError):",
+        "except ValueError:",
+        f"{ATTEMPT}::test_a_pause_beyond_the_calendar_is_none",
+    ),
+    Mutant(
+        "an attempt that nobody foresaw is not counted",
+        "app/services/webhook_attempt.py",
+        "        except Exception as fault:\n",
+        "        except OSError as fault:\n",
+        f"{ATTEMPT}::test_what_nobody_foresaw_is_a_failed_attempt",
+    ),
+    Mutant(
+        "a path beyond ASCII cannot be asked for",
+        "app/security/egress.py",
+        'path = quote((parts.path or "/") + (f"?{parts.query}" if parts.query else ""), safe=punctuation)',
+        'path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")',
+        f"{ATTEMPT}::test_a_path_travels_as_ascii",
+    ),
     Mutant(
         "later events of a subject do not wait for an earlier one",
         "app/services/deliver_webhooks.py",

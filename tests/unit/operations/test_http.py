@@ -122,6 +122,7 @@ def test_retry_after_may_be_a_date():
     now = datetime(2026, 1, 1, tzinfo=UTC)
     assert http.retry_after_s("Thu, 01 Jan 2026 00:00:09 GMT", now) == 9
     assert http.retry_after_s("yesterday", now) is None
+    assert http.retry_after_s("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", now) is None
 
 
 def test_an_answer_beyond_the_cap_is_refused(server):
