@@ -21,6 +21,7 @@ from app.observability import tracing
 from app.observability.masking import secrets_in_use
 from app.services.advance import advance
 from app.services.artifacts import StepArtifacts
+from app.services.faults import detail_of, message_of, pause_of
 from app.services.patience import patiently, throttled
 from app.services.ports import Executor
 from app.services.reporting import Reports, reporting
@@ -239,12 +240,10 @@ class _Attempt:
 
     def fault(self, fault: Exception) -> Outcome:
         """Return what follows a failed attempt under the step's retry policy."""
-        code = fault.code if isinstance(fault, QuantumError) else "operation_raised"
+        code = str(fault.code) if isinstance(fault, QuantumError) else "operation_raised"
         if code == "cancelled" and patiently(self.executor, self._cancelling):
             return self._failed("cancelled", "cancelled", "the run was cancelled")
-        known = isinstance(fault, QuantumError)
-        message = str(fault) if known else f"{type(fault).__name__}: {fault}"
-        detail = fault.detail if isinstance(fault, OperationFailed) else {}
+        message, detail = message_of(fault), detail_of(fault)
         waits_s = self._waits_s(fault)
         if waits_s is not None:
             return self._failed("retry", code, message, waits_s, {**detail, "deferred": True})
@@ -253,15 +252,14 @@ class _Attempt:
         )
         if not decision.retry:
             return self._failed("failed", code, message, detail=detail)
-        asked = float(detail.get("retry_after_s") or 0.0)
-        return self._failed("retry", code, message, max(decision.delay_s, asked), detail)
+        return self._failed("retry", code, message, max(decision.delay_s, pause_of(fault)), detail)
 
     def _waits_s(self, fault: Exception) -> float | None:
         """Return how long the step waits for what is away, as nothing was done yet; None for an attempt."""
         if self.claim.tries - self.claim.attempt >= DEFERRALS:
             return None
         if isinstance(fault, Deferred):
-            return float(fault.detail["retry_after_s"])
+            return pause_of(fault)
         away = isinstance(fault, Unavailable) and fault.part == STORE and not self.began
         return STORE_PAUSE_S * (1 + self.executor.random()) if away else None
 

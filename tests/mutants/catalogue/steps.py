@@ -13,6 +13,20 @@ NESTING_TESTS = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
+        "a fault whose detail cannot be kept leaves its step running",
+        "app/services/faults.py",
+        "    except (TypeError, ValueError, RecursionError) as wrong:\n",
+        "    except RecursionError as wrong:\n",
+        "tests/integration/engine/test_faults.py::test_whatever_an_operation_raises_settles_its_step",
+    ),
+    Mutant(
+        "a fault may ask for a pause without end",
+        "app/services/faults.py",
+        "min(max(seconds, 0.0), LONGEST_PAUSE_S)",
+        "max(seconds, 0.0)",
+        "tests/integration/engine/test_faults.py::test_whatever_an_operation_raises_settles_its_step",
+    ),
+    Mutant(
         "one timer that cannot be ended keeps all the others",
         "app/services/timers.py",
         "return fire(system, WAITS_AT_ONCE, careful=True)",
