@@ -16,6 +16,8 @@ STORE = "artifact store"
 MEMBER = "$artifact"
 VALUE_TYPE = "application/vnd.quantum.value+json"
 """The type of a JSON value that the platform put aside: whoever refers to it gets the value."""
+NOWHERE = "0" * 64
+"""The hash of a value that nobody can read: outputs of a fan that are too large together."""
 INLINE_BYTES = 256 * 1024
 """A JSON value up to this size stays in its row."""
 DEFAULT_MAX_BYTES = 64 * 1024 * 1024

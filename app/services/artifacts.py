@@ -16,6 +16,7 @@ from app.domain.artifacts import (
     CONTENT_TYPE,
     DEFAULT_MAX_BYTES,
     INLINE_BYTES,
+    NOWHERE,
     VALUE_TYPE,
     ArtifactCorrupt,
     ArtifactMissing,
@@ -77,7 +78,7 @@ class _Allowance:
         if reference is None or not reference.is_value:
             return output
         self.taken += reference.bytes
-        if self.taken > self.artifacts.max_bytes:
+        if self.taken > self.artifacts.max_bytes or reference.sha256 == NOWHERE:
             raise _too_large("what the step refers to", self.taken, self.artifacts.max_bytes)
         return json.loads(self.artifacts.read(self.tenant_id, reference))
 

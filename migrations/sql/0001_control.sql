@@ -2,7 +2,8 @@
 
 -- Ready steps that no message carries. Locks the run first: two callers of advance take turns, the second sees what
 -- the first has marked. Nothing for a run that is not under way, waits for admission, or is held. Under a limit of steps
--- those that have a place; a last row without a key then names the run to look at next, if any.
+-- those that have a place; a last row without a key then names the run to look at next, if any. Of the steps that are
+-- to be decided the first fifty come with what they are decided by, which may be large; the others are the next call's.
 CREATE FUNCTION ready_steps(p_tenant uuid, p_run uuid, p_limit integer)
 RETURNS TABLE (key text, base text, item integer, queue text, is_fan boolean, definition jsonb, context jsonb,
                plan_hash text, trace text) LANGUAGE plpgsql AS $$
@@ -24,16 +25,21 @@ BEGIN
     given := places.keys;
   END IF;
   RETURN QUERY
-    SELECT s.key, s.base, s.item, s.queue, s.is_fan, p.definition,
-           CASE WHEN p.base IS NOT NULL THEN step_context(r, s, coalesce(p.definition -> (w.kind || 'refs'), '[]'),
+    SELECT (o.s).key, (o.s).base, (o.s).item, (o.s).queue, (o.s).is_fan, p.definition,
+           CASE WHEN p.base IS NOT NULL THEN step_context(r, o.s, coalesce(p.definition -> (w.kind || 'refs'), '[]'),
              coalesce((p.definition ->> (w.kind || 'uses_spec'))::boolean, false)) END, r.plan_hash,
            if_sampled(trace_below(r.trace, r.id))
-    FROM run_steps s
-    CROSS JOIN LATERAL (SELECT CASE WHEN s.is_fan OR s.operation = 'wait' THEN 'foreach_' ELSE '' END AS kind) w
-    LEFT JOIN plan_steps p ON (s.is_fan OR s.operation IN ('wait', 'workflow')) AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = s.base
-    WHERE goes AND s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
-      AND (given IS NULL OR s.is_fan OR s.operation IN ('wait', 'workflow') OR s.key = ANY (given))
-    ORDER BY s.seq, s.item LIMIT p_limit;
+    FROM (
+      SELECT s, count(*) FILTER (WHERE s.is_fan OR s.operation IN ('wait', 'workflow'))
+               OVER (ORDER BY s.seq, s.item ROWS UNBOUNDED PRECEDING) AS undecided
+      FROM run_steps s
+      WHERE goes AND s.tenant_id = p_tenant AND s.run_id = p_run AND s.state || '' = 'ready' AND s.sent_at IS NULL
+        AND (given IS NULL OR s.is_fan OR s.operation IN ('wait', 'workflow') OR s.key = ANY (given))
+      ORDER BY s.seq, s.item LIMIT p_limit) o
+    CROSS JOIN LATERAL (SELECT CASE WHEN (o.s).is_fan OR (o.s).operation = 'wait' THEN 'foreach_' ELSE '' END AS kind) w
+    LEFT JOIN plan_steps p ON ((o.s).is_fan OR (o.s).operation IN ('wait', 'workflow')) AND o.undecided <= 50
+      AND p.tenant_id = p_tenant AND p.plan_hash = r.plan_hash AND p.base = (o.s).base
+    ORDER BY (o.s).seq, (o.s).item;
   IF given IS NOT NULL THEN
     RETURN QUERY SELECT NULL::text, places.next_run::text, NULL::integer, NULL::text, NULL::boolean, NULL::jsonb, NULL::jsonb,
                         NULL::text, NULL::text;

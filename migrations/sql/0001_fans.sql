@@ -38,3 +38,22 @@ CREATE FUNCTION without_place(p_run runs, p_keys text[]) RETURNS SETOF text LANG
     JOIN run_steps f ON f.tenant_id = p_run.tenant_id AND f.run_id = p_run.id AND f.key = i.base
   ) o WHERE o.place > o.places
 $$;
+
+-- A fan's output: its items' outputs in order. Those of many items that measure more than 64 MiB together are not read:
+-- PostgreSQL would refuse the document, and whoever asked would ask again for ever. In their place stands a reference to
+-- nothing (app/domain/artifacts.py), for which the step that refers to them fails.
+CREATE FUNCTION fan_output(p_tenant uuid, p_run uuid, p_base text) RETURNS jsonb LANGUAGE plpgsql STABLE AS $$
+DECLARE size bigint;
+BEGIN
+  IF EXISTS (SELECT 1 FROM run_steps WHERE tenant_id = p_tenant AND run_id = p_run AND base = p_base AND item >= 256) THEN
+    SELECT sum(octet_length(i.output::text)) INTO size FROM run_steps i
+    WHERE i.tenant_id = p_tenant AND i.run_id = p_run AND i.base = p_base AND i.item IS NOT NULL AND i.state <> 'cancelled';
+    IF size > 67108864 THEN
+      RETURN jsonb_build_object('$artifact', jsonb_build_object('sha256', repeat('0', 64), 'bytes', size,
+                                                                'content_type', 'application/vnd.quantum.value+json'));
+    END IF;
+  END IF;
+  RETURN (SELECT coalesce(jsonb_agg(i.output ORDER BY i.item), '[]') FROM run_steps i
+          WHERE i.tenant_id = p_tenant AND i.run_id = p_run AND i.base = p_base AND i.item IS NOT NULL
+            AND i.state <> 'cancelled');
+END $$;

@@ -119,11 +119,8 @@ RETURNS jsonb LANGUAGE plpgsql AS $$
 DECLARE steps jsonb := '{}'; spec jsonb;
 BEGIN
   IF jsonb_array_length(p_refs) > 0 THEN
-    SELECT coalesce(jsonb_object_agg(s.key, jsonb_build_object('state', s.state, 'output', CASE WHEN s.is_fan THEN (
-             SELECT coalesce(jsonb_agg(i.output ORDER BY i.item), '[]') FROM run_steps i
-             WHERE i.tenant_id = p_run.tenant_id AND i.run_id = p_run.id AND i.base = s.key AND i.item IS NOT NULL
-               AND i.state <> 'cancelled')
-           ELSE s.output END, 'error', s.error)), '{}') INTO steps
+    SELECT coalesce(jsonb_object_agg(s.key, jsonb_build_object('state', s.state, 'output', CASE WHEN s.is_fan
+             THEN fan_output(p_run.tenant_id, p_run.id, s.key) ELSE s.output END, 'error', s.error)), '{}') INTO steps
     FROM run_steps s WHERE s.tenant_id = p_run.tenant_id AND s.run_id = p_run.id
      AND s.key = ANY (ARRAY(SELECT jsonb_array_elements_text(p_refs)));
   END IF;

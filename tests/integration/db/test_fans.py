@@ -10,6 +10,8 @@ from uuid import UUID
 import pytest
 
 from app.db import hot, runs
+from app.domain.errors import OperationFailed
+from app.services.artifacts import Artifacts
 from tests.support.spine import ACTOR, Race, Spine, ask
 
 UNDER_WAY = ("ready", "running", "waiting")
@@ -227,3 +229,22 @@ def pages_read(spine: Spine, run: UUID, number: int) -> int:
     with spine.app.tenant(spine.tenant) as connection:
         assert hot.ready_steps(connection, spine.tenant, run, 2000) is None
     return read
+
+
+def test_outputs_that_are_too_large_together_fail_who_refers_to_them(spine: Spine) -> None:
+    run = fan(spine, 300, 300)
+    store = Artifacts(None)  # type: ignore[arg-type]  # nothing is read
+
+    def together(characters: int) -> Any:
+        spine.admin.call(
+            "UPDATE run_steps SET state = 'succeeded', output = to_jsonb(repeat('x', %s))"
+            " WHERE run_id = %s AND item IS NOT NULL",
+            (characters, run),
+        )
+        output = spine.admin.call("SELECT fan_output(%s, %s, 'f')", (spine.tenant, run))[0][0]
+        return store.opened(spine.tenant, {"steps": {"f": {"output": output}}})["steps"]["f"]["output"]
+
+    assert together(10) == ["x" * 10] * 300
+    with pytest.raises(OperationFailed) as refused:
+        together(250_000)
+    assert refused.value.code == "output_too_large"

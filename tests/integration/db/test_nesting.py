@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 
-from app.db import nesting, runs
+from app.db import hot, nesting, runs
 from app.services.family import RECOVERY
 from tests.support.spine import ACTOR, Race, Spine, ask
 
@@ -370,3 +370,15 @@ def test_recovery_lists_what_is_due_across_tenants(spine: Spine) -> None:
     spine.tell(child)
     assert child not in {one.run.run_id for one in nesting.children_due(spine.system, 1000)}
     assert spine.run(run)["state"] == "running"
+
+
+def test_of_many_items_that_are_runs_some_come_with_what_decides_them(spine: Spine) -> None:
+    child = spine.plan({"a": []})
+    run = spine.declare(spine.plan({"f": []}, fans=["f"], calls={"f": child}))
+    spine.expand(run, "f", list(range(120)))
+    with spine.app.tenant(spine.tenant) as connection:
+        found = hot.ready_steps(connection, spine.tenant, run, 1000)
+    assert found is not None
+    assert len(found.steps) == 120
+    decidable = [step.item for step in found.steps if step.definition is not None]
+    assert decidable == list(range(50)), "each may look at megabytes, and few begin at once"

@@ -16,6 +16,14 @@ TEST_NESTING = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
+        "what decides every item of a wide fan is read at once",
+        "migrations/sql/0001_control.sql",
+        "AND o.undecided <= 50",
+        "AND o.undecided <= 5000",
+        "tests/integration/db/test_nesting.py"
+        "::test_of_many_items_that_are_runs_some_come_with_what_decides_them",
+    ),
+    Mutant(
         "max_parallel is ignored",
         CONTROL,
         "SELECT (definition ->> 'max_parallel')::integer INTO places",

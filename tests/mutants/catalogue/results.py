@@ -21,6 +21,13 @@ TEST_REUSE = "tests/integration/engine/test_reuse.py"
 
 MUTANTS = [
     Mutant(
+        "outputs of a fan are read however large they are together",
+        "migrations/sql/0001_fans.sql",
+        "IF size > 67108864 THEN",
+        "IF false THEN",
+        "tests/integration/db/test_fans.py::test_outputs_that_are_too_large_together_fail_who_refers_to_them",
+    ),
+    Mutant(
         "a late owner reports progress",
         PROGRESS,
         "AND s.state = 'running' AND s.tries = p_tries",
