@@ -15,7 +15,7 @@ from celery import bootsteps
 from celery.signals import worker_shutdown, worker_shutting_down
 
 from app.bootstrap import WorkerParts
-from app.domain.errors import QuantumError
+from app.domain.errors import QuantumError, Unavailable
 from app.domain.leases import Child, HeldStep, Lease
 from app.observability.context import step_context
 from app.services.heartbeat import beat, leave, wanted
@@ -175,16 +175,20 @@ class Heart:
                 release_orphan(nursing, claim)
 
     def _do_cares(self) -> None:
-        """Do what was asked for; what fails stays for the next beat."""
+        """Do what was asked for; while the database is away it stays for the next look."""
         with self._lock:
             cares, self._cares = self._cares, []
         while cares:
             try:
                 cares[0]()
-            except QuantumError:
+            except Unavailable:
                 with self._lock:
                     self._cares = cares + self._cares
                 raise
+            except Exception:
+                # One step that cannot be settled keeps neither the others nor the beat: a worker that does
+                # not beat is declared dead with all that it runs. What vanished is seen to at the next look.
+                log.exception("care_failed")
             cares.pop(0)
 
     def _cancel(self, held: Sequence[HeldStep]) -> None:

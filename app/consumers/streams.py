@@ -163,7 +163,9 @@ class StreamConsumer:
             answer: Any = self.client.xautoclaim(
                 stream, self.group, self.member, 0, cursor, count=self.rules.batch
             )
-            cursor, entries, trimmed = answer[0], answer[1], answer[2] if len(answer) > 2 else ()  # noqa: PLR2004 - older servers do not tell what was trimmed
+            # What was trimmed is told apart; by older servers, as entries without an id.
+            cursor, entries = answer[0], [one for one in answer[1] if one[0] is not None]
+            trimmed = answer[2] if len(answer) > 2 else [one for one in answer[1] if one[0] is None]  # noqa: PLR2004 - as above
             if trimmed:
                 log.error("events_trimmed_before_handled", stream=stream, entries=len(trimmed))
             taken += self._handled(stream, entries)

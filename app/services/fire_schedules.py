@@ -77,17 +77,22 @@ def fire_schedules(deps: SubmitDeps, system: Database) -> int:
 
 
 def _fire_tenant(deps: SubmitDeps, tenant_id: UUID, ids: Sequence[UUID]) -> int:
-    total = 0
-    for at in range(0, len(ids), SCHEDULES_AT_ONCE):
-        with log_context(tenant_id=tenant_id):
-            try:
-                total += _fire_some(deps, tenant_id, ids[at : at + SCHEDULES_AT_ONCE])
-            except Unavailable:
-                raise
-            except Exception:
-                # One tenant's rows must not keep the schedules of the others from firing.
-                log.exception("schedules_failed")
-    return total
+    with log_context(tenant_id=tenant_id):
+        return sum(
+            _fire_safely(deps, tenant_id, ids[at : at + SCHEDULES_AT_ONCE])
+            for at in range(0, len(ids), SCHEDULES_AT_ONCE)
+        )
+
+
+def _fire_safely(deps: SubmitDeps, tenant_id: UUID, ids: Sequence[UUID]) -> int:
+    """Fire these schedules; where that raises, each alone: one keeps no other from firing."""
+    try:
+        return _fire_some(deps, tenant_id, ids)
+    except Unavailable:
+        raise
+    except Exception:
+        log.exception("schedules_failed", schedule_ids=[str(one) for one in ids[:1]], schedules=len(ids))
+    return sum(_fire_safely(deps, tenant_id, [one]) for one in ids) if len(ids) > 1 else 0
 
 
 def _fire_some(deps: SubmitDeps, tenant_id: UUID, ids: Sequence[UUID]) -> int:

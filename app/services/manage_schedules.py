@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Any, Final
 from uuid import UUID
 
@@ -162,8 +162,8 @@ def backfill_schedule(
         if not start <= end <= now:
             raise InvalidInput.at("/to", "range", "the range must begin before it ends, end in the past")
         before = start - timedelta(microseconds=1)
-        times = list(islice(times_after(store.timing_of(row), before), MAX_BACKFILL + 1))
-        times = [moment for moment in times if moment <= end]
+        within = takewhile(lambda moment: moment <= end, times_after(store.timing_of(row), before))
+        times = list(islice(within, MAX_BACKFILL + 1))
         if len(times) > MAX_BACKFILL:
             raise InvalidInput.at("/to", "too_many", f"the range holds more than {MAX_BACKFILL} firings")
         gap = timedelta(minutes=1 / per_minute)

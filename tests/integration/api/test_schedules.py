@@ -205,23 +205,16 @@ def test_a_refused_intent_is_told_and_the_schedule_goes_on(clockwork: Clockwork)
     assert clockwork.show(schedule)["state"] == "active"
 
 
-def test_one_tenants_fault_leaves_the_others_alone(
-    clockwork: Clockwork, platform: Platform, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    mine = clockwork.make()
+def test_one_schedules_fault_leaves_the_others_alone(clockwork: Clockwork, platform: Platform) -> None:
+    odd, mate = clockwork.make(timing={"cron": "0 * * * *"}), clockwork.make()
     other = Clockwork(platform, platform.tenant()[1], clockwork.admin, clockwork.admin_url)
     theirs = other.make(name="theirs")
-    for schedule in (mine, theirs):
+    for schedule in (odd, mate, theirs):
         clockwork.back(schedule, 1.001)
-    declare = service.declare
-
-    def choosy(deps: Any, connection: Any, actor: Any, *rest: Any) -> Any:
-        if str(actor.tenant_id) == clockwork.caller.tenant_id:
-            raise ValueError("broken")
-        return declare(deps, connection, actor, *rest)
-
-    monkeypatch.setattr(service, "declare", choosy)
-    assert clockwork.fire() == 1
+    # A zone that later data of the time zones have given up.
+    clockwork.admin.call("UPDATE schedules SET timezone = 'Europe/Nowhere' WHERE id = %s", (odd,))
+    assert clockwork.fire() == 2
+    assert (clockwork.outcomes(odd), clockwork.outcomes(mate)) == ([], [("started", None)])
     assert other.outcomes(theirs) == [("started", None)]
 
 
@@ -269,6 +262,13 @@ def test_backfill_plans_a_range_at_a_rate(clockwork: Clockwork) -> None:
     first = clockwork.caller.get(f"/intents/{clockwork.firings(schedule)[0]['intent_id']}").get_json()
     assert first["spec"]["message"] == "at 2026-01-01T00:00:00+00:00 by backfill"
     assert_problem(clockwork.caller.post(path, asked | {"to": "2199-01-01T00:00:00Z"}), 422)
+
+
+def test_a_backfill_looks_no_further_than_its_range(clockwork: Clockwork) -> None:
+    # Ten thousand firings of such a schedule lie beyond the end of the calendar.
+    schedule = clockwork.make(timing={"cron": "0 0 1 1 *"})
+    asked = {"from": "2024-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+    assert clockwork.caller.post(f"/schedules/{schedule}:backfill", asked).get_json()["planned"] == 3
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,13 @@ CONSUMERS = "tests/integration/consumers"
 
 MUTANTS = [
     Mutant(
+        "entries that an older server has trimmed end the consumer",
+        "app/consumers/streams.py",
+        "cursor, entries = answer[0], [one for one in answer[1] if one[0] is not None]",
+        "cursor, entries = answer[0], answer[1]",
+        "tests/unit/consumers/test_streams.py::test_entries_that_an_older_server_has_trimmed_stop_nobody",
+    ),
+    Mutant(
         "a repeat is handled again",
         "app/db/inbox.py",
         "        return bool(cursor.rowcount == 1)\n",

@@ -10,8 +10,26 @@ TASK = "tests/unit/engine/test_task.py"
 RACES = "tests/acceptance/test_races.py"
 WORKERS = "tests/acceptance/kills/test_workers.py"
 LANES = "tests/integration/engine/test_beat_lanes.py"
+REPAIR = "tests/integration/db/test_repair.py"
+RECOVERY = "migrations/sql/0001_recovery.sql"
 
 MUTANTS = [
+    Mutant(
+        "a child that cannot be released ends the beat of its worker",
+        "tasks/heartbeat.py",
+        "            except Exception:\n                # One step",
+        "            except OSError:\n                # One step",
+        "tests/unit/engine/test_heart.py"
+        "::test_a_child_that_cannot_be_released_keeps_neither_the_beat_nor_the_others",
+    ),
+    Mutant(
+        "a plan that cannot be read keeps all that was admitted with it from being sent",
+        "app/services/admission.py",
+        "                    except Exception as fault:\n",
+        "                    except OSError as fault:\n",
+        "tests/unit/engine/test_admission.py"
+        "::test_a_plan_that_cannot_be_read_keeps_no_other_run_from_being_sent",
+    ),
     Mutant(
         "a look into the broker keeps recovery waiting",
         "tasks/beat_table.py",
@@ -36,6 +54,41 @@ MUTANTS = [
         "    return queue.whole or candidate.overtaken\n",
         "    return True\n",
         LOST,
+    ),
+    Mutant(
+        "a chain that goes on within its process overtakes what waits in the queue",
+        RECOVERY,
+        "NOT s.loose AND s.sent_at >= s.ready_at GROUP BY",
+        "NOT s.loose GROUP BY",
+        f"{REPAIR}::test_what_goes_on_within_its_process_overtakes_nobody_in_the_queue",
+    ),
+    Mutant(
+        "a lot that goes on within its process overtakes what waits in the queue",
+        RECOVERY,
+        "AND NOT s.loose AND s.sent_at >= s.ready_at GROUP BY",
+        "AND s.sent_at >= s.ready_at GROUP BY",
+        f"{REPAIR}::test_what_goes_on_within_its_process_overtakes_nobody_in_the_queue",
+    ),
+    Mutant(
+        "a lot's next message counts as waiting since the lot was dealt out",
+        "migrations/sql/0001_lots.sql",
+        "SET loose = false, sent_at = clock_timestamp()",
+        "SET loose = false",
+        f"{REPAIR}::test_the_message_that_a_lot_goes_on_with_begins_to_wait_when_it_is_sent",
+    ),
+    Mutant(
+        "a queue without workers hides lost messages of the others",
+        RECOVERY,
+        "      ORDER BY turn, c.ready_at LIMIT p_limit\n",
+        "      ORDER BY c.ready_at LIMIT p_limit\n",
+        f"{REPAIR}::test_what_waits_in_one_queue_hides_no_lost_message_of_another",
+    ),
+    Mutant(
+        "runs of one tenant that cannot be sent keep the others from it",
+        RECOVERY,
+        "      ORDER BY turn, s.ready_at LIMIT p_limit) u;",
+        "      ORDER BY s.ready_at LIMIT p_limit) u;",
+        f"{REPAIR}::test_runs_of_one_tenant_that_cannot_be_sent_keep_nobody_from_it",
     ),
     Mutant(
         "a flushed broker is not noticed",

@@ -9,6 +9,20 @@ API = "tests/integration/api/test_schedules.py"
 
 MUTANTS = [
     Mutant(
+        "one schedule that cannot fire keeps the others of its tenant from it",
+        "app/services/fire_schedules.py",
+        "for one in ids) if len(ids) > 1 else 0",
+        "for one in ids) if len(ids) > 1_000 else 0",
+        f"{API}::test_one_schedules_fault_leaves_the_others_alone",
+    ),
+    Mutant(
+        "a backfill looks beyond its range",
+        "app/services/manage_schedules.py",
+        "takewhile(lambda moment: moment <= end, times_after(store.timing_of(row), before))",
+        "times_after(store.timing_of(row), before)",
+        f"{API}::test_a_backfill_looks_no_further_than_its_range",
+    ),
+    Mutant(
         "two beats look at the same schedule",
         "app/db/schedules.py",
         "ORDER BY id FOR UPDATE SKIP LOCKED)",
