@@ -135,8 +135,8 @@ END $$;
 -- Steps whose message may be lost: sent, ready for some seconds, not claimed. Being old proves nothing; overtaken
 -- (a step of the same queue, ready well after it, was claimed) is evidence, judged with a look into the broker.
 -- The watermark of each queue is the latest sending among the messages that were claimed, sampled from the steps that
--- run. What was loose, or sent before it was ready (a later link of a chain), may have gone on within its process: that it
--- runs says nothing about those that wait in the queue.
+-- run. When one became ready is no evidence: a later link of a chain may have gone on within its process, as loose steps
+-- do, which says nothing about those that wait in the queue.
 -- A loose step has no message: it is lost when nobody of its lot is left who would take it along (tended), and it is
 -- given a message of its own where processes of its queue have nothing to do (idle: how many have no step).
 -- Each tenant's queues take turns in the list: what waits for one of them, however much, hides nothing of another.
@@ -148,7 +148,7 @@ DECLARE before timestamptz := clock_timestamp() - interval '3 seconds';
 BEGIN
   INSERT INTO queue_watermarks AS w (queue, ready_at)
   SELECT s.queue, max(s.sent_at) FROM run_steps s
-  WHERE s.state || '' = 'running' AND NOT s.loose AND s.sent_at >= s.ready_at GROUP BY s.queue ORDER BY s.queue
+  WHERE s.state || '' = 'running' AND NOT s.loose AND s.sent_at IS NOT NULL GROUP BY s.queue ORDER BY s.queue
   ON CONFLICT (queue) DO UPDATE SET ready_at = greatest(w.ready_at, excluded.ready_at);
   RETURN QUERY
     WITH RECURSIVE places AS ( -- one step down the index for each queue of each tenant

@@ -49,8 +49,8 @@ MUTANTS = [
     Mutant(
         "the dispatcher goes on in maintenance",
         "migrations/sql/0001_recovery.sql",
-        "WHERE h.name IN ('*', 'tenant/' || s.tenant_id))\n      ORDER BY s.ready_at",
-        "WHERE false)\n      ORDER BY s.ready_at",
+        "WHERE h.name IN ('*', 'tenant/' || s.tenant_id))\n      ORDER BY turn, s.ready_at",
+        "WHERE false)\n      ORDER BY turn, s.ready_at",
         f"{TESTS}::test_nothing_is_sent_meanwhile",
     ),
     Mutant(

@@ -100,8 +100,8 @@ MUTANTS = [
     Mutant(
         "a receiver that is gone is asked again",
         "app/services/deliver_webhooks.py",
-        "            if any(result.answer.gone for result in results):\n",
-        "            if False:\n",
+        "        if any(result.answer.gone for result in results):\n",
+        "        if False:\n",
         f"{FAILURES}::test_gone_disables_and_keeps_what_waits",
     ),
     Mutant(

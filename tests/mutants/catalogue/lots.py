@@ -111,8 +111,8 @@ MUTANTS = [
     Mutant(
         "a step with a message of its own is taken by others",
         SQL,
-        "  UPDATE run_steps t SET loose = false\n",
-        "  UPDATE run_steps t SET loose = true\n",
+        "  UPDATE run_steps t SET loose = false, sent_at",
+        "  UPDATE run_steps t SET loose = true, sent_at",
         f"{ROWS}::test_a_message_of_its_own_is_claimed_by_that_message_alone",
     ),
     Mutant(

@@ -101,8 +101,8 @@ MUTANTS = [
     Mutant(
         "claim planned over the list of sent steps",
         "migrations/sql/0001_tables.sql",
-        "ON run_steps (tenant_id, ready_at) WHERE state || '' = 'ready' AND sent_at IS NOT NULL;",
-        "ON run_steps (tenant_id, ready_at) WHERE state = 'ready' AND sent_at IS NOT NULL;",
+        "ON run_steps (tenant_id, queue, ready_at)\n  WHERE state || '' = 'ready' AND sent_at IS NOT NULL;",
+        "ON run_steps (tenant_id, queue, ready_at)\n  WHERE state = 'ready' AND sent_at IS NOT NULL;",
         f"{DB}/test_list_plans.py::test_lookups_go_by_primary_key_from_the_first_row",
     ),
     Mutant(
