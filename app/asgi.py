@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from app.bootstrap import build_feed
+from app.bootstrap.feed import build_feed
+from app.bootstrap.presence import build_attendance
+from app.bootstrap.pulse import build_pulse
 from app.feed.application import Feed
-from app.presence import build_attendance
-from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 
 settings = load_settings(inherited_environment())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.presence import build_attendance
+from app.bootstrap.presence import build_attendance
 from app.settings import inherited_environment, load_settings
 
 # Flower takes every name below that is one of its options; the others begin with an underscore.

@@ -10,7 +10,7 @@ from uuid import uuid4
 from flower.views import BaseHandler
 from flower.views.auth import get_next_url
 
-from app.bootstrap import build_database
+from app.bootstrap.stores import build_database
 from app.domain.errors import RateLimited, Unauthenticated, Unavailable
 from app.domain.identity import PLATFORM_ROLES, PLATFORM_SLUG
 from app.services.sign_in import Origin, sign_in

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.signals import setup_logging
 
-from app.bootstrap import build_celery
+from app.bootstrap.celery import build_celery
 from app.settings import inherited_environment, load_settings
 
 celery_app = build_celery(load_settings(inherited_environment()))

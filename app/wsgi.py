@@ -5,9 +5,9 @@ from __future__ import annotations
 import gc
 
 from app.api.app import behind_proxies, create_app
-from app.bootstrap import build_api
-from app.presence import build_attendance
-from app.pulse_setup import build_pulse
+from app.bootstrap.api import build_api
+from app.bootstrap.presence import build_attendance
+from app.bootstrap.pulse import build_pulse
 from app.settings import inherited_environment, load_settings
 
 GARBAGE = 10_000

@@ -12,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
-from app.bootstrap import build_submit
+from app.bootstrap.intake import build_submit
 from app.db.engine import Database
 from bench.bare import bare_celery
 from bench.figures import Measure, figures, load_now, side_by_side, table, write_latest

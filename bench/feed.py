@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.db.engine import Database
 from app.runtime.ports import LOOPBACK
 from bench.figures import load_now

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.db.engine import Database
 from app.db.ids import new_id
 from app.db.relay import PostgresOutbox

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg2
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.client.http import ApiClient, sign_in
 from app.db.migrate import migrate
 from app.domain.identity import PLATFORM_SLUG

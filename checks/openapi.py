@@ -12,7 +12,7 @@ import jsonschema_rs
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR
 
 from app.api.app import create_app
-from app.bootstrap import build_api
+from app.bootstrap.api import build_api
 from app.settings import load_settings
 from checks.report import ROOT, tell_document
 

@@ -15,7 +15,7 @@ from celery.exceptions import Ignore, WorkerLostError
 from celery.signals import worker_process_shutdown
 from celery.worker.request import Request
 
-from app.bootstrap import WorkerParts
+from app.bootstrap.worker import WorkerParts
 from app.db import hot, lots
 from app.db.hot import Claim
 from app.domain.errors import Unavailable

@@ -6,7 +6,7 @@ from typing import Any
 
 from celery.beat import Scheduler
 
-from app.bootstrap import BeatParts
+from app.bootstrap.beat import BeatParts
 from app.services.admission import Admitter
 from app.services.attendance import Attendance
 from app.services.run_bulk import BulkRunner

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from app.bootstrap import BeatParts
+from app.bootstrap.beat import BeatParts
 from app.services.collect_artifacts import collect_artifacts
 from app.services.dispatch import dispatch
 from app.services.fire_schedules import fire_schedules

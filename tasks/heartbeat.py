@@ -14,7 +14,7 @@ from typing import Any
 from celery import bootsteps
 from celery.signals import worker_shutdown, worker_shutting_down
 
-from app.bootstrap import WorkerParts
+from app.bootstrap.worker import WorkerParts
 from app.domain.errors import QuantumError, Unavailable
 from app.domain.leases import Child, HeldStep, Lease
 from app.observability.context import step_context

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from rich.pretty import Pretty
 
-from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.exits import Exit
+from app.commands.shell import Shell, picked, table, tenant_command
 
 _COLUMNS = ("created_at", "action", "subject", "outcome", "source_ip", "request_id")
 

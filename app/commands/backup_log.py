@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from app.bootstrap.pulse import build_pulse
 from app.commands.backup_places import (
     admin_of,
     folder_of,
@@ -18,13 +19,12 @@ from app.commands.backup_places import (
     store_of,
     this_second,
 )
-from app.commands.platform import told
+from app.commands.exits import told
 from app.db import backups as notes
 from app.db.engine import Database
 from app.db.slots import slots
 from app.domain.errors import QuantumError
 from app.observability.logging import configure_logging
-from app.pulse_setup import build_pulse
 from app.runtime.failure import RuntimeFailure
 from app.runtime.wal_archive import WalReceiver, spool_in
 from app.settings import Settings

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 import click
 
-from app.commands.platform import told
+from app.commands.exits import told
 from app.runtime.backup_store import BackupStore, FolderStore
 from app.runtime.binaries import postgres_bin
 from app.runtime.embedded import CREDENTIALS_FILE

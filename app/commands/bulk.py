@@ -12,7 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.text import Text
 
 from app.client.watching import BULK_ENDED, watch_bulk
-from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.exits import Exit
+from app.commands.shell import Shell, picked, table, tenant_command
 from app.domain.bulk import BULK_ACTIONS, MOST_PER_SECOND, OUTCOMES, USUAL_PER_SECOND
 from app.domain.states import BULK_STATES
 

@@ -17,8 +17,7 @@ from uuid import UUID
 
 import click
 
-from app.commands.platform import told
-from app.commands.shell import Exit
+from app.commands.exits import Exit, told
 from app.consumers.handling import Handling, HandlingRules
 from app.consumers.opening import hub_consumer, stream_consumer
 from app.consumers.silence import ReceiverSilent

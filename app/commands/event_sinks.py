@@ -13,8 +13,10 @@ from uuid import UUID
 
 import click
 
-from app.bootstrap import build_platform, build_sink
-from app.commands.shell import Exit, Shell, table, tenant_command
+from app.bootstrap.deliveries import build_sink
+from app.bootstrap.stores import build_platform
+from app.commands.exits import Exit
+from app.commands.shell import Shell, table, tenant_command
 from app.db.sinks import DeadEvent, Window
 from app.domain.errors import Conflict, NotFound, Unavailable
 from app.domain.events import EVENT_TYPES, PREFIX

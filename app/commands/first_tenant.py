@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from app.bootstrap import build_platform
-from app.commands.shell import Exit, Shell
+from app.bootstrap.stores import build_platform
+from app.commands.exits import Exit
+from app.commands.shell import Shell
 from app.domain.errors import Conflict, Unavailable
 from app.domain.identity import PLATFORM_SLUG
 from app.services.manage_tenants import create_platform_tenant

@@ -6,8 +6,9 @@ from typing import Any
 
 import click
 
+from app.commands.exits import Exit
 from app.commands.follow import follow
-from app.commands.shell import Exit, Shell, tenant_command
+from app.commands.shell import Shell, tenant_command
 
 _COLUMNS = 5
 

@@ -10,7 +10,8 @@ import click
 
 from app.client.http import ApiClient, ApiProblem, sign_in
 from app.client.tokens import Token, forget_token, load_token, save_token
-from app.commands.shell import Exit, Shell, exit_code, tenant_command
+from app.commands.exits import Exit, exit_code
+from app.commands.shell import Shell, tenant_command
 
 
 @click.command()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import click
 
-from app.commands.platform import told
+from app.commands.exits import told
 from app.db.migrate import PATIENCE_S, Outcome, Plan, migrate, plan
 from app.domain.upgrades import CONTRACT, PHASES, Process, Revision
 from app.runtime.embedded import servers_of

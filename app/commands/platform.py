@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import shutil
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -18,10 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from app.commands.shell import Exit
-from app.db.migrate import MigrationRefused, SchemaDiffers, StillNeeded, difference, migrate
-from app.domain.errors import Unavailable
-from app.domain.upgrades import OutOfOrder, WrongRelease
+from app.commands.exits import Exit, told
+from app.db.migrate import difference, migrate
 from app.runtime.doctor import examine, removable_state
 from app.runtime.embedded import EmbeddedServers, running_urls
 from app.runtime.failure import RuntimeFailure
@@ -31,7 +27,6 @@ from app.runtime.supervisor import Supervisor, child_environment, read_procfile
 from app.settings import (
     OUTSIDE,
     Settings,
-    SettingsError,
     inherited_environment,
     load_settings,
     state_directory,
@@ -40,31 +35,6 @@ from app.settings import (
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 SIGNS = {"ok": Text("✓", "green"), "note": Text("·", "yellow"), "bad": Text("✗", "red")}
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def told(command: F) -> F:
-    """Show what is wrong with this machine or its settings in words, without a traceback; exit 5 or 2."""
-
-    @functools.wraps(command)
-    def wrapped(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except SettingsError as wrong:
-            click.echo("\n".join(f"error: {line}" for line in wrong.faults), err=True)
-            sys.exit(Exit.USAGE)
-        except SchemaDiffers as differs:
-            click.echo(f"error: the database was {differs}", err=True)
-            sys.exit(Exit.UNAVAILABLE)
-        except (StillNeeded, OutOfOrder) as refused:
-            click.echo(f"error: {refused}", err=True)
-            sys.exit(Exit.CONFLICT)
-        except (MigrationRefused, RuntimeFailure, Unavailable, WrongRelease) as failure:
-            click.echo(f"error: {failure}", err=True)
-            sys.exit(Exit.UNAVAILABLE)
-
-    return wrapped  # type: ignore[return-value]  # the wrapper takes what the command takes
 
 
 @click.command()

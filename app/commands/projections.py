@@ -6,8 +6,8 @@ from uuid import UUID
 
 import click
 
-from app.bootstrap import build_usage
-from app.commands.platform import told
+from app.bootstrap.stores import build_usage
+from app.commands.exits import told
 from app.services.usage import compare_usage, rebuild_usage
 from app.settings import inherited_environment, load_settings
 

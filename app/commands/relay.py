@@ -7,11 +7,11 @@ import threading
 
 import click
 
-from app.bootstrap import build_relays, build_wakeups
-from app.commands.platform import told
+from app.bootstrap.deliveries import build_relays, build_wakeups
+from app.bootstrap.presence import build_attendance
+from app.bootstrap.pulse import build_pulse
+from app.commands.exits import told
 from app.observability.logging import configure_logging
-from app.presence import build_attendance
-from app.pulse_setup import build_pulse
 from app.settings import inherited_environment, load_settings
 from app.sink_settings import SINKS
 

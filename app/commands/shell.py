@@ -6,7 +6,6 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,49 +16,13 @@ from rich.text import Text
 
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.tokens import Token, load_token, load_written, save_token, save_written
+from app.commands.exits import Exit, exit_code
 from app.domain.terminal import json_text, visible
 from app.settings import inherited_environment, state_directory
 
 DEFAULT_PORT = 8000
 WIDTH_OF_A_PIPE = 1000
 ID_WIDTH = 36
-
-
-class Exit(IntEnum):
-    """Exit codes of every command, documented in docs/cli.md."""
-
-    OK = 0
-    FAILED = 1
-    USAGE = 2
-    AUTH = 3
-    NOT_FOUND = 4
-    UNAVAILABLE = 5
-    REFUSED = 6
-    CONFLICT = 7
-    LIMITED = 8
-    SERVER = 9
-
-
-_EXIT_BY_STATUS = {
-    401: Exit.AUTH,
-    403: Exit.AUTH,
-    404: Exit.NOT_FOUND,
-    409: Exit.CONFLICT,
-    412: Exit.CONFLICT,
-    428: Exit.CONFLICT,
-    429: Exit.LIMITED,
-}
-_UNAVAILABLE_STATUSES = frozenset({502, 503, 504})
-_SERVER_FAULT = 500
-
-
-def exit_code(status: int) -> Exit:
-    """The documented exit code for an HTTP status (docs/cli.md)."""
-    if status in _EXIT_BY_STATUS:
-        return _EXIT_BY_STATUS[status]
-    if status in _UNAVAILABLE_STATUSES:
-        return Exit.UNAVAILABLE
-    return Exit.SERVER if status >= _SERVER_FAULT else Exit.REFUSED
 
 
 class Shell:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from app.commands.shell import Exit, Shell, tenant_command
+from app.commands.exits import Exit
+from app.commands.shell import Shell, tenant_command
 from app.commands.users import asked_password
 
 SHORTEST_PASSWORD = 10

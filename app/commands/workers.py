@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from app.commands.shell import Exit, Shell, picked, table, tenant_command
+from app.commands.exits import Exit
+from app.commands.shell import Shell, picked, table, tenant_command
 
 POLL_S = 1.0
 _COLUMNS = ("name", "state", "heeds", "busy", "processes", "queues", "version", "pid", "seen_at")

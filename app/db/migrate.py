@@ -18,30 +18,16 @@ from sqlalchemy.pool import NullPool
 
 from app.db import revisions
 from app.db.engine import driver_url
-from app.db.schema_state import (
+from app.db.schema_state import SchemaState, look, other_origin, raise_floor
+from app.domain.upgrades import (
+    CONTRACT,
     MigrationRefused,
+    Process,
+    Revision,
     SchemaDiffers,
-    SchemaState,
-    StillNeeded,
-    look,
-    other_origin,
-    raise_floor,
+    choose,
+    who_needs,
 )
-from app.domain.upgrades import CONTRACT, Process, Revision, choose, who_needs
-
-__all__ = [
-    "MigrationRefused",
-    "Outcome",
-    "Plan",
-    "SchemaDiffers",
-    "StillNeeded",
-    "current_revision",
-    "difference",
-    "foreign",
-    "latest_revision",
-    "migrate",
-    "plan",
-]
 
 LOCK_TIMEOUT: Final = "1s"
 """Whoever waits for a lock makes everybody behind it wait, too: the platform stands still so long at most."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Final
@@ -12,7 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, text
 
 from app.db import revisions
-from app.domain.upgrades import Process, Revision, who_needs
+from app.domain.upgrades import Process, ReleaseTooOld, Revision, StillNeeded, who_needs
 
 GONE_AFTER_S: Final = 30.0
 """After so long a silence a process that did not say good-bye is taken for gone."""
@@ -24,28 +23,6 @@ _LIVING: Final = (
     " WHERE greatest(seen_at, pg_postmaster_start_time()) > clock_timestamp() - :gone * interval '1 second'"
     " ORDER BY revision, kind, host, pid"
 )
-
-
-class MigrationRefused(RuntimeError):
-    """The schema is not migrated, nothing of the refused revision is done; the message says why."""
-
-
-class SchemaDiffers(MigrationRefused):
-    """The database was made by another text of a revision than this release has: it cannot be upgraded."""
-
-
-class ReleaseTooOld(MigrationRefused):
-    """The schema has left this release behind."""
-
-
-class StillNeeded(MigrationRefused):
-    """Processes of an older release work on what a contract takes away; `processes` are they."""
-
-    def __init__(self, revision: Revision, processes: Sequence[Process]) -> None:
-        self.revision = revision
-        self.processes = tuple(processes)
-        who = "".join(f"\n  {process}" for process in processes)
-        super().__init__(f"{revision.id} takes away what these may still use:{who}")
 
 
 @dataclass(frozen=True, slots=True)

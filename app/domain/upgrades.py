@@ -64,6 +64,28 @@ class WrongRelease(QuantumError):
     default_code = "wrong_release"
 
 
+class MigrationRefused(RuntimeError):
+    """The schema is not migrated, nothing of the refused revision is done; the message says why."""
+
+
+class SchemaDiffers(MigrationRefused):
+    """The database was made by another text of a revision than this release has: it cannot be upgraded."""
+
+
+class ReleaseTooOld(MigrationRefused):
+    """The schema has left this release behind."""
+
+
+class StillNeeded(MigrationRefused):
+    """Processes of an older release work on what a contract takes away; `processes` are they."""
+
+    def __init__(self, revision: Revision, processes: Sequence[Process]) -> None:
+        self.revision = revision
+        self.processes = tuple(processes)
+        who = "".join(f"\n  {process}" for process in processes)
+        super().__init__(f"{revision.id} takes away what these may still use:{who}")
+
+
 def choose(pending: Sequence[Revision], phase: str | None, *, fresh: bool) -> tuple[Revision, ...]:
     """Return which of the pending revisions are applied now, in their order; raises OutOfOrder.
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 import requests
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.valkey import ValkeyServer
 from app.services.manage_tenants import create_platform_tenant

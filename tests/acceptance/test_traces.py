@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.client.http import ApiClient, sign_in
 from app.runtime.ports import free_port
 from app.services.manage_tenants import create_platform_tenant

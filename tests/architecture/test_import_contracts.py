@@ -13,6 +13,7 @@ from tests.support.database import ROOT
 from tests.support.processes import BIN
 
 LAYERS = "The layers of the platform, high to low"
+WIRING = "Each process is wired for itself"
 ROOTS = "Tasks, above services, above workflows, above the domain"
 TASKS = "The platform names tasks as strings"
 SERVICES = "Services know no framework"
@@ -27,6 +28,9 @@ VIOLATIONS = [
     (LAYERS, "app/domain/rogue.py", "import app.settings"),
     (LAYERS, "app/settings.py", "import app.db"),
     (LAYERS, "app/plugins/__init__.py", '"""A package nobody gave a layer."""'),
+    (WIRING, "app/bootstrap/api.py", "import app.bootstrap.worker"),
+    (WIRING, "app/bootstrap/stores.py", "import app.bootstrap.intake"),
+    (WIRING, "app/bootstrap/rogue.py", '"""Wiring that nobody gave a place."""'),
     (ROOTS, "workflows/rogue.py", "import app.services"),
     (ROOTS, "app/domain/rogue.py", "import workflows"),
     (TASKS, "app/api/rogue.py", "import tasks"),
@@ -46,8 +50,13 @@ def tree(tmp_path: Path) -> Path:
     shutil.copy(ROOT / "setup.cfg", tmp_path)
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")
-    layers = config["importlinter:contract:layers"]["layers"].split()
-    modules = [f"app/{name}" for name in layers if name not in ("|", ":")]
+    layered = [contract for contract in config.values() if "containers" in contract]
+    modules = [
+        f"{contract['containers'].replace('.', '/')}/{name}"
+        for contract in layered
+        for name in contract["layers"].split()
+        if name not in ("|", ":")
+    ]
     for module in ("app", *modules, "tasks", "workflows", "migrations"):
         if (ROOT / f"{module}.py").exists():
             (tmp_path / f"{module}.py").touch()

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import requests
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.services.manage_tenants import create_platform_tenant
 from tests.chaos.fleet import Fleet
 from tests.chaos.shapes import manifest, wanted

@@ -9,7 +9,8 @@ import pytest
 from sqlalchemy.exc import DBAPIError
 
 from app.db.engine import Database
-from app.db.migrate import SchemaDiffers, current_revision, difference, latest_revision, migrate
+from app.db.migrate import current_revision, difference, latest_revision, migrate
+from app.domain.upgrades import SchemaDiffers
 from checks.schema import COMMITTED, catalogue
 from tests.support.servers import DatabaseUrls
 

@@ -15,9 +15,9 @@ from app.db import migrate as migration
 from app.db import processes, revisions, schema_state
 from app.db.engine import Database
 from app.db.ids import new_id
-from app.db.migrate import Outcome, SchemaBusy, StillNeeded, current_revision, difference, migrate, plan
+from app.db.migrate import Outcome, SchemaBusy, current_revision, difference, migrate, plan
 from app.db.schema_state import ReleaseTooOld
-from app.domain.upgrades import OutOfOrder, Process
+from app.domain.upgrades import OutOfOrder, Process, StillNeeded
 from checks.migrations import judged
 from tests.support.next_release import migrating_as
 from tests.support.servers import DatabaseUrls

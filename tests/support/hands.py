@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from app.bootstrap import build_celery
+from app.bootstrap.celery import build_celery
 from app.db.ids import new_id
 from app.domain.leases import Child, Lease, StepMessage
 from app.services.execute import StepResult, execute_step

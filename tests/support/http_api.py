@@ -12,7 +12,7 @@ from werkzeug.test import TestResponse
 
 from app.api.app import create_app
 from app.api.parts import ApiParts
-from app.bootstrap import build_api
+from app.bootstrap.api import build_api
 from app.services.manage_tenants import create_platform_tenant
 from app.settings import Settings
 

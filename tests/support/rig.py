@@ -19,7 +19,9 @@ from celery.canvas import Signature
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor, register_uuid
 
-from app.bootstrap import BeatParts, build_celery, build_submit
+from app.bootstrap.beat import BeatParts
+from app.bootstrap.celery import build_celery
+from app.bootstrap.intake import build_submit
 from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.modules import ModuleRegistry

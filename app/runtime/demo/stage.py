@@ -16,8 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from app.client.http import ApiClient, ApiProblem, sign_in
-from app.db.migrate import SchemaDiffers, migrate
+from app.db.migrate import migrate
 from app.domain.identity import PLATFORM_SLUG
+from app.domain.upgrades import SchemaDiffers
 from app.runtime.demo.claims import Report
 from app.runtime.embedded import running_urls, servers_of, side_environment
 from app.runtime.failure import RuntimeFailure

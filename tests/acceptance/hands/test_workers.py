@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from app.bootstrap import build_database
+from app.bootstrap.stores import build_database
 from app.security.key_ring import KeyRing, key_id
 from app.security.secret_box import SecretBox
 from app.services.manage_secrets import put_secret

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from app.bootstrap import build_celery
+from app.bootstrap.celery import build_celery
 from app.db.ids import new_id
 from app.domain.leases import Child, Lease, StepMessage
 from app.services.execute import StepResult, execute_step

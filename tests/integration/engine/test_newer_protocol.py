@@ -6,7 +6,7 @@ import pytest
 from celery.exceptions import Ignore
 
 import tasks.steps
-from app.bootstrap import build_celery
+from app.bootstrap.celery import build_celery
 from app.messaging.celery_app import STEP_TASK
 from app.settings import Settings
 from tests.support.servers import DatabaseUrls

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.bootstrap import build_celery
+from app.bootstrap.celery import build_celery
 from app.services import lost_child
 from app.services.lost_child import Nursing, held_claims, release_orphan
 from app.settings import Settings

@@ -20,10 +20,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from app.bootstrap.traces import NO_REPORTS, trace_as
 from app.domain.tracing import TraceContext
 from app.observability.tracing import configure_tracing, flush_traces, set_current, span, working_for
 from app.settings import inherited_environment, load_settings
-from app.trace_setup import NO_REPORTS, trace_as
 from tests.support.collector import collector
 from tests.support.http_target import Seen, http_target
 
@@ -31,7 +31,7 @@ KEY = "00000000-1111-2222-3333-444444444444"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 PROCESS = f"""
 import os, sys, time
-from app.trace_setup import trace_as
+from app.bootstrap.traces import trace_as
 from app.domain.tracing import TraceContext
 from app.observability import tracing
 from app.settings import load_settings

@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 
-from app.bootstrap import build_api
+from app.bootstrap.api import build_api
 from app.db.engine import Database
 from app.db.gauges import read_gauges, read_tenants
 from app.db.pools import tell_pools

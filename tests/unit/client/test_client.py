@@ -21,9 +21,9 @@ from app.client.http import CONSISTENCY, ApiClient, ApiProblem, ApiUnreachable
 from app.client.progress import layers, step_lines, totals
 from app.client.tokens import Token, load_token, load_written, save_token, save_written
 from app.client.watching import Sight, look
+from app.commands.exits import Exit, exit_code
 from app.commands.modules import module
 from app.commands.runs import runs
-from app.commands.shell import Exit, exit_code
 
 PROBLEM = {
     "type": "urn:quantum:invalid",

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 
 from app.cli import main
 from app.commands.events import events
+from app.commands.exits import Exit
 from app.commands.lazy import LazyGroup, description
-from app.commands.shell import Exit
 from app.runtime.ports import free_port
 
 SERVERS_SIDE = ("alembic", "app.bootstrap", "celery", "flask", "psycopg2", "sqlalchemy")

@@ -12,9 +12,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app.client.tokens import Token, save_token
+from app.commands.exits import Exit
 from app.commands.intents import intent
 from app.commands.runs import runs
-from app.commands.shell import Exit
 from app.domain.terminal import json_text, visible
 from app.observability.logging import configure_logging, get_log
 from tests.unit.client.test_client import serving
