@@ -19,7 +19,9 @@ from app.runtime.embedded import servers_of, side_environment
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.services.manage_tenants import create_platform_tenant
-from app.settings import Settings, inherited_environment, load_settings, state_directory, wants_embedded
+from app.settings import Settings, inherited_environment, load_settings
+from app.settings.servers import wants_embedded
+from app.settings.state import state_directory
 
 SHIPPED = frozenset({"api", "worker", "beat", "relay"})
 """Without Flower: a console that watches is the reader's choice; its events are sent all the same."""

@@ -15,7 +15,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+\s+(.*)$", re.MULTILINE)
 VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+")
 CONFIGURATION = "docs/configuration.md"
-READERS = ("settings", "variables", "sink_settings", "backup_settings")
+READERS = "app/settings"
 CODE = re.compile(r"```.*?```|`[^`\n]*`", re.DOTALL)
 
 
@@ -46,8 +46,8 @@ def links(root: Path, paths: list[str]) -> Iterator[Fault]:
 def variables(root: Path) -> set[str]:
     """Return the names of the environment variables that settings, options of commands, the Procfile read."""
     names = {"ENVIRONMENT"}
-    for file in [root / "app" / f"{name}.py" for name in READERS]:
-        tree = ast.parse(file.read_text()) if file.is_file() else ast.Module([], [])
+    for file in (root / READERS).glob("*.py"):
+        tree = ast.parse(file.read_text())
         names |= {
             node.value
             for node in ast.walk(tree)

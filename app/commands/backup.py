@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import click
 
-from app.backup_settings import BackupSettings
 from app.commands.backup_log import list_slots, receive
 from app.commands.backup_places import (
     admin_of,
@@ -38,6 +37,7 @@ from app.runtime.stages import Stages
 from app.runtime.wal_archive import forget_before, spool_in
 from app.security.sealed_stream import SealBroken
 from app.settings import Settings
+from app.settings.backups import BackupSettings
 
 NICENESS = 10
 """A scheduled backup lets everybody else go first."""

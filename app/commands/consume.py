@@ -25,7 +25,8 @@ from app.db.inbox import Inbox
 from app.domain.terminal import json_text
 from app.observability.logging import configure_logging
 from app.runtime.embedded import running_urls
-from app.settings import inherited_environment, state_directory
+from app.settings import inherited_environment
+from app.settings.state import state_directory
 
 _PREFIX = "io.quantum."
 GAP = "relay.gap"

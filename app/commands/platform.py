@@ -24,14 +24,9 @@ from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import port_is_free
 from app.runtime.postgres import ROLES, create_database, create_roles
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile
-from app.settings import (
-    OUTSIDE,
-    Settings,
-    inherited_environment,
-    load_settings,
-    state_directory,
-    wants_embedded,
-)
+from app.settings import Settings, inherited_environment, load_settings
+from app.settings.servers import wants_embedded
+from app.settings.state import OUTSIDE, state_directory
 
 COLOURS = ("cyan", "green", "yellow", "magenta", "blue")
 SIGNS = {"ok": Text("✓", "green"), "note": Text("·", "yellow"), "bad": Text("✗", "red")}

@@ -13,7 +13,7 @@ from app.bootstrap.pulse import build_pulse
 from app.commands.exits import told
 from app.observability.logging import configure_logging
 from app.settings import inherited_environment, load_settings
-from app.sink_settings import SINKS
+from app.settings.sinks import SINKS
 
 
 @click.command()

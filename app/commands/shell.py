@@ -18,7 +18,8 @@ from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.tokens import Token, load_token, load_written, save_token, save_written
 from app.commands.exits import Exit, exit_code
 from app.domain.terminal import json_text, visible
-from app.settings import inherited_environment, state_directory
+from app.settings import inherited_environment
+from app.settings.state import state_directory
 
 DEFAULT_PORT = 8000
 WIDTH_OF_A_PIPE = 1000

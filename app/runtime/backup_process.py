@@ -8,11 +8,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from app.backup_settings import BackupSettings
 from app.db.engine import Database
 from app.runtime.guard import Guard
 from app.services.ask_for_backups import BackupClock
 from app.settings import inherited_environment
+from app.settings.backups import BackupSettings
 
 LOOK_EVERY_S = 60.0
 

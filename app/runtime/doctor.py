@@ -24,15 +24,9 @@ from app.runtime.identity import SYSTEM_USER
 from app.runtime.ports import port_is_free
 from app.runtime.wal_archive import SLOT
 from app.security.key_ring import KeyRing
-from app.settings import (
-    Settings,
-    SettingsError,
-    checkout,
-    closed_parent,
-    load_settings,
-    state_directory,
-    wants_embedded,
-)
+from app.settings import Settings, SettingsError, load_settings
+from app.settings.servers import wants_embedded
+from app.settings.state import checkout, closed_parent, state_directory
 
 OLDEST_POSTGRES = 150000
 OLDEST_RABBITMQ = (3, 9)

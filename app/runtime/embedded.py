@@ -17,7 +17,8 @@ from app.runtime.guard import Guard
 from app.runtime.identity import server_identity
 from app.runtime.postgres import DATABASE, ROLES, PostgresServer, create_database, create_roles
 from app.runtime.valkey import ValkeyServer
-from app.settings import SERVERS_FILE, state_directory, wants_embedded
+from app.settings.servers import SERVERS_FILE, wants_embedded
+from app.settings.state import state_directory
 
 CREDENTIALS_FILE = "credentials.json"
 BOUNDS = ("max_slot_wal_keep_size=8GB",)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard, end_groups
-from app.settings import checkout
+from app.settings.state import checkout
 
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0

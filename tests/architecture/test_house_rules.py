@@ -88,9 +88,9 @@ def test_a_link_to_nowhere_or_to_no_heading_is_told(tmp_path: Path) -> None:
 
 
 def test_an_undescribed_variable_is_told(tmp_path: Path) -> None:
-    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "settings").mkdir(parents=True)
     (tmp_path / "docs").mkdir()
-    (tmp_path / "app" / "settings.py").write_text('reader.text("NEW_VARIABLE", "")\n')
+    (tmp_path / "app" / "settings" / "any.py").write_text('reader.text("NEW_VARIABLE", "")\n')
     (tmp_path / "docs" / "configuration.md").write_text("`ENVIRONMENT` is described.\n| `OLD_ONE` | x |\n")
     assert [fault.words for fault in documents.configuration(tmp_path)] == [
         "does not describe `NEW_VARIABLE`",

@@ -13,6 +13,7 @@ from tests.support.database import ROOT
 from tests.support.processes import BIN
 
 LAYERS = "The layers of the platform, high to low"
+SETTINGS = "The parts of the settings know nothing of each other"
 WIRING = "Each process is wired for itself"
 ROOTS = "Tasks, above services, above workflows, above the domain"
 TASKS = "The platform names tasks as strings"
@@ -26,8 +27,10 @@ VIOLATIONS = [
     (LAYERS, "app/db/rogue.py", "import app.services"),
     (LAYERS, "app/db/rogue.py", "import app.messaging"),
     (LAYERS, "app/domain/rogue.py", "import app.settings"),
-    (LAYERS, "app/settings.py", "import app.db"),
+    (LAYERS, "app/settings/__init__.py", "import app.db"),
     (LAYERS, "app/plugins/__init__.py", '"""A package nobody gave a layer."""'),
+    (SETTINGS, "app/settings/sinks.py", "import app.settings.backups"),
+    (SETTINGS, "app/settings/rogue.py", '"""A part that nobody gave a place."""'),
     (WIRING, "app/bootstrap/api.py", "import app.bootstrap.worker"),
     (WIRING, "app/bootstrap/stores.py", "import app.bootstrap.intake"),
     (WIRING, "app/bootstrap/rogue.py", '"""Wiring that nobody gave a place."""'),

@@ -24,7 +24,9 @@ from app.runtime.embedded import running_urls, servers_of, side_environment
 from app.runtime.failure import RuntimeFailure
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.supervisor import Output, Supervisor, child_environment, read_procfile, wait_until_healthy
-from app.settings import Settings, load_settings, state_directory, wants_embedded
+from app.settings import Settings, load_settings
+from app.settings.servers import wants_embedded
+from app.settings.state import state_directory
 
 LINES_KEPT = 20
 LINE_WIDTH = 300

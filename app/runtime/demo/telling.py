@@ -19,7 +19,7 @@ from app.runtime.demo.claims import Report
 from app.runtime.demo.listening import contains, eventually
 from app.runtime.demo.stage import Stage
 from app.runtime.failure import RuntimeFailure
-from app.settings import state_directory
+from app.settings.state import state_directory
 
 WITHIN_S = 60.0
 PROMPT_S = 3.0

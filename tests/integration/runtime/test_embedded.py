@@ -18,7 +18,7 @@ import redis
 from app.runtime.embedded import EmbeddedServers, lock_holder, running_urls
 from app.runtime.failure import RuntimeFailure
 from app.runtime.identity import server_identity
-from app.settings import default_state_dir
+from app.settings.state import default_state_dir
 from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.waiting import eventually
 

@@ -78,7 +78,7 @@ MUTANTS = [
     ),
     Mutant(
         "the emulator's flag is taken for any host",
-        "app/sink_settings.py",
+        "app/settings/sinks.py",
         '        return host == "localhost"\n',
         "        return bool(host)\n",
         "tests/unit/settings/test_settings.py::test_a_wrong_value_is_one_line_naming_the_variable",

@@ -15,7 +15,7 @@ MUTANTS = [
     ),
     Mutant(
         "production takes generated keys",
-        "app/variables.py",
+        "app/settings/variables.py",
         "        if not named and served:\n",
         "        if not named and served and False:\n",
         "tests/unit/settings/test_settings.py::test_what_serves_people_refuses_generated_keys_debug_and_embedded_servers",

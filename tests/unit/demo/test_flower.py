@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.settings import checkout
+from app.settings.state import checkout
 
 
 @pytest.fixture

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
-from urllib.parse import urlsplit
 
-from app.backup_settings import BackupSettings, read_backups
-from app.sink_settings import SinkSettings, read_sinks
-from app.variables import Variables, folder_item, header_item, module_item, queue_item, target_item
+from app.settings.backups import BackupSettings, read_backups
+from app.settings.servers import read_server_urls, wants_embedded
+from app.settings.sinks import SinkSettings, read_sinks
+from app.settings.state import state_directory
+from app.settings.variables import (
+    Variables,
+    folder_item,
+    header_item,
+    module_item,
+    queue_item,
+    target_item,
+)
 
 Environment = Literal["development", "test", "staging", "production"]
 ENVIRONMENTS: tuple[Environment, ...] = ("development", "test", "staging", "production")
 SERVED: tuple[Environment, ...] = ("staging", "production")
 """Environments that serve people: nothing there is generated, embedded or debugged."""
-
-SERVER_URLS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_SYSTEM_URL", "REDIS_URL")
-"""With none of these set the platform runs its own servers."""
-
-SERVERS_FILE = "servers.json"
-"""Written in the state directory by the running embedded servers: the URLs as they stand now."""
-
-OUTSIDE = Path("/var/lib/quantum")
-"""Where root keeps the state of checkouts that the servers' user may not enter."""
 
 
 class SettingsError(ValueError):
@@ -146,42 +143,6 @@ def default_environment(values: Mapping[str, str]) -> None:
         os.environ.setdefault(name, value)
 
 
-def checkout() -> Path:
-    """Return the folder the platform runs from: the clone, or the working directory once installed."""
-    clone = Path(__file__).resolve().parents[1]
-    return clone if (clone / "setup.cfg").is_file() else Path.cwd()
-
-
-def closed_parent(path: Path) -> Path | None:
-    """Return the first folder above `path` that other users may not enter, or None."""
-    for parent in reversed(path.resolve().parents):
-        if parent.is_dir() and not parent.stat().st_mode & 0o001:
-            return parent
-    return None
-
-
-def default_state_dir(root: Path, uid: int) -> Path:
-    """Return where the state of the checkout `root` lives: inside it if the servers' user can enter.
-
-    Root's servers run as a system user, so a clone below a closed folder keeps its state in /var/lib/quantum.
-    """
-    inside = root / ".quantum"
-    if uid != 0 or closed_parent(inside) is None:
-        return inside
-    return OUTSIDE / hashlib.sha256(str(root).encode()).hexdigest()[:16]
-
-
-def state_directory(environ: Mapping[str, str]) -> Path:
-    """Return the state directory: QUANTUM_STATE_DIR, or the default one of this checkout."""
-    named = environ.get("QUANTUM_STATE_DIR", "")
-    return Path(named).resolve() if named else default_state_dir(checkout(), os.getuid())
-
-
-def wants_embedded(environ: Mapping[str, str]) -> bool:
-    """Tell whether the platform is to run its own servers: no server URL is set."""
-    return not any(environ.get(name) for name in SERVER_URLS)
-
-
 def load_settings(environ: Mapping[str, str]) -> Settings:
     """Read and check every variable; raises `SettingsError` with one line for each that is wrong.
 
@@ -214,7 +175,7 @@ def load_settings(environ: Mapping[str, str]) -> Settings:
 def _settings(reader: Variables, environment: Environment, embedded: bool, debug: bool) -> Settings:
     """Return the settings as far as variables alone tell them: without the keys."""
     state_dir = state_directory(reader.environ)
-    urls = _server_urls(reader, environment in SERVED, state_dir)
+    urls = read_server_urls(reader, environment in SERVED, state_dir)
     return Settings(
         environment=environment,
         database_url=urls["DATABASE_URL"],
@@ -292,58 +253,3 @@ def _doors(reader: Variables, urls: Mapping[str, str]) -> dict[str, Any]:
         "flower_url": reader.web_url("FLOWER_URL", f"http://{flower_host}:{flower_port}"),
         "flower_basic_auth": reader.text("FLOWER_BASIC_AUTH", ""),
     }
-
-
-def _server_urls(reader: Variables, served: bool, state_dir: Path) -> dict[str, str]:
-    """Return the URLs, each checked: from the environment, or from the running embedded servers."""
-    given: Mapping[str, str] = reader.environ
-    if wants_embedded(given):
-        given = {**given, **_running_servers(state_dir)}
-        if served or not given.get("DATABASE_URL"):
-            if not served:  # else the fault is told already
-                reader.fault("DATABASE_URL", "is not set, no embedded server runs: start it by `quantum up`")
-            return dict.fromkeys(_SCHEMES, "")
-    urls = {name: reader.url(name, given.get(name, ""), _SCHEMES[name]) for name in SERVER_URLS}
-    for name, default in _FOLLOWING.items():
-        url = given.get(name)
-        urls[name] = reader.url(name, url, _SCHEMES[name]) if url else urls[default]
-    if named := given.get("DATABASE_REPLICA_URL"):
-        urls["DATABASE_REPLICA_URL"] = reader.url("DATABASE_REPLICA_URL", named, _POSTGRES)
-    for name, url in urls.items():
-        if url and name.startswith("DATABASE"):
-            urls[name] = "postgresql" + url[url.index("://") :]
-    users = [urlsplit(urls[name]).username for name in SERVER_URLS[:3] if urls[name]]
-    if len(set(users)) < len(users):
-        reader.fault(
-            "DATABASE_URL", "must name another role than the owner's or the system's URL, all three distinct"
-        )
-    replica = urls.get("DATABASE_REPLICA_URL")
-    if replica and urls["DATABASE_URL"] and urlsplit(replica).username != users[0]:
-        reader.fault(
-            "DATABASE_REPLICA_URL", "must name the role of DATABASE_URL: the policies are made for it"
-        )
-    return urls
-
-
-_POSTGRES = ("postgresql", "postgres", "postgresql+psycopg2")
-_REDIS = ("redis", "rediss")
-_SCHEMES = {
-    **dict.fromkeys((*SERVER_URLS[:3], "DATABASE_DIRECT_URL"), _POSTGRES),
-    **dict.fromkeys(("REDIS_URL", "RESULT_URL"), _REDIS),
-    "BROKER_URL": (*_REDIS, "amqp", "amqps"),
-}
-_FOLLOWING = {
-    "DATABASE_DIRECT_URL": "DATABASE_OWNER_URL",
-    "BROKER_URL": "REDIS_URL",
-    "RESULT_URL": "REDIS_URL",
-}
-"""URLs that are another one's unless set."""
-
-
-def _running_servers(state_dir: Path) -> dict[str, str]:
-    """Return the URLs that the embedded servers of `state_dir` wrote when they started, or nothing."""
-    try:
-        written = json.loads((state_dir / SERVERS_FILE).read_text())
-    except (FileNotFoundError, PermissionError, NotADirectoryError):
-        return {}
-    return {str(name): str(url) for name, url in written["urls"].items()}

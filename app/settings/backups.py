@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.variables import Variables, folder_item
+from app.settings.variables import Variables, folder_item
 
 STORAGE = "BACKUP_STORAGE_CONNECTION_STRING"
 
@@ -24,6 +24,7 @@ class BackupSettings:
     log: bool = False
     """Whether the write-ahead log is received beside them."""
     base_days: int = 7
+    """How old the latest base backup gets before the next is made, where the log is received."""
     container: str = ""
     """A container of Azure Blob Storage to keep them in instead of the folder, or empty."""
     storage: str = field(default="", repr=False)
@@ -33,8 +34,6 @@ class BackupSettings:
     def scheduled(self) -> bool:
         """Whether beat asks for a backup every day."""
         return self.folder is not None or bool(self.container)
-
-    """How old the latest base backup gets before the next is made, where the log is received."""
 
 
 def read_backups(reader: Variables) -> BackupSettings:

@@ -6,7 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from app.variables import Variables
+from app.settings.variables import Variables
 
 SINKS = ("redis", "rabbitmq", "eventhubs")
 
