@@ -44,6 +44,14 @@ class FaultSchema(Schema):
     message = fields.String(required=True)
 
 
+class CapSchema(Schema):
+    """A cap that is reached."""
+
+    kind = fields.String(required=True, metadata={"description": "As the tenant's limits name it"})
+    most = fields.Integer(required=True)
+    in_use = fields.Integer(required=True)
+
+
 class ProblemSchema(Schema):
     """RFC 9457 problem details."""
 
@@ -55,6 +63,7 @@ class ProblemSchema(Schema):
     request_id = fields.String(required=True)
     trace_id = fields.String(required=True, metadata={"description": "Finds the spans and the log lines"})
     errors = fields.List(fields.Nested(FaultSchema))
+    cap = fields.Nested(CapSchema, metadata={"description": "When the tenant may keep no more of something"})
 
 
 def fault(pointer: str, code: str, message: str) -> dict[str, str]:
@@ -86,9 +95,12 @@ def document_of(error: errors.QuantumError) -> dict[str, Any]:
         log.error("unmapped_error", code=error.code, error=error.message)
         return problem_document(status, "internal", "the server failed; the request id finds it in the log")
     listed = getattr(error, "faults", ())
-    return problem_document(
+    document = problem_document(
         status, error.code, error.message, (fault(each.pointer, each.code, each.message) for each in listed)
     )
+    if isinstance(error, errors.CapReached):
+        document["cap"] = {"kind": error.kind, "most": error.most, "in_use": error.in_use}
+    return document
 
 
 def respond(document: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

@@ -12,13 +12,15 @@ from app.api.schemas.limits import LimitsSchema, NewLimitsSchema
 from app.db.limits import Limits
 from app.services import manage_limits as service
 
-blueprint = Blueprint("limits", "What a tenant may have at once, and its share when there is not enough.")
+blueprint = Blueprint(
+    "limits", "What a tenant may have at once, what it may keep; its share of what is scarce."
+)
 
 
 @endpoint(blueprint, "GET /tenants/<uuid:tenant_id>/limits", "limits:read", LimitsSchema, tagged=True)
 def show_limits(tenant_id: UUID) -> Any:
     """Show a tenant's share with its limits."""
-    found = service.show_limits(parts().platform, actor(), tenant_id)
+    found = service.show_limits(parts().platform, parts().database, actor(), tenant_id)
     return found, {"ETag": etag_of(found.version)}
 
 
@@ -31,6 +33,9 @@ def show_limits(tenant_id: UUID) -> Any:
     changes=True,
 )
 def change_limits(body: dict[str, Any], tenant_id: UUID) -> Any:
-    """Set a tenant's share and limits; what is left out is as usual: weight 1, unlimited."""
-    changed = service.change_limits(parts().platform, actor(), tenant_id, expected_version(), Limits(**body))
+    """Set a tenant's share and limits; what is left out is as usual: weight 1, unlimited, the usual caps."""
+    given, wanted = parts(), Limits(**body)
+    changed = service.change_limits(
+        given.platform, given.database, actor(), tenant_id, expected_version(), wanted
+    )
     return changed, {"ETag": etag_of(changed.version)}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import click
+from rich.console import Group
 
 from app.commands.exits import Exit
-from app.commands.shell import Shell, tenant_command
+from app.commands.shell import Shell, picked, table, tenant_command
 from app.commands.users import asked_password
 
 SHORTEST_PASSWORD = 10
@@ -62,6 +66,9 @@ def list_tenants(shell: Shell) -> None:
 @click.option("--unlimited-runs", is_flag=True, help="Take the limit of runs away.")
 @click.option("--max-running-steps", type=click.IntRange(0), help="Steps at once; further ones wait.")
 @click.option("--unlimited-steps", is_flag=True, help="Take the limit of steps away.")
+@click.option(
+    "--cap", "caps", multiple=True, metavar="KIND=N", help="It may keep N of the kind; KIND=usual: as others."
+)
 @tenant_command
 def limits(
     shell: Shell,
@@ -69,21 +76,43 @@ def limits(
     weight: int | None,
     unlimited_runs: bool,
     unlimited_steps: bool,
+    caps: tuple[str, ...],
     **most: int | None,
 ) -> None:
-    """The share and limits of TENANT_ID, else of your own tenant; changed by a platform administrator."""
+    """The share, limits, caps of TENANT_ID, else of your own tenant; changed by a platform administrator."""
     path = f"/tenants/{tenant_id or shell.client.get('/me')['tenant_id']}/limits"
     found = shell.client.call("GET", path)
     document = found.document
-    wanted: dict[str, int | None] = {"weight": weight, **most}
+    wanted: dict[str, Any] = {"weight": weight, **most}
     wanted = {name: value for name, value in wanted.items() if value is not None}
     wanted |= {"max_running_runs": None} if unlimited_runs else {}
     wanted |= {"max_running_steps": None} if unlimited_steps else {}
+    own = {kind: cap["most"] for kind, cap in document["caps"].items() if cap["most"] != cap["usual"]}
+    wanted |= {"caps": _with_caps(own, caps)} if caps else {}
     if wanted:
         body = {name: document[name] for name in ("weight", "max_running_runs", "max_running_steps")}
-        document = shell.client.put(path, {**body, **wanted}, match=found.headers["ETag"])
+        document = shell.client.put(path, {**body, "caps": own, **wanted}, match=found.headers["ETag"])
     columns = ("weight", "max_running_runs", "max_running_steps", "version", "updated_at")
-    shell.show_one(document, columns)
+    kept = [(kind, cap["most"], cap["usual"], cap["in_use"]) for kind, cap in document["caps"].items()]
+    shell.show(
+        document,
+        lambda: Group(
+            table(columns, [picked(document, *columns)]), table(("kept", "most", "usual", "in_use"), kept)
+        ),
+    )
+
+
+def _with_caps(own: Mapping[str, int], orders: Iterable[str]) -> dict[str, int]:
+    """Return the caps that are not as usual, changed by KIND=N or KIND=usual; raises UsageError."""
+    caps = dict(own)
+    for order in orders:
+        kind, separator, most = order.partition("=")
+        if not separator or not (most == "usual" or (most.isascii() and most.isdigit())):
+            raise click.UsageError(f"--cap takes KIND=N or KIND=usual, not {order}")
+        caps.pop(kind, None)
+        if most != "usual":
+            caps[kind] = int(most)
+    return caps
 
 
 @tenant.command("suspend")

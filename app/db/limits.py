@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 from sqlalchemy import Connection, text
 
+from app.domain.caps import CapUse
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """A tenant's share with its limits; None is unlimited, version 0 says that nobody has set them.
 
-    `pools` are those dedicated to the tenant, where somebody asked for them.
+    `caps` are those that are not as usual; `pools`, those dedicated to the tenant, and `cap_uses` are told
+    where somebody asked for them.
     """
 
     weight: int = 1
     max_running_runs: int | None = None
     max_running_steps: int | None = None
+    caps: Mapping[str, int] = field(default_factory=dict)
     version: int = 0
     updated_at: datetime | None = None
     pools: tuple[str, ...] = ()
+    cap_uses: Mapping[str, CapUse] = field(default_factory=dict)
 
 
 _FIND: Final = text(
-    "SELECT weight, max_running_runs, max_running_steps, version, updated_at FROM tenant_limits"
+    "SELECT weight, max_running_runs, max_running_steps, caps, version, updated_at FROM tenant_limits"
     " WHERE tenant_id = :tenant"
 )
 _MAKE: Final = text(
@@ -35,7 +42,8 @@ _MAKE: Final = text(
 _LOCK: Final = text("SELECT 1 FROM tenant_limits WHERE tenant_id = :tenant FOR UPDATE")
 _SET: Final = text(
     "UPDATE tenant_limits SET weight = :weight, max_running_runs = :runs, max_running_steps = :steps,"
-    " version = version + 1, updated_at = clock_timestamp() WHERE tenant_id = :tenant"
+    " caps = CAST(:caps AS jsonb), version = version + 1, updated_at = clock_timestamp()"
+    " WHERE tenant_id = :tenant"
 )
 _UNDER_WAY: Final = text(
     "SELECT r.id FROM runs r WHERE r.tenant_id = :tenant"
@@ -59,7 +67,12 @@ def lock(connection: Connection, tenant_id: UUID) -> Limits:
 def change(connection: Connection, tenant_id: UUID, wanted: Limits) -> Limits:
     """Set the limits, count their version up, let the tenant's waiting runs be looked at again."""
     connection.execute(text("SELECT lock_places(:tenant)"), {"tenant": tenant_id})
-    values = {"weight": wanted.weight, "runs": wanted.max_running_runs, "steps": wanted.max_running_steps}
+    values = {
+        "weight": wanted.weight,
+        "runs": wanted.max_running_runs,
+        "steps": wanted.max_running_steps,
+        "caps": json.dumps(dict(wanted.caps)),
+    }
     connection.execute(_SET, {"tenant": tenant_id, **values})
     connection.execute(text("SELECT unpark(:tenant)"), {"tenant": tenant_id})
     return find(connection, tenant_id)

@@ -34,11 +34,6 @@ class Named:
     casts: Mapping[str, str] = field(default_factory=dict)
     """The SQL types of columns whose parameters need one; those of `jsonb` are written as JSON."""
 
-    def count(self, connection: Connection, tenant_id: UUID) -> int:
-        """Return how many rows the tenant has."""
-        statement = f"SELECT count(*) FROM {self.relation} WHERE tenant_id = :tenant"  # noqa: S608 - our own constants
-        return int(connection.execute(text(statement), {"tenant": tenant_id}).scalar_one())
-
     def add(
         self,
         connection: Connection,
@@ -52,7 +47,7 @@ class Named:
         columns = ", ".join((*values, *computed))
         slots = ", ".join((*map(self._slot, values), *computed.values()))
         statement = (
-            f"INSERT INTO {self.relation} (tenant_id, id, created_by, {columns})"  # noqa: S608 - as above
+            f"INSERT INTO {self.relation} (tenant_id, id, created_by, {columns})"  # noqa: S608 - our own constants
             f" VALUES (:tenant, :id, :by, {slots})"
         )
         self._write(connection, statement, {"tenant": tenant_id, "id": row_id, "by": by}, values)

@@ -26,8 +26,7 @@ CHANGEABLE: Final = (
     *("state", "pause_reason", "next_at", "due_at"),
 )
 _SCHEDULES: Final = Named("schedules", "schedule", "s", {"spec": "jsonb", "labels": "jsonb"})
-count, add, change = _SCHEDULES.count, _SCHEDULES.add, _SCHEDULES.change
-delete, emit = _SCHEDULES.delete, _SCHEDULES.emit
+add, change, delete, emit = _SCHEDULES.add, _SCHEDULES.change, _SCHEDULES.delete, _SCHEDULES.emit
 
 ScheduleRow = dict[str, Any]
 

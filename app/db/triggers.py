@@ -29,7 +29,7 @@ CHANGEABLE: Final = (
 )
 _FROM_NOW: Final = {"from_position": LATEST}
 _TRIGGERS: Final = Named("triggers", "trigger", "t", {"spec": "jsonb", "labels": "jsonb", "types": "text[]"})
-count, delete, emit = _TRIGGERS.count, _TRIGGERS.delete, _TRIGGERS.emit
+delete, emit = _TRIGGERS.delete, _TRIGGERS.emit
 
 TriggerRow = dict[str, Any]
 

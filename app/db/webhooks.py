@@ -25,7 +25,7 @@ _FROM: Final = (
 CHANGEABLE: Final = ("name", "url", "types", "labels", "state", "disabled_reason")
 
 _WEBHOOKS: Final = Named("webhooks", "webhook", "w", {"labels": "jsonb", "types": "text[]"})
-count, change, delete = _WEBHOOKS.count, _WEBHOOKS.change, _WEBHOOKS.delete
+change, delete = _WEBHOOKS.change, _WEBHOOKS.delete
 
 WebhookRow = dict[str, Any]
 

@@ -57,6 +57,18 @@ class Conflict(QuantumError):
     default_code = "conflict"
 
 
+class CapReached(Conflict):
+    """The tenant has as many things of a kind as it may keep: the code is `too_many_<kind>`."""
+
+    def __init__(self, kind: str, most: int, in_use: int, wanted: int = 1) -> None:
+        things = kind.replace("_", " ")
+        more = f", {wanted} more are too many" if wanted > 1 else ""
+        super().__init__(f"this tenant may keep {most} {things}; it has {in_use}{more}", f"too_many_{kind}")
+        self.kind = kind
+        self.most = most
+        self.in_use = in_use
+
+
 class IllegalState(Conflict):
     """The aggregate's state does not allow the transition."""
 

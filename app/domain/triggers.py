@@ -11,7 +11,6 @@ from uuid import UUID
 from app.domain.errors import Fault, InvalidInput
 from app.domain.webhooks import checked_patterns
 
-MAX_TRIGGERS: Final = 200
 MAX_DEPTH: Final = 8
 """How many triggers may lead to one another: the next one is skipped."""
 MAX_CHAIN: Final = 100

@@ -12,7 +12,6 @@ from app.domain.breakers import BreakerRules
 from app.domain.errors import Fault, InvalidInput
 from app.domain.events import EVENT_TYPES, PREFIX, Event
 
-MAX_WEBHOOKS: Final = 50
 PING: Final = PREFIX + "webhook.ping"
 """The type of the event that only a test delivery carries."""
 STATES: Final = ("pending", "delivered", "dead")

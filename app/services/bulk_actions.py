@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from app.db import bulk
+from app.db import bulk, caps
 from app.db.engine import Connection, Database
 from app.db.reads import Document
 from app.domain.bulk import LEGAL_STATES, MOST_ITEMS, USUAL_PER_SECOND, BulkAction
@@ -41,7 +41,7 @@ def preview_bulk_action(database: Database, actor: Actor, order: BulkOrder) -> d
 def create_bulk_action(
     deps: SubmitDeps, actor: Actor, order: BulkOrder, *, receipt: Receipt = NO_RECEIPT
 ) -> BulkAction:
-    """Freeze what the order finds, in one commit; beat acts on it after. Raises InvalidInput."""
+    """Freeze what the order finds, in one commit; beat acts on it after. Raises InvalidInput, CapReached."""
     _check(order)
     tenant_id = actor.tenant_id
     made = BulkAction(
@@ -62,7 +62,8 @@ def create_bulk_action(
     )
     with deps.engine.database.tenant(tenant_id) as connection:
         receipt.open(connection)
-        bulk.freeze(connection, tenant_id, made, order.filter, order.limit)
+        with caps.room(connection, tenant_id, "bulk_actions"):
+            bulk.freeze(connection, tenant_id, made, order.filter, order.limit)
         frozen = _found(connection, tenant_id, made.id)
         receipt.close(connection, frozen)
     return frozen

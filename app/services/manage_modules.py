@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from app.db import caps, trail
 from app.db import definitions as store
-from app.db import trail
 from app.db.definitions import ModuleRow, TypeRow
 from app.db.engine import Connection, Database
 from app.db.trail import Mark
@@ -28,23 +28,16 @@ def register_module(
 ) -> dict[str, Any]:
     """Register a module, its workflows, its intent types in one commit.
 
-    Raises InvalidInput with the place of each fault, Conflict when one of the versions exists.
+    Raises InvalidInput with the place of each fault, Conflict when one of the versions exists, CapReached.
     """
     name, version = manifest["name"], manifest["version"]
     if any(module.name == name for module in installed.registry.modules):
         raise InvalidInput.at("/name", "reserved", f"{name} is an installed module")
     with database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        store.add_module(connection, actor.tenant_id, name, version, manifest, actor.user_id)
-        types = {f"/intent_types/{index}": kind for index, kind in enumerate(manifest["intent_types"])}
-        for index, document in enumerate(manifest["workflows"]):
-            _add_workflow(installed, connection, actor, document, f"/workflows/{index}")
-            # Its types now: they judge what a later workflow of the manifest gives to this one.
-            target = document["name"], document["version"]
-            for at in [at for at, kind in types.items() if _target(kind) == target]:
-                _add_type(installed, connection, actor, name, types.pop(at), at)
-        for at, kind in types.items():
-            _add_type(installed, connection, actor, name, kind, at)
+        with caps.room(connection, actor.tenant_id, "modules", "workflows", "intent_types"):
+            store.add_module(connection, actor.tenant_id, name, version, manifest, actor.user_id)
+            _add_contents(installed, connection, actor, manifest)
         detail = {"name": name, "version": version}
         mark = Mark("module.register", f"modules/{name}", "module.registered", detail)
         trail.leave(connection, actor.tenant_id, actor.as_json(), mark)
@@ -104,6 +97,20 @@ def show_intent_type(
     if found is None:
         raise NotFound("no such intent type")
     return _type(found)
+
+
+def _add_contents(
+    installed: Installed, connection: Connection, actor: Actor, manifest: Mapping[str, Any]
+) -> None:
+    types = {f"/intent_types/{index}": kind for index, kind in enumerate(manifest["intent_types"])}
+    for index, document in enumerate(manifest["workflows"]):
+        _add_workflow(installed, connection, actor, document, f"/workflows/{index}")
+        # Its types now: they judge what a later workflow of the manifest gives to this one.
+        target = document["name"], document["version"]
+        for at in [at for at, kind in types.items() if _target(kind) == target]:
+            _add_type(installed, connection, actor, manifest["name"], types.pop(at), at)
+    for at, kind in types.items():
+        _add_type(installed, connection, actor, manifest["name"], kind, at)
 
 
 def _add_workflow(installed: Installed, connection: Connection, actor: Actor, document: Any, at: str) -> None:

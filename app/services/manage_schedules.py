@@ -9,12 +9,12 @@ from itertools import islice, takewhile
 from typing import Any, Final
 from uuid import UUID
 
-from app.db import firings, trail
+from app.db import caps, firings, trail
 from app.db import schedules as store
 from app.db.engine import Connection, Database
 from app.db.schedules import ScheduleRow
 from app.db.trail import Mark
-from app.domain.errors import Conflict, IllegalState, InvalidInput, NotFound, PreconditionFailed
+from app.domain.errors import IllegalState, InvalidInput, NotFound, PreconditionFailed
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
 from app.domain.schedules import Timing, due_at
@@ -24,7 +24,6 @@ from app.services.manage_pools import refuse_pools
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.submit import SubmitDeps, checked_spec, send_accepted
 
-MAX_SCHEDULES: Final = 10_000
 MAX_BACKFILL: Final = 10_000
 SAMPLE_AT: Final = "2030-01-31T08:00:00+00:00"
 
@@ -43,18 +42,20 @@ class Backfill:
 def create_schedule(
     deps: SubmitDeps, actor: Actor, wanted: Values, receipt: Receipt = NO_RECEIPT
 ) -> ScheduleRow:
-    """Make a schedule, active at once; raises InvalidInput with each place, or Conflict for its name."""
+    """Make a schedule, active at once.
+
+    Raises InvalidInput with each place, Conflict for its name, CapReached.
+    """
     schedule_id = deps.new_id()
     with deps.engine.database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        if store.count(connection, actor.tenant_id) >= MAX_SCHEDULES:
-            raise Conflict(f"a tenant has at most {MAX_SCHEDULES} schedules", "too_many_schedules")
         timing = anchored(_timing(wanted), firings.now(connection))
         _check(deps, connection, actor, wanted, timing)
         values = dict(wanted) | asdict(timing) | _next(schedule_id, timing, firings.now(connection))
         if values["next_at"] is None:
             raise InvalidInput.at("/timing", "never", "this never fires")
-        store.add(connection, actor.tenant_id, schedule_id, actor.user_id, _columns(values))
+        with caps.room(connection, actor.tenant_id, "schedules"):
+            store.add(connection, actor.tenant_id, schedule_id, actor.user_id, _columns(values))
         made = _found(store.find(connection, actor.tenant_id, schedule_id))
         _mark(connection, actor, made, "schedule.create", "schedule.created")
         receipt.close(connection, made)
@@ -153,7 +154,7 @@ def backfill_schedule(
     """Plan the firings of a past range, `per_minute` of them a minute; those there already stay as they are.
 
     They start whatever the overlap policy says, since the rate bounds them. Raises InvalidInput for a range
-    that is empty, not past, or holds more than 10,000 firings.
+    that is empty, not past, or holds more than 10,000 firings, CapReached.
     """
     with deps.engine.database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
@@ -168,7 +169,8 @@ def backfill_schedule(
             raise InvalidInput.at("/to", "too_many", f"the range holds more than {MAX_BACKFILL} firings")
         gap = timedelta(minutes=1 / per_minute)
         due = [now + place * gap for place in range(len(times))]
-        planned = firings.plan(connection, actor.tenant_id, schedule_id, times, due)
+        with caps.room(connection, actor.tenant_id, "planned_firings"):
+            planned = firings.plan(connection, actor.tenant_id, schedule_id, times, due)
         detail = {
             "from": start.isoformat(),
             "to": end.isoformat(),

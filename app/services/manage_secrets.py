@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from uuid import UUID
 
+from app.db import caps, trail
 from app.db import secrets as store
-from app.db import trail
 from app.db.engine import Connection, Database
 from app.db.secrets import SealedSecret, SecretName, Wrapped
 from app.db.trail import Mark
@@ -21,8 +21,11 @@ from app.services.resolve_secrets import SecretReader
 def put_secret(
     box: SecretBox, database: Database, actor: Actor, name: str, value: str, version: int | None
 ) -> SecretName:
-    """Set a secret; raises PreconditionFailed when it is not at `version`, if that is given, KeyMissing."""
-    with database.tenant(actor.tenant_id) as connection:
+    """Set a secret; raises PreconditionFailed when it is not at a given `version`, KeyMissing, CapReached."""
+    with (
+        database.tenant(actor.tenant_id) as connection,
+        caps.room(connection, actor.tenant_id, "secrets"),
+    ):
         _expect(store.lock(connection, actor.tenant_id, name), version)
         key = tenant_key(connection, box, actor.tenant_id)
         sealed = box.seal(actor.tenant_id, key, name, value)

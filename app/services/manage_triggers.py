@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.db import trail
+from app.db import caps, trail
 from app.db import triggers as store
 from app.db.engine import Connection, Database
 from app.db.signing_secrets import OF_TRIGGERS
 from app.db.trail import Mark
 from app.db.triggers import TriggerRow
-from app.domain.errors import Conflict, IllegalState, InvalidInput, NotFound, PreconditionFailed
+from app.domain.errors import IllegalState, InvalidInput, NotFound, PreconditionFailed
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
-from app.domain.triggers import MAX_TRIGGERS, checked_types
+from app.domain.triggers import checked_types
 from app.services.receipts import NO_RECEIPT, Receipt
 from app.services.receive_hook import HookDeps
 from app.services.signing import make_secret, replace_secret
@@ -38,14 +38,13 @@ class MadeTrigger:
 def create_trigger(deps: HookDeps, actor: Actor, wanted: Values) -> MadeTrigger:
     """Make a trigger, active at once: it hears what happens from now on.
 
-    Raises InvalidInput with each place, Conflict for its name.
+    Raises InvalidInput with each place, Conflict for its name, CapReached.
     """
     trigger_id = deps.submit.new_id()
     with deps.database.tenant(actor.tenant_id) as connection:
-        if store.count(connection, actor.tenant_id) >= MAX_TRIGGERS:
-            raise Conflict(f"a tenant has at most {MAX_TRIGGERS} triggers", "too_many_triggers")
         values = _checked(deps, connection, actor, wanted)
-        store.add(connection, actor.tenant_id, trigger_id, actor.user_id, values)
+        with caps.room(connection, actor.tenant_id, "triggers"):
+            store.add(connection, actor.tenant_id, trigger_id, actor.user_id, values)
         secret = None
         if values["source"] == "inbound":
             secret = make_secret(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from app.db import sessions, trail, users
+from app.db import caps, sessions, trail, users
 from app.db.engine import Connection, Database
 from app.db.ids import new_id
 from app.db.trail import Mark
@@ -32,14 +32,15 @@ class NewUser:
 
 
 def create_user(database: Database, actor: Actor, wanted: NewUser, receipt: Receipt = NO_RECEIPT) -> User:
-    """Create a user of the actor's tenant; raises Conflict when the address is taken."""
+    """Create a user of the actor's tenant; raises Conflict when the address is taken, CapReached."""
     _grantable(actor, wanted.roles)
     password_hash, user_id = hash_password(wanted.password), new_id()
     with database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        users.insert(
-            connection, actor.tenant_id, user_id, wanted.email, password_hash, wanted.display_name or ""
-        )
+        with caps.room(connection, actor.tenant_id, "users"):
+            users.insert(
+                connection, actor.tenant_id, user_id, wanted.email, password_hash, wanted.display_name or ""
+            )
         users.set_roles(connection, actor.tenant_id, user_id, wanted.roles)
         detail = {"email": wanted.email.lower(), "roles": sorted(wanted.roles)}
         mark = Mark("user.create", f"users/{user_id}", "user.created", detail)

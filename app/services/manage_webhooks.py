@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 from uuid import UUID
 
-from app.db import trail
+from app.db import caps, trail
 from app.db import webhooks as store
 from app.db.engine import Connection, Database
 from app.db.signing_secrets import OF_WEBHOOKS
 from app.db.trail import Mark
 from app.db.webhooks import WebhookRow
-from app.domain.errors import Conflict, InvalidInput, NotFound, PreconditionFailed
+from app.domain.errors import InvalidInput, NotFound, PreconditionFailed
 from app.domain.identity import Actor
 from app.domain.paging import Page, PageRequest
-from app.domain.webhooks import MAX_WEBHOOKS, checked_patterns
+from app.domain.webhooks import checked_patterns
 from app.observability.logging import get_log
 from app.security.egress import TargetRefused, check_target
 from app.security.secret_box import SecretBox
@@ -50,13 +50,15 @@ class Made:
 
 
 def create_webhook(deps: WebhookDeps, actor: Actor, wanted: Values) -> Made:
-    """Make a webhook: it gets what happens from now on. Raises InvalidInput, Conflict for its name."""
+    """Make a webhook: it gets what happens from now on.
+
+    Raises InvalidInput, Conflict for its name, CapReached.
+    """
     webhook_id = deps.new_id()
     values = _checked(deps, wanted)
     with deps.database.tenant(actor.tenant_id) as connection:
-        if store.count(connection, actor.tenant_id) >= MAX_WEBHOOKS:
-            raise Conflict(f"a tenant has at most {MAX_WEBHOOKS} webhooks", "too_many_webhooks")
-        store.add(connection, actor.tenant_id, webhook_id, actor.user_id, values)
+        with caps.room(connection, actor.tenant_id, "webhooks"):
+            store.add(connection, actor.tenant_id, webhook_id, actor.user_id, values)
         secret = make_secret(OF_WEBHOOKS, deps.box, deps.new_id, connection, actor.tenant_id, webhook_id)
         made = _found(store.find(connection, actor.tenant_id, webhook_id))
         _mark(connection, actor, made, "webhook.create", "webhook.created")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
+from app.db import caps, plans, trail
 from app.db import definitions as store
-from app.db import plans, trail
 from app.db.definitions import WorkflowRow
 from app.db.engine import Connection, Database
 from app.db.trail import Mark
@@ -64,10 +64,11 @@ class Installed:
 def register_workflow(
     installed: Installed, database: Database, actor: Actor, document: Any, receipt: Receipt = NO_RECEIPT
 ) -> dict[str, Any]:
-    """Check, compile, keep a definition; raises InvalidInput with each fault, or Conflict."""
+    """Check, compile, keep a definition; raises InvalidInput with each fault, Conflict, CapReached."""
     with database.tenant(actor.tenant_id) as connection:
         receipt.open(connection)
-        made = add_workflow(installed, connection, actor, document)
+        with caps.room(connection, actor.tenant_id, "workflows"):
+            made = add_workflow(installed, connection, actor, document)
         receipt.close(connection, made)
     return made
 

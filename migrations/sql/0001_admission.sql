@@ -8,6 +8,7 @@ CREATE TABLE tenant_limits (
   weight integer NOT NULL DEFAULT 1 CHECK (weight BETWEEN 1 AND 1000),
   max_running_runs integer CHECK (max_running_runs >= 0),
   max_running_steps integer CHECK (max_running_steps >= 0), -- see 0001_step_limits.sql
+  caps jsonb NOT NULL DEFAULT '{}' CHECK (jsonb_typeof(caps) = 'object'), -- by kind, where not as usual: app/domain/caps.py
   version integer NOT NULL DEFAULT 1,
   updated_at timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);

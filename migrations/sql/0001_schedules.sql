@@ -59,6 +59,7 @@ CREATE INDEX schedule_firings_unfinished ON schedule_firings (tenant_id, schedul
 CREATE INDEX schedule_firings_queued ON schedule_firings (tenant_id, schedule_id, scheduled_at)
   WHERE outcome || '' = 'queued';
 CREATE INDEX schedule_firings_planned ON schedule_firings (due_at) WHERE outcome || '' = 'planned';
+CREATE INDEX schedule_firings_planned_of ON schedule_firings (tenant_id) WHERE outcome || '' = 'planned'; -- counted
 
 -- The schedules that somebody has to look at now, the longest overdue first: a firing is due, a planned one is, or a
 -- queued one waits for runs that have all ended. The first two come by index; the third holds contention only. What a

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
-from marshmallow import Schema, fields
+from marshmallow import Schema, fields, validate
 
 from app.api.schemas.common import JsonObject, number
+from app.domain.caps import USUAL
 
 HEAVIEST = 1000
 MOST = 1_000_000
 
 
 class NewLimitsSchema(Schema):
-    """A tenant's share with its limits, as a whole; null is unlimited."""
+    """A tenant's share with its limits and caps, as a whole; a null limit is none."""
 
     weight = number(1, HEAVIEST)
     max_running_runs = number(0, MOST, allow_none=True)
     max_running_steps = number(0, MOST, allow_none=True)
+    caps = fields.Dict(
+        keys=fields.String(validate=validate.OneOf(tuple(USUAL))),
+        values=number(0, MOST),
+        metadata={"description": "By kind, those that are not to be as usual"},
+    )
+
+
+class CapUseSchema(Schema):
+    """What the tenant may keep of a kind, what is usual, what it keeps."""
+
+    most = fields.Integer(required=True)
+    usual = fields.Integer(required=True)
+    in_use = fields.Integer(required=True)
 
 
 class LimitsSchema(Schema):
@@ -24,6 +38,9 @@ class LimitsSchema(Schema):
     weight = fields.Integer(required=True)
     max_running_runs = fields.Integer(required=True, allow_none=True)
     max_running_steps = fields.Integer(required=True, allow_none=True)
+    caps = fields.Dict(
+        keys=fields.String(), values=fields.Nested(CapUseSchema), attribute="cap_uses", required=True
+    )
     version = fields.Integer(required=True)
     updated_at = fields.DateTime(required=True, allow_none=True)
     pools = fields.List(

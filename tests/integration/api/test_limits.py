@@ -92,7 +92,9 @@ def test_limits_are_set_by_the_platform_and_read_by_the_tenant(flow: Flow, stran
     root = flow.platform.root
     first = flow.admin.get(flow.path)
     usual = {"weight": 1, "max_running_runs": None, "max_running_steps": None}
-    assert first.get_json() == {**usual, "version": 0, "updated_at": None, "pools": []}
+    shown = first.get_json()
+    assert shown.pop("caps")["workflows"] == {"most": 5000, "usual": 5000, "in_use": 1}
+    assert shown == {**usual, "version": 0, "updated_at": None, "pools": []}
     assert_problem(root.put(flow.path, {"weight": 3}), 428)
     set_once = root.put(flow.path, {"weight": 3, "max_running_runs": 2}, If_Match=first.headers["ETag"])
     assert set_once.status_code == 200, set_once.text
@@ -106,7 +108,9 @@ def test_limits_are_set_by_the_platform_and_read_by_the_tenant(flow: Flow, stran
     assert_problem(root.put(flow.path, {"weight": 0}, If_Match="*"), 422)
     assert_problem(root.put(flow.path, {"max_running_runs": -1}, If_Match="*"), 422)
     records = flow.admin.get("/audit", action="tenant.limits").get_json()["items"]
-    assert [record["detail"] for record in records] == [{**usual, "weight": 3, "max_running_runs": 2}]
+    assert [record["detail"] for record in records] == [
+        {**usual, "weight": 3, "max_running_runs": 2, "caps": {}}
+    ]
 
 
 def test_a_run_beyond_the_limit_waits_and_its_holders_are_told(flow: Flow, stranger: Caller) -> None:
