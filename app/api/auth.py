@@ -44,7 +44,7 @@ def refresh_token(body: dict[str, str]) -> dict[str, Any]:
 
 @endpoint(blueprint, "POST /auth/revoke", ANYBODY, None, status=204, body=RefreshSchema)
 def revoke_token(body: dict[str, str]) -> Response:
-    """End the session of a refresh token; 204 as well for one that is none, or has ended."""
+    """End the session of a refresh token, within 5 seconds; 204 as well for none, or one that has ended."""
     sign_out(parts().database, body["refresh_token"], _origin())
     return Response(status=204)
 
@@ -65,7 +65,7 @@ def show_me() -> dict[str, Any]:
 
 @endpoint(blueprint, "PUT /me/password", SIGNED_IN, None, status=204, body=OwnPasswordSchema)
 def change_password(body: dict[str, str]) -> Response:
-    """Change the caller's own password, by way of the present one; every session of the account ends."""
+    """Change the caller's own password, by way of the present one; all sessions of the account end."""
     change_own_password(parts().database, actor(), body["current"], body["new"])
     return Response(status=204)
 
@@ -77,6 +77,7 @@ def _origin() -> Origin:
 def _tokens(signed_in: SignedIn) -> dict[str, Any]:
     claims = {
         "tid": str(signed_in.tenant_id),
+        "sid": str(signed_in.session_id),
         "tenant": signed_in.tenant_slug,
         "email": signed_in.email,
         "roles": sorted(signed_in.roles),

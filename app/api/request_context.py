@@ -50,6 +50,7 @@ class _Token(NamedTuple):
     tenant_id: UUID
     tenant_slug: str
     user_id: UUID
+    session_id: UUID
     email: str
     roles: frozenset[str]
     named: dict[str, str]
@@ -76,17 +77,17 @@ def surround(app: Flask) -> None:
 def identify() -> Actor:
     """Return the caller whom the bearer token names; raises Unauthenticated.
 
-    A role taken away, a user closed or a tenant suspended is felt within 5 seconds; a role given, with the
-    next access token.
+    A role taken away, a session ended, a user closed or a tenant suspended is felt within 5 seconds; a role
+    given, with the next access token.
     """
     try:
         token = _token()
     except (PyJWTError, JWTExtendedException, KeyError, ValueError) as refused:
         raise Unauthenticated(_reason(refused)) from refused
     structlog.contextvars.bind_contextvars(**token.named)
-    present = parts().standings.roles(token.tenant_id, token.user_id)
+    present = parts().standings.roles(token.tenant_id, token.user_id, token.session_id)
     if present is None:
-        raise Unauthenticated("the user is closed or its tenant suspended")
+        raise Unauthenticated("the session has ended, or its user is closed, or its tenant suspended")
     kept = app_ctx.g
     kept.actor = Actor(
         token.tenant_id,
@@ -116,10 +117,12 @@ def _token() -> _Token:
         return token
     verify_jwt_in_request()
     claims = get_jwt()
-    tenant_id, user_id = UUID(claims["tid"]), UUID(claims["sub"])
+    tenant_id, user_id, session_id = (UUID(claims[name]) for name in ("tid", "sub", "sid"))
     named = {"tenant_id": str(tenant_id), "user_id": str(user_id)}
     roles = frozenset(claims["roles"])
-    token = _Token(claims["exp"], tenant_id, claims["tenant"], user_id, claims["email"], roles, named)
+    token = _Token(
+        claims["exp"], tenant_id, claims["tenant"], user_id, session_id, claims["email"], roles, named
+    )
     if len(verified) >= _VERIFIED:
         verified.clear()
     verified[header] = token

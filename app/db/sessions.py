@@ -90,10 +90,28 @@ def lock_family(connection: Connection, tenant_id: UUID, family_id: UUID) -> Fam
     return Family(row.user_id, row.current_hash, row.open) if row else None
 
 
+def keep_latest(connection: Connection, tenant_id: UUID, user_id: UUID, most: int) -> int:
+    """Keep `most` families of a user: those that are open, used last; return how many open ones went."""
+    rows = connection.execute(
+        text(
+            "DELETE FROM refresh_families f WHERE f.tenant_id = :tenant AND f.id IN ("
+            "  SELECT o.id FROM refresh_families o WHERE o.tenant_id = :tenant AND o.user_id = :user"
+            "  ORDER BY (o.revoked_at IS NULL AND o.expires_at > clock_timestamp()) DESC, o.used_at DESC"
+            "  OFFSET :most)"
+            " RETURNING f.revoked_at IS NULL AND f.expires_at > clock_timestamp() AS open"
+        ),
+        {"tenant": tenant_id, "user": user_id, "most": most},
+    )
+    return sum(row.open for row in rows)
+
+
 def rotate_family(connection: Connection, tenant_id: UUID, family_id: UUID, digest: str) -> None:
     """Make the token with `digest` the family's only good one."""
     connection.execute(
-        text("UPDATE refresh_families SET current_hash = :digest WHERE tenant_id = :tenant AND id = :id"),
+        text(
+            "UPDATE refresh_families SET current_hash = :digest, used_at = clock_timestamp()"
+            " WHERE tenant_id = :tenant AND id = :id"
+        ),
         {"tenant": tenant_id, "id": family_id, "digest": digest},
     )
 

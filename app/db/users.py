@@ -54,16 +54,23 @@ def find_by_email(connection: Connection, tenant_id: UUID, email: str) -> User |
     return _first(row)
 
 
-def present_roles(connection: Connection, tenant_id: UUID, user_id: UUID) -> frozenset[str] | None:
-    """Return the roles of an active user of an active tenant; None for anybody else."""
+def present_roles(
+    connection: Connection, tenant_id: UUID, user_id: UUID, session_id: UUID
+) -> frozenset[str] | None:
+    """Return the roles of an active user of an active tenant in a session of its own that nobody has ended.
+
+    None for anybody else. The time that a session may be kept up is no end of it: its last token has its own.
+    """
     row = connection.execute(
         text(
             "SELECT ARRAY(SELECT r.role FROM user_roles r"
             "   WHERE r.tenant_id = u.tenant_id AND r.user_id = u.id) AS roles"
             " FROM users u JOIN tenants t ON t.id = u.tenant_id"
+            " JOIN refresh_families f ON f.tenant_id = u.tenant_id AND f.user_id = u.id AND f.id = :session"
             " WHERE u.tenant_id = :tenant AND u.id = :id AND u.state = 'active' AND t.state = 'active'"
+            " AND f.revoked_at IS NULL"
         ),
-        {"tenant": tenant_id, "id": user_id},
+        {"tenant": tenant_id, "id": user_id, "session": session_id},
     ).first()
     return frozenset(row.roles) if row else None
 

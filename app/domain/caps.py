@@ -24,8 +24,8 @@ USUAL: Final[Mapping[str, int]] = MappingProxyType(
 """By kind. Of modules, workflows, intent types each version counts; of firings those that a back-fill planned
 but nobody started yet; of bulk actions those that have not ended."""
 
-MOST_SESSIONS: Final = 100
-"""Of one user: a sign-in beyond that ends the oldest."""
+MOST_SESSIONS: Final = 1_000
+"""Of one user: a sign-in beyond that ends the one that was unused longest."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,7 @@ class Feed:
 
     async def _stream(self, request: _Request, receive: Receive, send: Send) -> None:
         bearer = read_bearer(request.headers.get("authorization", ""), self._parts.keys, request.request_id)
-        authorize(await self._present(bearer.actor), _PERMISSION)
+        authorize(await self._present(bearer), _PERMISSION)
         interest, start = _wanted(request)
         tenant_id = bearer.actor.tenant_id
         await asyncio.to_thread(self._parts.flags.require, "live_feed", tenant_id)
@@ -119,17 +119,19 @@ class Feed:
         if time.time() >= bearer.ends_at:
             return "expired"
         try:
-            authorize(await self._present(bearer.actor), _PERMISSION)
+            authorize(await self._present(bearer), _PERMISSION)
         except (Unauthenticated, Forbidden):
             return "revoked"
         return None
 
-    async def _present(self, actor: Actor) -> Actor:
+    async def _present(self, bearer: Bearer) -> Actor:
         """Return the caller with the roles it still has; raises Unauthenticated, Unavailable."""
+        actor = bearer.actor
         assert actor.user_id is not None
-        present = await asyncio.to_thread(self._parts.standings.roles, actor.tenant_id, actor.user_id)
+        place = (actor.tenant_id, actor.user_id, bearer.session_id)
+        present = await asyncio.to_thread(self._parts.standings.roles, *place)
         if present is None:
-            raise Unauthenticated("the user is closed or its tenant suspended")
+            raise Unauthenticated("the session has ended, or its user is closed, or its tenant suspended")
         return replace(actor, roles=actor.roles & present)
 
     async def _health(self, request: _Request, send: Send) -> None:

@@ -15,9 +15,10 @@ from app.security.tokens import CLOCKS_APART, ISSUER
 
 @dataclass(frozen=True, slots=True)
 class Bearer:
-    """Who a token names, and the moment it ends at, in seconds since 1970."""
+    """Who a token names, of which session it is, and the moment it ends at, in seconds since 1970."""
 
     actor: Actor
+    session_id: UUID
     ends_at: float
 
 
@@ -37,11 +38,11 @@ def read_bearer(header: str, keys: SigningKeys, request_id: str) -> Bearer:
         )
         if claims["type"] != "access":
             raise Unauthenticated("the token is no access token")
-        user_id, tenant_id = UUID(claims["sub"]), UUID(claims["tid"])
+        user_id, tenant_id, session_id = (UUID(claims[name]) for name in ("sub", "tid", "sid"))
         roles = frozenset(claims["roles"])
         actor = Actor(tenant_id, claims["tenant"], user_id, claims["email"], roles, request_id)
     except jwt.ExpiredSignatureError as expired:
         raise Unauthenticated("the access token has expired: refresh it") from expired
     except (jwt.PyJWTError, KeyError, TypeError, ValueError) as refused:
         raise Unauthenticated("the access token is not valid") from refused
-    return Bearer(actor, float(claims["exp"]))
+    return Bearer(actor, session_id, float(claims["exp"]))

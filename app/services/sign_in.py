@@ -12,6 +12,7 @@ from app.db import sessions, tenants, trail, users
 from app.db.engine import Connection, Database
 from app.db.ids import new_id
 from app.db.trail import Mark
+from app.domain.caps import MOST_SESSIONS
 from app.domain.errors import InvalidInput, RateLimited, Unauthenticated
 from app.domain.identity import Actor
 from app.domain.sources import source_of
@@ -48,8 +49,9 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """Who signed in, with the refresh token of this family."""
+    """Who signed in, with the refresh token of this session, which is a family of them."""
 
+    session_id: UUID
     tenant_id: UUID
     tenant_slug: str
     user_id: UUID
@@ -82,14 +84,14 @@ def sign_in(database: Database, slug: str, email: str, password: str, origin: Or
         held = users.find(connection, tenant.id, user.id, lock=True)
         if held is None or held.state != "active" or not _still(user, held, password):
             raise _wrong(slug)
-        sessions.open_family(connection, tenant.id, token.family_id, user.id, token.digest, REFRESH_LIFETIME)
+        ended = _open_session(connection, tenant.id, user.id, token)
         if needs_rehash(held.password_hash):
             users.update(connection, tenant.id, user.id, {"password_hash": hash_password(password)})
         trail.leave(
             connection,
             tenant.id,
             origin.actor(user.id, user.email),
-            Mark("session.open", f"users/{user.id}", "session.opened"),
+            Mark("session.open", f"users/{user.id}", "session.opened", {"ended": ended} if ended else {}),
         )
         attempt.forgive(connection)
     return _signed_in(tenant.id, slug, user, token)
@@ -132,8 +134,8 @@ def refresh(database: Database, text: str, origin: Origin) -> SignedIn:
 def sign_out(database: Database, text: str, origin: Origin) -> None:
     """End the session that a refresh token belongs to, also one that was exchanged since.
 
-    What is no token of ours, or of a session that has ended, changes nothing. An access token that is out
-    lasts to its own end.
+    Its access tokens are good for `standing.KEPT_S` seconds more, at most. What is no token of ours, or of a
+    session that has ended, changes nothing.
     """
     token = parse_refresh_token(text)
     if token is None:
@@ -150,7 +152,7 @@ def sign_out(database: Database, text: str, origin: Origin) -> None:
 
 
 def change_own_password(database: Database, actor: Actor, present: str, wanted: str) -> None:
-    """Give the caller a new password; every session of the account ends.
+    """Give the caller a new password; every session of the account ends, this one too.
 
     Raises InvalidInput when `present` is not its password, RateLimited after too many of those: they count as
     failed sign-ins do, so that a stolen access token is no way to guess.
@@ -176,6 +178,15 @@ def change_own_password(database: Database, actor: Actor, present: str, wanted: 
         attempt.forgive(connection)
 
 
+def _open_session(connection: Connection, tenant_id: UUID, user_id: UUID, token: RefreshToken) -> int:
+    """Add the session that `token` begins; return how many others of the user it ended, as there were too many.
+
+    The user's row is locked: two sign-ins count one after the other.
+    """
+    sessions.open_family(connection, tenant_id, token.family_id, user_id, token.digest, REFRESH_LIFETIME)
+    return sessions.keep_latest(connection, tenant_id, user_id, MOST_SESSIONS)
+
+
 def _still(judged: users.User, held: users.User, password: str) -> bool:
     """Tell whether the password that was good for `judged` is good for the row as it is now."""
     return held.password_hash == judged.password_hash or verify_password(held.password_hash, password)
@@ -191,7 +202,7 @@ def _not_present() -> InvalidInput:
 
 
 def _signed_in(tenant_id: UUID, slug: str, user: users.User, token: RefreshToken) -> SignedIn:
-    return SignedIn(tenant_id, slug, user.id, user.email, user.roles, token.encode())
+    return SignedIn(token.family_id, tenant_id, slug, user.id, user.email, user.roles, token.encode())
 
 
 def _refused() -> Unauthenticated:

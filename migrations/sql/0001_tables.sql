@@ -72,6 +72,7 @@ CREATE TABLE refresh_families (
   user_id uuid NOT NULL,
   current_hash text NOT NULL,
   created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  used_at timestamptz NOT NULL DEFAULT clock_timestamp(), -- of a user with too many, the one unused longest goes
   expires_at timestamptz NOT NULL,
   revoked_at timestamptz,
   PRIMARY KEY (tenant_id, id),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -26,6 +27,7 @@ from app.api.app import create_app
 from app.db import hot, workers
 from app.domain.leases import Child, Lease, StepMessage
 from app.services.artifacts import StepArtifacts
+from app.services.standing import Standings
 from app.settings import Settings
 from tests.support.http_api import PASSWORD, PREFIX, ROOT_EMAIL, Caller, Platform, echo, start_platform
 
@@ -293,7 +295,10 @@ def everything(platform: Platform) -> Caller:
 
 
 def test_every_answer_is_documented(platform: Platform, everything: Caller) -> None:
-    seen = drive(platform.app, everything, Seeds(platform).fill)
+    # Who changes his password ends the session that this goes on with: its standing is asked for once only.
+    standings = Standings(platform.parts.database, clock=lambda: 0.0)
+    app = create_app(replace(platform.parts, standings=standings))
+    seen = drive(app, everything, Seeds(platform).fill)
     assert len(seen) >= 35
     succeeded = {label for label, statuses in seen.items() if any(200 <= code < 300 for code in statuses)}
     failed = sorted(set(seen) - succeeded)

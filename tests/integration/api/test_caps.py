@@ -22,7 +22,7 @@ BOUNDS = {
     "schedule_firings": "planned ones by a cap, the others by time",
     **dict.fromkeys(("webhook_secrets", "trigger_secrets"), "three for each owner"),
     "webhook_queues": "one for each webhook",
-    "refresh_families": "a hundred for each user",
+    "refresh_families": "a thousand for each user",
     **dict.fromkeys(
         ("user_roles", "intent_labels", "run_signals", "step_progress"), "so many for each owner"
     ),

@@ -126,7 +126,7 @@ def test_expired_tokens(admin: Caller, platform: Platform) -> None:
 
 def test_a_remembered_token_ends_too(admin: Caller, platform: Platform) -> None:
     claims = jwt.decode(admin.token or "", options={"verify_signature": False})
-    own = {name: claims[name] for name in ("tid", "tenant", "email", "roles")}
+    own = {name: claims[name] for name in ("tid", "sid", "tenant", "email", "roles")}
     with platform.app.app_context():
         token = create_access_token(
             claims["sub"], additional_claims=own, expires_delta=timedelta(seconds=1.5) - CLOCKS_APART

@@ -208,6 +208,69 @@ def test_who_signs_out_is_out_with_whatever_token_of_the_session(platform: Platf
     assert _refresh(platform, admin.refresh_token)[0] == 200
 
 
+def test_an_access_token_ends_with_its_session(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(standing, "KEPT_S", 0.0)
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    email = member.get("/me").get_json()["email"]
+    second, third, fourth = (platform.sign_in(slug, email) for _ in range(3))
+    platform.anonymous().post("/auth/revoke", {"refresh_token": member.refresh_token})
+    assert_problem(member.get("/me"), 401, "unauthenticated")
+    assert second.get("/me").status_code == 200, "another session of the same user goes on"
+    assert _refresh(platform, second.refresh_token)[0] == 200
+    assert second.get("/me").status_code == 200
+    assert _refresh(platform, second.refresh_token)[0] == 401, "used twice: the session ends"
+    assert_problem(second.get("/me"), 401, "unauthenticated")
+    assert third.put("/me/password", {"current": PASSWORD, "new": "another good one"}).status_code == 204
+    for ended in (third, fourth):
+        assert_problem(ended.get("/me"), 401, "unauthenticated")
+    assert admin.get("/me").status_code == 200
+
+
+def test_of_too_many_sessions_the_one_unused_longest_ends(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing, "KEPT_S", 0.0)
+    monkeypatch.setattr(service, "MOST_SESSIONS", 3)
+    slug, admin = platform.tenant()
+    member = platform.member(slug, admin, "viewer")
+    email = member.get("/me").get_json()["email"]
+    second, left = platform.sign_in(slug, email), platform.sign_in(slug, email)
+    platform.anonymous().post("/auth/revoke", {"refresh_token": left.refresh_token})
+    assert _refresh(platform, member.refresh_token)[0] == 200
+    third, fourth = platform.sign_in(slug, email), platform.sign_in(slug, email)
+    standings = [caller.get("/me").status_code for caller in (member, second, left, third, fourth)]
+    assert standings == [200, 401, 401, 200, 200], "the first was used again, the second was not"
+    told = [record["detail"] for record in admin.get("/audit", action="session.open").get_json()["items"]]
+    assert [each for each in told if each] == [{"ended": 1}]
+
+
+def test_two_sign_ins_at_once_leave_no_session_too_many(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "MOST_SESSIONS", 2)
+    slug, admin = platform.tenant()
+    assert platform.sign_in(slug, "admin@example.org").token
+    keep_latest, meeting = sessions.keep_latest, threading.Barrier(2)
+
+    def meet(*args: Any) -> int:
+        ended = keep_latest(*args)
+        with contextlib.suppress(
+            threading.BrokenBarrierError
+        ):  # the other one waits for the lock: as it must
+            meeting.wait(0.5)
+        return ended
+
+    monkeypatch.setattr(sessions, "keep_latest", meet)
+    threads = [threading.Thread(target=platform.sign_in, args=(slug, "admin@example.org")) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with platform.parts.database.tenant(UUID(admin.tenant_id)) as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM refresh_families").scalar_one() == 2
+
+
 def test_everybody_may_change_their_own_password(platform: Platform) -> None:
     slug, admin = platform.tenant()
     member = platform.member(slug, admin, "viewer")
@@ -316,7 +379,9 @@ def test_a_good_token_ends_with_the_standing_of_its_user(
 
 
 def test_a_standing_is_read_once_while_it_is_kept(platform: Platform, tenant: tuple[str, Caller]) -> None:
-    me = tenant[1].get("/me").get_json()
+    bearer = read_bearer(f"Bearer {tenant[1].token}", platform.parts.keys, "r")
+    assert bearer.actor.user_id is not None
+    place = (bearer.actor.tenant_id, bearer.actor.user_id, bearer.session_id)
     now, reads = [0.0], []
 
     class Counting:
@@ -328,5 +393,5 @@ def test_a_standing_is_read_once_while_it_is_kept(platform: Platform, tenant: tu
     standings = standing.Standings(database, lambda: now[0])
     for at, expected in ((0.0, 1), (standing.KEPT_S - 0.1, 1), (standing.KEPT_S + 0.1, 2)):
         now[0] = at
-        assert standings.roles(UUID(me["tenant_id"]), UUID(me["user_id"])) == frozenset({"tenant_admin"})
+        assert standings.roles(*place) == frozenset({"tenant_admin"})
         assert len(reads) == expected

@@ -6,6 +6,7 @@ from tests.mutants.mutant import Mutant
 
 CAPS = "app/db/caps.py"
 TEST = "tests/integration/api/test_caps.py"
+SIGN_IN = "tests/integration/api/test_sign_in.py"
 RACE = f"{TEST}::test_eight_at_once_reach_the_cap_exactly"
 ROOMS = {
     "users": ("app/services/manage_users.py", '"users"'),
@@ -56,5 +57,26 @@ MUTANTS = [
         "    return USUAL[kind] if own is None else int(own)\n",
         "    return USUAL[kind]\n",
         f"{TEST}::test_what_a_module_brings_is_counted_as_a_whole",
+    ),
+    Mutant(
+        "two sign-ins count before either has committed",
+        "app/services/sign_in.py",
+        "        held = users.find(connection, tenant.id, user.id, lock=True)\n",
+        "        held = users.find(connection, tenant.id, user.id)\n",
+        f"{SIGN_IN}::test_two_sign_ins_at_once_leave_no_session_too_many",
+    ),
+    Mutant(
+        "the oldest session goes, also when it is in use",
+        "app/db/sessions.py",
+        "DESC, o.used_at DESC",
+        "DESC, o.created_at DESC",
+        f"{SIGN_IN}::test_of_too_many_sessions_the_one_unused_longest_ends",
+    ),
+    Mutant(
+        "an ended session goes on until its access token ends",
+        "app/db/users.py",
+        '            " AND f.revoked_at IS NULL"\n',
+        "",
+        f"{SIGN_IN}::test_an_access_token_ends_with_its_session",
     ),
 ]

@@ -81,10 +81,10 @@ MUTANTS = [
     Mutant(
         "standing is read where rows are shown",
         "app/api/request_context.py",
-        "    present = parts().standings.roles(token.tenant_id, token.user_id)\n",
+        "    present = parts().standings.roles(token.tenant_id, token.user_id, token.session_id)\n",
         "    with parts().replica.database.tenant(token.tenant_id) as replica:\n"
         "        from app.db.users import present_roles\n"
-        "        present = present_roles(replica, token.tenant_id, token.user_id)\n",
+        "        present = present_roles(replica, token.tenant_id, token.user_id, token.session_id)\n",
         f"{REPLICAS}::test_what_decides_is_read_from_the_primary",
     ),
     Mutant(
