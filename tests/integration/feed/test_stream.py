@@ -143,18 +143,20 @@ def test_only_callers_with_a_good_token_and_the_permission_listen(rig: FeedRig, 
         assert (stream.status, stream.problem()["type"]) == (403, "urn:quantum:problem:forbidden")
 
 
-def test_the_stream_of_a_closed_user_ends(rig: FeedRig) -> None:
+def test_the_streams_of_a_closed_user_and_of_an_ended_session_end(rig: FeedRig) -> None:
     slug, admin = rig.platform.tenant()
-    viewer = rig.platform.member(slug, admin, "viewer")
-    with rig.listen(viewer) as stream:
-        assert stream.status == 200
+    viewer, leaver = (rig.platform.member(slug, admin, "viewer") for _ in range(2))
+    with rig.listen(viewer) as stream, rig.listen(leaver) as left:
+        assert (stream.status, left.status) == (200, 200)
+        leaver.post("/auth/revoke", {"refresh_token": leaver.refresh_token})
         user_id = viewer.get("/me").get_json()["user_id"]
         tag = admin.get(f"/users/{user_id}").headers["ETag"]
         closed = admin.patch(f"/users/{user_id}", {"state": "disabled"}, If_Match=tag)
         assert closed.status_code == 200, closed.text
-        assert stream.frame()["retry"] == "2000"
-        assert stream.frame() == {"event": "end", "data": '{"reason": "revoked"}'}
-        assert stream.frame() == {}
+        for ended in (stream, left):
+            assert ended.frame()["retry"] == "2000"
+            assert ended.frame() == {"event": "end", "data": '{"reason": "revoked"}'}
+            assert ended.frame() == {}
 
 
 def test_a_client_that_leaves_is_forgotten(rig: FeedRig, caller: Caller) -> None:
