@@ -43,6 +43,7 @@ COMMANDS = {
     "undrain": "app.commands.workers:undrain",
     "quarantine": "app.commands.workers:quarantine",
     "queues": "app.commands.queues:queues",
+    "beat": "app.commands.beat:beat",
     "maintenance": "app.commands.maintenance:maintenance",
     "logs": "app.commands.log_levels:logs",
     "backup": "app.commands.backup:backup",

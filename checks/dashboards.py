@@ -49,6 +49,7 @@ BOARDS: dict[str, tuple[str, tuple[Panel, ...]]] = {
                 ((_rate("quantum_steps_finished_total", "outcome"), "{{outcome}}"),),
             ),
             Panel("Schedules late", "s", (("max(quantum_schedule_lag_seconds)", "longest overdue"),)),
+            Panel("Beat: age", "s", (("max by (lane) (quantum_beat_lane_age_seconds)", "{{lane}}"),)),
             Panel(
                 "Backup: age",
                 "s",

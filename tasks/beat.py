@@ -16,12 +16,13 @@ from tasks.beat_table import beat_table
 
 
 class PostgresScheduler(Scheduler):
-    """Keeps its lanes going; its own tick only sends what timers have let go on."""
+    """Keeps its lanes going; its own tick sends what timers have let go on, tells which lane is stuck."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timers: Timers | None = None
         self._threads: list[Timers | Admitter | BulkRunner | Lane] = []
+        self._lanes: list[Lane] = []
         self._attendance: Attendance | None = None
 
     def setup_schedule(self) -> None:
@@ -33,6 +34,8 @@ class PostgresScheduler(Scheduler):
         if self._timers is None:
             self._timers = self._begin(parts)
         self._timers.advance(parts.dispatch.engine)
+        for lane in self._lanes:
+            lane.tell_if_stuck()
         return TICK_S
 
     def _begin(self, parts: BeatParts) -> Timers:
@@ -41,12 +44,9 @@ class PostgresScheduler(Scheduler):
         parts.pulse("beat").start()
         system = parts.dispatch.system
         timers = Timers(system)
-        self._threads = [
-            timers,
-            Admitter(parts.submit.admission),
-            BulkRunner(parts.bulk, system),
-            *(Lane(name, jobs, system) for name, jobs in beat_table(parts).items()),
-        ]
+        self._lanes = [Lane(name, jobs, system) for name, jobs in beat_table(parts).items()]
+        admitter, bulk = Admitter(parts.submit.admission, system), BulkRunner(parts.bulk, system)
+        self._threads = [timers, admitter, bulk, *self._lanes]
         for thread in self._threads:
             thread.start()
         return timers

@@ -13,6 +13,7 @@ from app.api.request_context import actor, parts
 from app.api.routes import Blueprint, endpoint
 from app.api.schemas.common import page_of
 from app.api.schemas.platform import (
+    BeatSchema,
     MaintenanceSchema,
     NewMaintenanceSchema,
     OrderPatchSchema,
@@ -26,8 +27,9 @@ from app.services import maintenance as maintenance_service
 from app.services import manage_workers as service
 from app.services.queue_counts import list_queues as count_queues
 from app.services.queue_counts import longest_steps
+from app.services.schedule import list_lanes
 
-blueprint = Blueprint("platform", "Workers, queues, maintenance: for the platform's administrators.")
+blueprint = Blueprint("platform", "Workers, queues, beat, maintenance: for the platform's administrators.")
 
 SIGN: Final = "Quantum-Maintenance"
 ORDER: Final = "/platform/workers/<worker_name:name>/order"
@@ -61,6 +63,12 @@ def list_queues() -> dict[str, Any]:
     """List the queues with their depth, the age of what waits, who serves them."""
     found = count_queues(parts().platform, parts().broker)
     return {"items": [{**asdict(each.counts), "depth": each.depth} for each in found]}
+
+
+@endpoint(blueprint, "GET /platform/beat", "platform:read", BeatSchema)
+def show_beat() -> dict[str, Any]:
+    """Show when each job of beat was begun last, by whichever beat, and how late it is."""
+    return {"items": list_lanes(parts().platform)}
 
 
 @endpoint(blueprint, "GET /platform/steps", "platform:read", RunningStepsSchema)

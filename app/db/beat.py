@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 from app.db.engine import Database
 
 
-def claim_due(system: Database, every_s: Mapping[str, float]) -> list[str]:
-    """Claim the named jobs that are due by database time; each is due again after its seconds."""
+@dataclass(frozen=True, slots=True)
+class BeatJob:
+    """A job of a lane: when it was claimed last, how many seconds it is overdue, how it failed if it did."""
+
+    lane: str
+    name: str
+    last_at: datetime
+    late_s: float
+    last_error: str | None
+
+
+def claim_due(system: Database, lane: str, every_s: Mapping[str, float]) -> list[str]:
+    """Claim the named jobs of a lane that are due by database time; each is due again after its seconds."""
     rows = system.call(
-        "SELECT name FROM unnest(%s::text[], %s::interval[]) AS j (name, every) WHERE claim_job(name, every)",
-        (list(every_s), [timedelta(seconds=seconds) for seconds in every_s.values()]),
+        "SELECT name FROM unnest(%s::text[], %s::interval[]) AS j (name, every)"
+        " WHERE claim_job(name, every, %s)",
+        (list(every_s), [timedelta(seconds=seconds) for seconds in every_s.values()], lane),
     )
     return [row[0] for row in rows]
+
+
+def jobs(system: Database) -> list[BeatJob]:
+    """Return every job that was ever claimed, by lane; raises Unavailable."""
+    rows = system.call(
+        "SELECT lane, name, last_at, greatest(extract(epoch FROM clock_timestamp() - next_at), 0)::float,"
+        " last_error FROM beat_jobs ORDER BY lane, name"
+    )
+    return [BeatJob(*row) for row in rows]
 
 
 def record(system: Database, name: str, error: str | None) -> None:

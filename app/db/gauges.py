@@ -32,6 +32,10 @@ _READ: Final = """
          greatest(coalesce(extract(epoch FROM clock_timestamp() - min(due_at)), 0), 0)
   FROM schedules WHERE due_at IS NOT NULL
   UNION ALL
+  SELECT 'quantum_beat_lane_age_seconds', lane,
+         extract(epoch FROM clock_timestamp() - max(last_at))::float
+  FROM beat_jobs GROUP BY lane
+  UNION ALL
   SELECT 'quantum_workers', w.state, count(*)::float FROM (
     SELECT CASE WHEN seen_at < clock_timestamp() - interval '10 seconds' THEN 'silent' ELSE 'live' END
       AS state

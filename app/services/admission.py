@@ -16,6 +16,7 @@ from app.domain.runs import Run
 from app.observability.context import run_context
 from app.services.advance import advance
 from app.services.ports import Engine
+from app.services.schedule import LaneMark
 from app.services.send import Parcel, send_parcels
 from workflows.plan import Plan
 
@@ -183,9 +184,10 @@ def relist(system: Database) -> int:
 class Admitter(threading.Thread):
     """Admits fifty times a second while runs wait, ten times a second else, however long other jobs take."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, system: Database) -> None:
         super().__init__(name="admitter", daemon=True)
         self._admission = admission
+        self._mark = LaneMark(system, "admission")
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -196,6 +198,7 @@ class Admitter(threading.Thread):
             try:
                 if self._admission.admit(OWN_FRESH_FOR_S):
                     pause = BUSY_PAUSE_S
+                self._mark.note()
             except Unavailable:
                 log.warning("admitter_waits_for_database")
             except Exception:

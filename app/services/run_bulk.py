@@ -29,6 +29,7 @@ from app.services.pause_run import pause_run, resume_run
 from app.services.receipts import NoReceipt, Receipt
 from app.services.rerun_run import rerun_run
 from app.services.retry_run import retry_run
+from app.services.schedule import LaneMark
 from app.services.submit import SubmitDeps
 
 log = logging.getLogger(__name__)
@@ -186,6 +187,7 @@ class BulkRunner(threading.Thread):
         self._deps = deps
         self._system = system
         self._owner = str(deps.new_id())
+        self._mark = LaneMark(system, "bulk")
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -193,6 +195,7 @@ class BulkRunner(threading.Thread):
         while not self._ended.wait(LOOK_EVERY_S):
             try:
                 run_bulk_actions(self._deps, self._system, self._owner)
+                self._mark.note()
             except Unavailable:
                 log.warning("bulk_actions_wait_for_database")
             except Exception:

@@ -14,6 +14,7 @@ from app.domain.errors import Unavailable
 from app.domain.leases import RunRef
 from app.services.dispatch import advance_each
 from app.services.ports import Engine
+from app.services.schedule import LaneMark
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class Timers(threading.Thread):
     def __init__(self, system: Database) -> None:
         super().__init__(name="timers", daemon=True)
         self._system = system
+        self._mark = LaneMark(system, "timers")
         self._fired: deque[RunRef] = deque()
         self._ended = threading.Event()
 
@@ -67,6 +69,7 @@ class Timers(threading.Thread):
         while not self._ended.wait(LOOK_EVERY_S):
             try:
                 self._fired.extend(fire_due(self._system))
+                self._mark.note()
             except Unavailable:
                 log.warning("timers_wait_for_database")
             except Exception:

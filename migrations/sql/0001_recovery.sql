@@ -184,11 +184,11 @@ BEGIN
 END $$;
 
 -- True for one of many who ask, at most once in p_every: a tick that is safe with two beats.
-CREATE FUNCTION claim_job(p_name text, p_every interval) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION claim_job(p_name text, p_every interval, p_lane text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
-  INSERT INTO beat_jobs AS j (name, next_at, last_at)
-  VALUES (p_name, clock_timestamp() + p_every, clock_timestamp())
-  ON CONFLICT (name) DO UPDATE SET next_at = clock_timestamp() + p_every, last_at = clock_timestamp()
+  INSERT INTO beat_jobs AS j (name, lane, next_at, last_at)
+  VALUES (p_name, p_lane, clock_timestamp() + p_every, clock_timestamp())
+  ON CONFLICT (name) DO UPDATE SET lane = p_lane, next_at = clock_timestamp() + p_every, last_at = clock_timestamp()
     WHERE j.next_at <= clock_timestamp();
   RETURN FOUND;
 END $$;

@@ -511,8 +511,10 @@ CREATE TABLE platform_clock (
   gap interval NOT NULL DEFAULT '4 seconds'
 ) WITH (fillfactor = 50);
 
+-- Once a lane hangs, nobody claims its jobs: last_at tells how long ago. A release without a lane deletes its rows.
 CREATE TABLE beat_jobs (
   name text PRIMARY KEY,
+  lane text NOT NULL DEFAULT '', -- of beat, as the one who claimed it last knows it
   next_at timestamptz NOT NULL,
   last_at timestamptz,
   last_error text

@@ -108,10 +108,10 @@ def test_two_beats_never_claim_one_job_at_once(rig: Rig) -> None:
 
     def claim() -> list[str]:
         barrier.wait(10)
-        return claim_due(rig.beat_parts.dispatch.system, names)
+        return claim_due(rig.beat_parts.dispatch.system, "race", names)
 
     assert rig.beat_parts
     with ThreadPoolExecutor(2) as pool:
         first, second = (job.result(20) for job in [pool.submit(claim) for _ in range(2)])
     assert sorted(first + second) == sorted(names)
-    assert claim_due(rig.beat_parts.dispatch.system, names) == []
+    assert claim_due(rig.beat_parts.dispatch.system, "race", names) == []

@@ -108,3 +108,26 @@ class MaintenanceSchema(Schema):
     since = fields.DateTime(required=True, allow_none=True)
     changed_by = fields.String(required=True)
     version = fields.Integer(required=True)
+
+
+class BeatJobSchema(Schema):
+    """A job of a lane: when it was begun last, how long it is overdue, how it failed if it did."""
+
+    name = fields.String(required=True)
+    last_at = fields.DateTime(required=True)
+    late_s = fields.Float(required=True)
+    last_error = fields.String(required=True, allow_none=True)
+
+
+class BeatLaneSchema(Schema):
+    """Jobs of beat that wait for each other, but not for those of other lanes."""
+
+    name = fields.String(required=True)
+    last_at = fields.DateTime(required=True, metadata={"description": "When any beat began one of them last"})
+    jobs = fields.List(fields.Nested(BeatJobSchema), required=True)
+
+
+class BeatSchema(Schema):
+    """The lanes of beat."""
+
+    items = fields.List(fields.Nested(BeatLaneSchema), required=True)

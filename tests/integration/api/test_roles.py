@@ -142,6 +142,7 @@ TABLE: list[tuple[str, str, Any, set[str]]] = [
     ("GET", "/platform/workers/nobody@nowhere/order", None, {"platform_admin"}),
     ("PATCH", "/platform/workers/nobody@nowhere/order", {}, {"platform_admin"}),
     ("GET", "/platform/queues", None, {"platform_admin"}),
+    ("GET", "/platform/beat", None, {"platform_admin"}),
     ("GET", "/platform/steps", None, {"platform_admin"}),
     ("GET", "/platform/keys", None, {"platform_admin"}),
     ("POST", "/platform/keys:rewrap", {"dry_run": True}, {"platform_admin"}),

@@ -5,6 +5,7 @@ from tests.mutants.mutant import Mutant
 METRICS = "tests/integration/observability/test_metrics.py"
 LEVELS = "tests/unit/observability/test_levels.py"
 BREAKERS = "tests/unit/observability/test_breakers.py"
+LANES = "tests/integration/engine/test_beat_lanes.py"
 
 MUTANTS = [
     Mutant(
@@ -120,5 +121,26 @@ MUTANTS = [
         "HOSTS.of((context.tenant_id, target.host, target.port))",
         "HOSTS.of((target.host, target.port))",
         "tests/unit/operations/test_http.py::test_a_host_that_gives_no_answers_is_left_alone_for_its_tenant",
+    ),
+    Mutant(
+        "no lane grows old",
+        "app/db/gauges.py",
+        "clock_timestamp() - max(last_at))::float\n  FROM beat_jobs",
+        "clock_timestamp() - greatest(max(last_at), clock_timestamp()))::float\n  FROM beat_jobs",
+        f"{LANES}::test_a_lane_that_hangs_grows_old_in_the_rows_and_tells_where_it_is",
+    ),
+    Mutant(
+        "a lane that hangs is told at every tick",
+        "tasks/beat_lane.py",
+        "        self._told = busy\n",
+        "",
+        f"{LANES}::test_a_lane_that_hangs_grows_old_in_the_rows_and_tells_where_it_is",
+    ),
+    Mutant(
+        "threads without jobs say nothing",
+        "app/services/schedule.py",
+        "            beat.claim_due(self._system, self._lane, {self._lane: MARK_EVERY_S})\n",
+        "",
+        f"{LANES}::test_threads_without_jobs_tell_that_they_go_on_too",
     ),
 ]

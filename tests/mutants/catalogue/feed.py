@@ -43,7 +43,7 @@ MUTANTS = [
         "app/feed/application.py",
         'except (Unauthenticated, Forbidden):\n            return "revoked"',
         "except (Unauthenticated, Forbidden):\n            return None",
-        f"{STREAM}::test_the_stream_of_a_closed_user_ends",
+        f"{STREAM}::test_the_streams_of_a_closed_user_and_of_an_ended_session_end",
     ),
     Mutant(
         "a stalled client is waited for",
