@@ -15,6 +15,7 @@ from sqlalchemy import Connection, event, text
 from app.db import (
     artifacts,
     bulk,
+    caps,
     dead_letters,
     deliveries,
     firings,
@@ -174,6 +175,8 @@ LISTS: dict[str, Read] = {
     "schedules": lambda c, t: schedules.page(c, t, FIRST, None),
     "schedules by state": lambda c, t: schedules.page(c, t, FIRST, "paused"),
     "firings": lambda c, t: firings.page(c, t, t, FIRST),
+    "planned firings, counted": lambda c, t: caps.count(c, t, "planned_firings"),
+    "open bulk actions, counted": lambda c, t: caps.count(c, t, "bulk_actions"),
     "triggers": lambda c, t: triggers.page(c, t, FIRST, None),
     "firings of a trigger": lambda c, t: triggers.page_firings(c, t, t, DEEP),
     "a decided event": lambda c, t: triggers.known(c, t, t, "x"),
