@@ -25,7 +25,7 @@ blueprint = Blueprint("secrets", "Values that only workers may read.")
     SecretSchema,
     body=NewSecretSchema,
     tagged=True,
-    errors=(412,),
+    errors=(409, 412),
 )
 def put_secret(body: dict[str, str], name: str) -> Any:
     """Set a secret; steps that start from now on get the new value."""

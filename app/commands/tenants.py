@@ -88,7 +88,7 @@ def limits(
     wanted |= {"max_running_runs": None} if unlimited_runs else {}
     wanted |= {"max_running_steps": None} if unlimited_steps else {}
     own = {kind: cap["most"] for kind, cap in document["caps"].items() if cap["most"] != cap["usual"]}
-    wanted |= {"caps": _with_caps(own, caps)} if caps else {}
+    wanted |= {"caps": with_caps(own, caps)} if caps else {}
     if wanted:
         body = {name: document[name] for name in ("weight", "max_running_runs", "max_running_steps")}
         document = shell.client.put(path, {**body, "caps": own, **wanted}, match=found.headers["ETag"])
@@ -102,7 +102,7 @@ def limits(
     )
 
 
-def _with_caps(own: Mapping[str, int], orders: Iterable[str]) -> dict[str, int]:
+def with_caps(own: Mapping[str, int], orders: Iterable[str]) -> dict[str, int]:
     """Return the caps that are not as usual, changed by KIND=N or KIND=usual; raises UsageError."""
     caps = dict(own)
     for order in orders:
