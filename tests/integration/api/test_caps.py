@@ -11,6 +11,7 @@ import pytest
 
 from app.db import caps
 from app.domain.caps import USUAL
+from app.services import manage_users
 from tests.integration.rls.test_isolation import TENANT
 from tests.support.http_api import PASSWORD, Caller, Platform, assert_problem, echo
 
@@ -132,6 +133,7 @@ def test_eight_at_once_reach_the_cap_exactly(
         return look(*args)
 
     monkeypatch.setattr(caps, "_most", meet)
+    monkeypatch.setattr(manage_users, "hash_password", lambda _: "none")
     answers: list[Any] = []
     threads = [
         threading.Thread(target=lambda number=number: answers.append(SEND[kind](keeper, number)))

@@ -213,9 +213,7 @@ def test_a_new_limit_holds_from_the_next_step_on(limited: Spine) -> None:
     limit(limited, None)
     run = limited.start({"a": [], "b": ["a"], "c": ["a"], "d": ["a"], "e": ["a"]})
     root = Actor(limited.tenant, "t", None, "root@example.org", frozenset({"platform_admin"}), "test")
-    change_limits(
-        limited.system, limited.database, root, limited.tenant, None, limits.Limits(max_running_steps=2)
-    )
+    change_limits(limited.system, limited.app, root, limited.tenant, None, limits.Limits(max_running_steps=2))
     finish = limited.perform(run, "a")
     assert finish.needs_advance
     assert taken(limited) == 0, "what was written as sent is taken back"

@@ -77,7 +77,7 @@ def test_a_lane_that_hangs_grows_old_in_the_rows_and_tells_where_it_is(
         begun.set()
         assert over.wait(60)
 
-    jobs = [Job("test.hangs", 0.1, where_it_hangs), Job("test.behind", 0.1, lambda: None)]
+    jobs = [Job("test.hangs", 0.0, where_it_hangs), Job("test.behind", 0.0, lambda: None)]
     stuck, other = Lane("stuck", jobs, system), Lane("other", [Job("test.other", 0.0, lambda: None)], system)
     stuck.start()
     try:
