@@ -179,7 +179,7 @@ def change_own_password(database: Database, actor: Actor, present: str, wanted: 
 
 
 def _open_session(connection: Connection, tenant_id: UUID, user_id: UUID, token: RefreshToken) -> int:
-    """Add the session that `token` begins; return how many others of the user it ended, as there were too many.
+    """Add the session that `token` begins; return how many others of the user that ended.
 
     The user's row is locked: two sign-ins count one after the other.
     """
