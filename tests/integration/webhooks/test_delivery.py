@@ -196,7 +196,7 @@ def test_outcomes_that_cannot_be_written_keep_no_other_webhook_waiting(
 ) -> None:
     target = serve(receiver)
     odd, good = rig.hook(target, ["run.*"]), rig.hook(target, ["run.*"])
-    deliverer = rig.deliverer()
+    deliverer = rig.deliverer(replace(QUICK, breaker_first_s=600.0))
     finish = deliverer.work.finish
 
     def refusing(key: Any, owner: str, results: Any, *more: Any) -> Any:
@@ -210,3 +210,4 @@ def test_outcomes_that_cannot_be_written_keep_no_other_webhook_waiting(
             rig.emit("runs/a", number, number)
             rig.wait(good, 8, delivered=number)
     assert rig.states(odd) == Counter(pending=2)
+    assert len(target.seen) == 3, "what could not be written is left alone for a while"
