@@ -38,8 +38,11 @@ _CONTEXT: Final = text(
     " WHERE r.tenant_id = :tenant AND r.id = :run"
 )
 # The open children first, then those that have ended and whose step has not heard of it, or sends them on.
+# Tenants take turns: what cannot be brought in line, whatever is wrong with it, keeps nobody else's from it.
 _DUE: Final = """
   SELECT tenant_id, id, what FROM (
+    SELECT d.*, row_number() OVER (
+        PARTITION BY d.tenant_id ORDER BY d.what NOT IN ('cancel', 'pause', 'resume')) AS turn FROM (
     SELECT c.tenant_id, c.id, CASE
         WHEN s.state <> 'waiting' OR s.tries <> c.parent_try OR p.state = 'cancelling'
           THEN CASE WHEN c.state IN ('queued', 'running', 'pausing', 'paused') THEN 'cancel' END
@@ -70,7 +73,8 @@ _DUE: Final = """
     JOIN runs c ON c.tenant_id = s.tenant_id AND c.id = child_to_undo(p, s.undoes)
     WHERE s.operation = 'workflow' AND s.state || '' = 'waiting' AND NOT s.is_fan
       AND s.undoes IS NOT NULL {of_run}
-  ) due WHERE what IS NOT NULL LIMIT {limit}
+    ) d WHERE d.what IS NOT NULL
+  ) due ORDER BY turn LIMIT {limit}
 """
 # The run of an intent with all below it: an intent has one open run, so what is younger is its.
 _FAMILY: Final = text("""

@@ -382,3 +382,17 @@ def test_of_many_items_that_are_runs_some_come_with_what_decides_them(spine: Spi
     assert len(found.steps) == 120
     decidable = [step.item for step in found.steps if step.definition is not None]
     assert decidable == list(range(50)), "each may look at megabytes, and few begin at once"
+
+
+def test_children_of_one_tenant_keep_nobody_elses_from_recovery(spine: Spine) -> None:
+    crowd = [family(spine)[1] for _ in range(3)]
+    neighbour, spine.tenant = spine.tenant, spine.new_tenant()
+    theirs = family(spine)[1]
+    end(spine, theirs)
+    spine.tenant = neighbour
+    for child in crowd:
+        end(spine, child)
+    tenants = spine.admin.call("SELECT count(DISTINCT tenant_id) FROM runs WHERE parent_run_id IS NOT NULL")
+    found = {one.run.run_id for one in nesting.children_due(spine.system, tenants[0][0])}
+    assert theirs in found
+    assert not set(crowd) <= found

@@ -16,6 +16,14 @@ TEST_NESTING = "tests/integration/db/test_nesting.py"
 
 MUTANTS = [
     Mutant(
+        "children of one tenant that cannot be brought in line keep the others from it",
+        "app/db/nesting.py",
+        "  ) due ORDER BY turn LIMIT {limit}",
+        "  ) due ORDER BY tenant_id LIMIT {limit}",
+        "tests/integration/db/test_nesting.py"
+        "::test_children_of_one_tenant_keep_nobody_elses_from_recovery",
+    ),
+    Mutant(
         "what decides every item of a wide fan is read at once",
         "migrations/sql/0001_control.sql",
         "AND o.undecided <= 50",
