@@ -20,8 +20,7 @@ MUTANTS = [
         "app/db/nesting.py",
         "  ) due ORDER BY turn LIMIT {limit}",
         "  ) due ORDER BY tenant_id LIMIT {limit}",
-        "tests/integration/db/test_nesting.py"
-        "::test_children_of_one_tenant_keep_nobody_elses_from_recovery",
+        "tests/integration/db/test_nesting.py::test_children_of_one_tenant_keep_nobody_elses_from_recovery",
     ),
     Mutant(
         "what decides every item of a wide fan is read at once",
