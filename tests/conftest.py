@@ -14,7 +14,7 @@ from app.settings import Settings, inherited_environment, load_settings
 from tests.support import processes
 from tests.support.brokers import REDIS_BROKER, over_rabbitmq
 from tests.support.database import cloned_database, empty_database
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms, close_programs, programs
 from tests.support.servers import (
     CLUSTER_VARIABLE,
     FAST,
@@ -73,6 +73,7 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End what the session started."""
     config.stash[SHARED_SERVERS].close()
+    close_programs()
     for guard in processes._guards:
         guard.close()
 
@@ -156,10 +157,9 @@ def broker_environ(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def prepared_command() -> Iterator[PreparedCommand]:
+def prepared_command() -> PreparedPrograms:
     """The `quantum` command, imported once for this test process."""
-    with contextlib.closing(PreparedCommand()) as command:
-        yield command
+    return programs()
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from app.runtime.ports import free_port
 from app.runtime.supervisor import Supervisor, child_environment, read_procfile, wait_until_healthy
 from app.security.webhook_signature import signed_headers
 from tests.support.http_target import http_target
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
 
@@ -27,7 +27,7 @@ STEPS = ("api", "worker", "beat", "relay", "webhooks")
 
 @pytest.fixture(scope="module")
 def quantum(
-    environ: dict[str, str], prepared_command: PreparedCommand, tmp_path_factory: pytest.TempPathFactory
+    environ: dict[str, str], prepared_command: PreparedPrograms, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Quantum]:
     folder = tmp_path_factory.mktemp("cli")
     state = Path(environ["QUANTUM_STATE_DIR"])

@@ -17,7 +17,7 @@ import pytest
 from app.runtime.ports import free_port
 from app.settings import inherited_environment
 from checks.metrics import declared
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms
 from tests.support.processes import BIN, OsProcess, is_alive
 from tests.support.shell import PASSWORD, Quantum
 from tests.support.waiting import eventually
@@ -89,7 +89,7 @@ def scraped(port: str) -> str:
         return str(answer.read().decode())
 
 
-def sees_and_is_heard(environ: dict[str, str], up: OsProcess, prepared: PreparedCommand) -> None:
+def sees_and_is_heard(environ: dict[str, str], up: OsProcess, prepared: PreparedPrograms) -> None:
     """Check that every process tells its figures, obeys what is said of its log, is seen by migrations."""
     token = Path(environ["QUANTUM_STATE_DIR"]) / "t.json"
     quantum = Quantum({**inherited_environment(), **environ}, token, prepared)
@@ -119,7 +119,7 @@ def sees_and_is_heard(environ: dict[str, str], up: OsProcess, prepared: Prepared
 
 
 def test_up_from_nothing_mends_its_servers_then_leaves_nothing(
-    environ: dict[str, str], tmp_path: Path, prepared_command: PreparedCommand
+    environ: dict[str, str], tmp_path: Path, prepared_command: PreparedPrograms
 ) -> None:
     with OsProcess([str(BIN / "quantum"), "up"], log=tmp_path / "up.log", environ=environ) as up:
         eventually(lambda: ready(environ) or up.exit_code is not None, within=60, what=up.output)

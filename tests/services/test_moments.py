@@ -15,7 +15,7 @@ from app.runtime.point_in_time import recovered
 from app.runtime.stages import Stages
 from tests.services.__main__ import POSTGRES_15
 from tests.support.moments import RING, Drill
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms
 from tests.support.servers import PrivateServers, private_servers
 from tests.support.shell import Quantum
 
@@ -30,7 +30,7 @@ def servers() -> Iterator[PrivateServers]:
 
 
 def test_what_the_log_wants_is_made_and_proved(
-    servers: PrivateServers, tmp_path: Path, prepared_command: PreparedCommand
+    servers: PrivateServers, tmp_path: Path, prepared_command: PreparedPrograms
 ) -> None:
     admin, folder = servers.database.admin, str(tmp_path / "backups")
     environ = servers.surroundings(tmp_path / "state", DATABASE_ADMIN_URL=admin, BACKUP_FOLDER=folder)

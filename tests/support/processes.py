@@ -42,24 +42,27 @@ class OsProcess:
     ) -> None:
         self.command = list(command)
         self.log = log
-        self._folder = folder
-        self._environ = {**inherited_environment(), "PATH": f"{BIN}:{os.defpath}", **(environ or {})}
+        self.folder = folder
+        self.environ = {**inherited_environment(), "PATH": f"{BIN}:{os.defpath}", **(environ or {})}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> OsProcess:
         """Start it, or start it anew after it ended; the log grows on."""
+        self._process = self._begun()
+        session_guard().watch(self._process.pid)
+        return self
+
+    def _begun(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as out:
-            self._process = subprocess.Popen(
+            return subprocess.Popen(
                 self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
-                env=self._environ,
-                cwd=self._folder,
+                env=self.environ,
+                cwd=self.folder,
                 start_new_session=True,
             )
-        session_guard().watch(self._process.pid)
-        return self
 
     @property
     def pid(self) -> int:

@@ -34,6 +34,7 @@ from app.settings import Settings, inherited_environment, load_settings
 from tests.support.brokers import Broker, broker_of, over_rabbitmq
 from tests.support.ledger import Ledger, StepRow, as_row, check
 from tests.support.next_release import environment_of
+from tests.support.prepared import Program
 from tests.support.processes import OsProcess
 from tests.support.testkit import LEDGER
 from tests.support.waiting import eventually
@@ -244,7 +245,7 @@ class Rig:
     ) -> OsProcess:
         """Start a process of the platform, or of the release in `tree`; it ends with the rig."""
         release = {} if tree is None else environment_of(tree)
-        process = OsProcess(
+        process = Program(
             command,
             log=self.folder / f"{name}.log",
             environ={**self.environ, **release, **environ},

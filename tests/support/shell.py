@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms
 from tests.support.processes import BIN
 
 PASSWORD = "correct horse battery"
@@ -20,7 +20,7 @@ class Quantum:
 
     environ: dict[str, str]
     token_file: Path
-    prepared: PreparedCommand
+    prepared: PreparedPrograms
 
     def __call__(self, *arguments: str, typed: str = "", code: int = 0) -> subprocess.CompletedProcess[str]:
         done = self.prepared(arguments, self._environ, typed)

@@ -9,7 +9,7 @@ import pytest
 from app.runtime.ports import free_port
 from app.runtime.supervisor import wait_until_healthy
 from tests.support.blob_peer import blob_peer
-from tests.support.prepared import PreparedCommand
+from tests.support.prepared import PreparedPrograms
 from tests.support.rig import Rig, rig_on
 from tests.support.servers import DatabaseUrls
 from tests.support.shell import PASSWORD, Quantum
@@ -46,7 +46,7 @@ def rig(
 
 
 @pytest.fixture(scope="module")
-def quantum(rig: Rig, prepared_command: PreparedCommand) -> Quantum:
+def quantum(rig: Rig, prepared_command: PreparedPrograms) -> Quantum:
     """The shell of the platform's administrator."""
     quantum = Quantum(rig.environ, rig.folder / "token.json", prepared_command)
     root = ("--email", "root@platform.example", "--password-stdin")

@@ -16,6 +16,7 @@ from app.messaging.streams import stream_of
 from tests.support.eventhub_peer.process import HUB, HubPeer
 from tests.support.loss import Verdict, Victim, judge, passed, play, table, written
 from tests.support.outbox import A, B, OutboxRig
+from tests.support.prepared import Program
 from tests.support.processes import OsProcess
 from tests.support.servers import PrivateServers
 from tests.support.waiting import eventually
@@ -35,7 +36,7 @@ def relays(own_servers: PrivateServers, peer: HubPeer, tmp_path: Path) -> Iterat
     hub = {"EVENT_HUB_CONNECTION_STRING": peer.url, "EVENT_HUB_NAME": HUB}
     environ = own_servers.surroundings(tmp_path, EVENT_SINKS="redis,eventhubs", **hub)
     started = [
-        OsProcess(["quantum", "relay"], log=tmp_path / f"relay-{number}.log", environ=environ).start()
+        Program(["quantum", "relay"], log=tmp_path / f"relay-{number}.log", environ=environ).start()
         for number in range(2)
     ]
     yield started

@@ -10,7 +10,7 @@ import redis
 from app.messaging.streams import stream_of
 from app.runtime.ports import free_port
 from tests.support.outbox import A, OutboxRig
-from tests.support.processes import OsProcess
+from tests.support.prepared import Program
 from tests.support.servers import surroundings
 from tests.support.waiting import eventually
 
@@ -25,7 +25,7 @@ def relay_process_on(tmp_path):
 
     def make(rig, name, **more):
         environ = surroundings(tmp_path, rig.urls, rig.redis_url, **more)
-        process = OsProcess(["quantum", "relay"], log=tmp_path / f"{name}.log", environ=environ).start()
+        process = Program(["quantum", "relay"], log=tmp_path / f"{name}.log", environ=environ).start()
         made.append(process)
         return process
 

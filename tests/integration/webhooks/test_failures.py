@@ -19,7 +19,7 @@ from app.domain.errors import InvalidInput
 from app.services.manage_webhooks import change_webhook, rotate_secret, show_webhook
 from app.services.replay_webhooks import replay_dead, replay_delivery, replay_events, send_ping, show_delivery
 from tests.integration.webhooks.conftest import Serve
-from tests.support.processes import OsProcess
+from tests.support.prepared import Program
 from tests.support.servers import DatabaseUrls, surroundings
 from tests.support.waiting import eventually
 from tests.support.webhooks import OK, QUICK, HookRig, Receiver
@@ -339,11 +339,11 @@ def test_a_deliverer_killed_in_the_middle_delivers_again_under_the_same_id(
     allowed = {"QUANTUM_ALLOWED_HTTP_TARGETS": target.name}
     environ = surroundings(tmp_path, database_urls, "redis://127.0.0.1:1/0", **allowed)
     rig.emit("runs/a", 1, 5)
-    with OsProcess(["quantum", "deliver"], log=tmp_path / "first.log", environ=environ) as first:
+    with Program(["quantum", "deliver"], log=tmp_path / "first.log", environ=environ) as first:
         eventually(lambda: len(target.seen) == 3, within=30)
         first.kill()
     hold.set()
-    with OsProcess(["quantum", "deliver"], log=tmp_path / "second.log", environ=environ) as second:
+    with Program(["quantum", "deliver"], log=tmp_path / "second.log", environ=environ) as second:
         rig.wait(hook, within=40, delivered=5)
         second.send(signal.SIGTERM)
         assert second.wait(within=20) == 0
