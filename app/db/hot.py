@@ -119,16 +119,7 @@ def claim_step(database: Database, message: StepMessage, lease: Lease) -> Claim:
     """Claim the step for the lease; raises Unavailable."""
     row = database.call(
         "SELECT * FROM claim_step(%s, %s, %s, %s, %s, %s, %s, %s)",
-        (
-            message.tenant_id,
-            message.run_id,
-            message.key,
-            message.epoch,
-            lease.boot,
-            lease.child.pid,
-            lease.child.born,
-            lease.worker,
-        ),
+        (message.tenant_id, message.run_id, message.key, message.epoch, *owner_of(lease)),
     )[0]
     return _claim(row)
 
@@ -197,26 +188,13 @@ def finish_and_claim(
 
     The claim is None when the first was not settled, or its output could not be kept. Raises Unavailable.
     """
-    stored, fault = stored_output(output)
-    if fault is not None:
+    values, kept = settlement(message, tries, outcome, input, output, error=None, retry_in_s=None)
+    if not kept:
         return finish_step(database, message, tries, outcome, input=input, output=output), None
+    *ended_well, _error, _retry_in = values
     row = database.call(
         "SELECT * FROM finish_and_claim(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s, %s, %s, %s, %s, %s)",
-        (
-            message.tenant_id,
-            message.run_id,
-            message.key,
-            tries,
-            outcome,
-            None if input is None else dump(printable(input)),
-            stored,
-            following.key,
-            following.epoch,
-            lease.boot,
-            lease.child.pid,
-            lease.child.born,
-            lease.worker,
-        ),
+        (*ended_well, following.key, following.epoch, *owner_of(lease)),
     )[0]
     return Finish(*row[:3]), _claim(row[3:]) if row[0] == "finished" else None
 
@@ -230,6 +208,11 @@ def stored_output(output: Any) -> tuple[str | None, dict[str, str] | None]:
     except (ValueError, TypeError, RecursionError) as fault:
         wrong = str(fault)
     return None, {"code": "output_invalid", "message": f"the output is not a JSON document: {wrong}"}
+
+
+def owner_of(lease: Lease) -> tuple[UUID, int, int, str]:
+    """Return the lease as SQL functions take it."""
+    return lease.boot, lease.child.pid, lease.child.born, lease.worker
 
 
 def _claim(row: Sequence[Any]) -> Claim:
@@ -246,7 +229,7 @@ def held_step(database: Database, message: StepMessage, lease: Lease) -> Held | 
     """The step if the lease holds it now; raises Unavailable."""
     rows = database.call(
         "SELECT * FROM held_step(%s, %s, %s, %s, %s, %s)",
-        (message.tenant_id, message.run_id, message.key, lease.boot, lease.child.pid, lease.child.born),
+        (message.tenant_id, message.run_id, message.key, *owner_of(lease)[:3]),
     )
     return Held(*rows[0]) if rows else None
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from app.db.engine import Database
-from app.db.hot import Claim, Finish, settlement
+from app.db.hot import Claim, Finish, owner_of, settlement
 from app.domain.leases import Lease, Lot, StepMessage
 
 
@@ -50,7 +50,7 @@ def finish_and_take(
     row = database.call(
         "SELECT * FROM finish_and_take(%s, %s, %s, %s, %s, %s::jsonb, %s::jsonb, %s::jsonb, %s,"
         " %s, %s, %s, %s, %s)",
-        (*values, lot.id, *_owner(lease)),
+        (*values, lot.id, *owner_of(lease)),
     )[0]
     return Finish(row[0], row[1], row[2], kept), _taken(lot, row[3:])
 
@@ -62,7 +62,7 @@ def take_step(database: Database, lot: Lot, lease: Lease) -> Taken | None:
     """
     row = database.call(
         "SELECT * FROM take_step(%s, %s, %s, %s, %s, %s, %s)",
-        (lot.tenant_id, lot.run_id, lot.id, *_owner(lease)),
+        (lot.tenant_id, lot.run_id, lot.id, *owner_of(lease)),
     )[0]
     return _taken(lot, row)
 
@@ -78,10 +78,6 @@ def pass_on(database: Database, lot: Lot) -> PassedOn | None:
 def queue_slots(connection: Connection) -> dict[str, int]:
     """How many live worker processes take messages of each queue."""
     return {row[0]: row[1] for row in connection.execute(text("SELECT queue, slots FROM queue_slots()"))}
-
-
-def _owner(lease: Lease) -> tuple[Any, ...]:
-    return lease.boot, lease.child.pid, lease.child.born, lease.worker
 
 
 def _taken(lot: Lot, row: Sequence[Any]) -> Taken | None:

@@ -59,7 +59,7 @@ class SubmitDeps:
     intake: GroupCommit
 
 
-# Plain tuples, these three: an item of a batch has one of each, and a frozen dataclass takes thrice the time.
+# Plain tuples, these: a batch, each item of it has one, and a frozen dataclass takes thrice the time.
 class Submission(NamedTuple):
     """An intent as a caller declares it; `type_version` None means the newest, `priority` 0 is usual.
 
@@ -94,15 +94,17 @@ class _Prepared(NamedTuple):
     run_id: UUID
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """What became of the items, with what is to be sent once they are committed."""
 
-    outcomes: tuple[Outcome, ...]
-    prepared: tuple[_Prepared, ...]
+    outcomes: Sequence[Outcome]
+    prepared: Sequence[_Prepared]
     held: frozenset[str]
+    """The runs that wait for admission."""
     broker_epoch: str | None
-    gated: bool = False
+    """The broker's epoch in which the commit marked the first segments as sent, if it was there."""
+    gated: bool
+    """Whether some of the runs have steps that wait for a place under a limit."""
 
 
 def submit_intents(
@@ -134,7 +136,7 @@ def submit_intents(
         receipt.after(accepted)
         held, gated = accepted.held, accepted.gated
     if prepared:
-        submit.outbox.later(_behind(submit, actor.tenant_id, prepared, held, broker_epoch, gated))
+        send_accepted(submit, actor.tenant_id, Accepted(outcomes, prepared, held, broker_epoch, gated))
     return outcomes
 
 
@@ -171,14 +173,13 @@ def accept(
         declared = hot.declare_intents(connection, actor.tenant_id, actor.as_json(), rows)
         held = frozenset(str(one.run_id) for one in declared if not one.admitted)
         gated = any(one.admitted is None for one in declared)
-    return Accepted(tuple(outcomes), tuple(prepared), held, broker_epoch, gated)
+    return Accepted(outcomes, prepared, held, broker_epoch, gated)
 
 
 def send_accepted(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> None:
     """Send what was accepted, off the caller's path."""
-    prepared, held, epoch = accepted.prepared, accepted.held, accepted.broker_epoch
-    if prepared:
-        submit.outbox.later(_behind(submit, tenant_id, prepared, held, epoch, accepted.gated))
+    if accepted.prepared:
+        submit.outbox.later(_behind(submit, tenant_id, accepted))
 
 
 def _prepare(
@@ -299,35 +300,22 @@ def _step_rows(plan: Plan) -> Sequence[Mapping[str, Any]]:
     return plan.step_rows
 
 
-def _behind(
-    submit: SubmitDeps,
-    tenant_id: UUID,
-    prepared: Sequence[_Prepared],
-    held: frozenset[str],
-    broker_epoch: str | None,
-    gated: bool,
-) -> Callable[[], None]:
+def _behind(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> Callable[[], None]:
     """Return what is to be done behind the commit: nothing in a flood, all of which waits for admission."""
-    if (broker_epoch is None or len(held) == len(prepared)) and not gated and not submit.admission.due():
+    sent = accepted.broker_epoch is not None and len(accepted.held) < len(accepted.prepared)
+    if not sent and not accepted.gated and not submit.admission.due():
         return nothing_to_send
-    return partial(_start, submit, tenant_id, prepared, held, broker_epoch, gated)
+    return partial(_start, submit, tenant_id, accepted)
 
 
-def _start(
-    submit: SubmitDeps,
-    tenant_id: UUID,
-    prepared: Sequence[_Prepared],
-    held: frozenset[str],
-    broker_epoch: str | None,
-    gated: bool,
-) -> None:
+def _start(submit: SubmitDeps, tenant_id: UUID, accepted: Accepted) -> None:
     """Send the first segments of what was admitted: the commit marked them if the broker was there.
 
     When the runs are `gated` the first one leads to all that have places for their steps.
     """
     parcels, undecided = [], []
-    for item in prepared:
-        if broker_epoch is None or item.row["run_id"] in held:
+    for item in accepted.prepared:
+        if accepted.broker_epoch is None or item.row["run_id"] in accepted.held:
             continue
         plan, run_id = item.planned.plan, item.run_id
         if plan.first_segments:
@@ -337,8 +325,8 @@ def _start(
         if item.planned.starts_with_fan:
             undecided.append(run_id)
     send_parcels(submit.engine, parcels)
-    if gated:
-        undecided.append(prepared[0].run_id)
+    if accepted.gated:
+        undecided.append(accepted.prepared[0].run_id)
     for run_id in undecided:
         advance(submit.engine, tenant_id, run_id)
     submit.admission.look()
