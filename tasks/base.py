@@ -29,7 +29,7 @@ from tasks.deadlines import limits_of
 from tasks.middleware import surrounded
 from tasks.pulse import follow_parent
 from tasks.stretch import Stretch, monotonic
-from workflows.canvas import message_of, signature_of
+from workflows.canvas import message_of
 
 log = logging.getLogger(__name__)
 
@@ -155,7 +155,7 @@ def pass_on(engine: Engine, lot: Lot, request: Any) -> bool:
     kept = {"chord": request.chord, "group_id": request.group, "group_index": request.group_index}
     place = {name: value for name, value in (*kept.items(), ("chain", request.chain)) if value is not None}
     try:
-        engine.sender.send([signature_of(bound, **place)])
+        engine.sender.send([bound.set(**place)])
     except Unavailable:
         hot.unmark_sent(engine.database, step.tenant_id, step.run_id, {step.key: step.epoch})
     return True

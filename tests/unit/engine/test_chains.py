@@ -15,14 +15,14 @@ from app.messaging.celery_app import MESSAGES, QuantumCelery
 from app.messaging.chains import links_of
 from app.messaging.producer import CanvasProducer
 from app.messaging.queues import step_queue
-from workflows.canvas import StepMessage, canvas_of, message_of, signature_of
+from workflows.canvas import canvas_of, message_of
 from workflows.segments import Fork, Segment, Stretch
 
 RUN = UUID(int=1), UUID(int=2)
 BROKER = "memory://"
 
 
-def bind(key: str) -> StepMessage:
+def bind(key: str) -> Signature:
     return message_of(RUN, key, 3, None, "default", "core.echo")
 
 
@@ -86,7 +86,7 @@ def test_a_chain_sent_by_a_step_belongs_to_its_canvas(
 def test_what_celery_counts_is_left_to_celery() -> None:
     fork = Segment(0, (Fork((("a",), ("b",))), Stretch(("join",))))
     assert links_of(canvas_of(fork, bind)) is None
-    counted = signature_of(bind("a"), chord={"task": "join"}, group_id="g")
+    counted = bind("a").set(chord={"task": "join"}, group_id="g")
     assert links_of(counted) is None
-    assert links_of(chord([signature_of(bind("a"))], signature_of(bind("b")))) is None
+    assert links_of(chord([bind("a")], bind("b"))) is None
     assert links_of(canvas_of(Segment(0, (Stretch(("a", "b")),)), bind)) is not None

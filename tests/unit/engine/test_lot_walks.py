@@ -10,7 +10,7 @@ from app.db.hot import Claim
 from app.domain.leases import Lot, StepMessage
 from app.services.execute import StepResult
 from tasks.stretch import SECONDS_AT_MOST, STEPS_AT_MOST, Closing, Stretch
-from workflows.canvas import message_of, signature_of
+from workflows.canvas import message_of
 
 TENANT, RUN, LOT = UUID(int=1), UUID(int=2), UUID(int=3)
 IN_LOT = Lot(TENANT, RUN, LOT)
@@ -28,7 +28,7 @@ class Told:
 
 
 def signature(key: str, lot: UUID | None = LOT) -> dict[str, Any]:
-    return dict(signature_of(message_of((TENANT, RUN), key, 1, lot, "default", "testkit.note")))
+    return dict(message_of((TENANT, RUN), key, 1, lot, "default", "testkit.note"))
 
 
 class Walk:

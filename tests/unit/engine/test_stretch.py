@@ -12,21 +12,14 @@ from app.domain.leases import Lot, StepMessage
 from app.services.execute import StepResult
 from tasks.base import TOLD, StepRequest
 from tasks.stretch import SECONDS_AT_MOST, STEPS_AT_MOST, Closing, Stretch, plain_step
-from workflows.canvas import StepMessage as Bound
-from workflows.canvas import canvas_of
-from workflows.segments import Segment
-from workflows.segments import Stretch as Line
+from workflows.canvas import message_of
 
 TENANT, RUN = UUID(int=1), UUID(int=2)
 HEAD = StepMessage(TENANT, RUN, "head", 1)
 
 
-def bind(key: str) -> Bound:
-    return Bound(f"{RUN}:{key}:1", (str(TENANT), str(RUN), key, 1), "default", "testkit.note")
-
-
 def signature(key: str, **options: Any) -> dict[str, Any]:
-    made = canvas_of(Segment(0, (Line((key,)),)), bind)
+    made = message_of((TENANT, RUN), key, 1, None, "default", "testkit.note")
     return {**made, "options": {**made["options"], **options}}
 
 

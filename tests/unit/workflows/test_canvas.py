@@ -24,14 +24,7 @@ ITEMS = [ReadyStep(f"each.{n}", "each", n) for n in range(3)]
 
 def _own(key: str, of: Bind) -> Signature:
     message = of(key)
-    return signature(
-        "quantum.step",
-        args=message.args,
-        immutable=True,
-        task_id=message.task_id,
-        queue=message.queue,
-        shadow=message.shadow,
-    )
+    return signature("quantum.step", args=message.args, immutable=True, **message.options)
 
 
 def _canvases() -> dict[str, tuple[Signature, Signature]]:
