@@ -14,6 +14,13 @@ MUTANTS = [
         "tests/unit/client/test_commands.py::test_what_goes_over_http_loads_nothing_of_the_servers_side",
     ),
     Mutant(
+        "a relay loads what migrates",
+        "app/commands/relay.py",
+        "from app.commands.exits import told\n",
+        "from app.commands.exits import told\nimport app.db.migrate\n",
+        "tests/unit/client/test_commands.py::test_a_worker_a_relay_a_deliverer_load_no_web_framework_no_migrations",
+    ),
+    Mutant(
         "production takes generated keys",
         "app/settings/variables.py",
         "        if not named and served:\n",

@@ -52,6 +52,14 @@ def test_what_goes_over_http_loads_nothing_of_the_servers_side(words: tuple[str,
     assert done.stdout.splitlines()[-1] == "loaded"
 
 
+def test_a_worker_a_relay_a_deliverer_load_no_web_framework_no_migrations() -> None:
+    imports = "import sys, app.bootstrap.celery, app.commands.deliver, app.commands.relay"
+    unused = {"alembic", "flask", "marshmallow", "app.api", "app.feed"}
+    told = f"{imports}; print(*sorted({unused!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 @pytest.mark.parametrize(
     "words",
     [
