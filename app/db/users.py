@@ -66,11 +66,12 @@ def present_roles(
             "SELECT ARRAY(SELECT r.role FROM user_roles r"
             "   WHERE r.tenant_id = u.tenant_id AND r.user_id = u.id) AS roles"
             " FROM users u JOIN tenants t ON t.id = u.tenant_id"
-            " JOIN refresh_families f ON f.tenant_id = u.tenant_id AND f.user_id = u.id AND f.id = :session"
+            " JOIN refresh_families f ON f.tenant_id = u.tenant_id AND f.user_id = u.id"
+            "   AND left(encode(sha256(convert_to(CAST(f.id AS text), 'UTF8')), 'hex'), 32) = :session"
             " WHERE u.tenant_id = :tenant AND u.id = :id AND u.state = 'active' AND t.state = 'active'"
             " AND f.revoked_at IS NULL"
         ),
-        {"tenant": tenant_id, "id": user_id, "session": session_id},
+        {"tenant": tenant_id, "id": user_id, "session": session_id.hex},
     ).first()
     return frozenset(row.roles) if row else None
 

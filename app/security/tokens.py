@@ -32,6 +32,11 @@ class RefreshToken:
         return f"{_PREFIX}.{self.tenant_id.hex}.{self.family_id.hex}.{self.secret}"
 
     @property
+    def session_id(self) -> UUID:
+        """What access tokens call the session: the family's place stays with whoever holds this token."""
+        return UUID(hashlib.sha256(str(self.family_id).encode()).hexdigest()[:32])
+
+    @property
     def digest(self) -> str:
         """The SHA-256 that the family's row keeps; the secret has 256 random bits, so no salt is needed."""
         return hashlib.sha256(self.secret.encode()).hexdigest()

@@ -202,7 +202,7 @@ def _not_present() -> InvalidInput:
 
 
 def _signed_in(tenant_id: UUID, slug: str, user: users.User, token: RefreshToken) -> SignedIn:
-    return SignedIn(token.family_id, tenant_id, slug, user.id, user.email, user.roles, token.encode())
+    return SignedIn(token.session_id, tenant_id, slug, user.id, user.email, user.roles, token.encode())
 
 
 def _refused() -> Unauthenticated:

@@ -6,6 +6,13 @@ API = "tests/integration/api"
 
 MUTANTS = [
     Mutant(
+        "an access token tells what a refresh token is made of",
+        "app/security/tokens.py",
+        "return UUID(hashlib.sha256(str(self.family_id).encode()).hexdigest()[:32])",
+        "return self.family_id",
+        "tests/integration/api/test_forged_tokens.py::test_an_access_token_is_no_way_to_end_its_session",
+    ),
+    Mutant(
         "a password that was replaced meanwhile opens a session",
         "app/services/sign_in.py",
         'if held is None or held.state != "active" or not _still(user, held, password):',
