@@ -27,7 +27,7 @@ from app.runtime.dump import based
 from app.runtime.failure import RuntimeFailure
 from app.runtime.guard import Guard
 from app.runtime.identity import Identity, server_identity
-from app.runtime.server import ServerProcess
+from app.runtime.server import ANSWER_WITHIN_S, ServerProcess
 from app.runtime.stages import Stages
 from app.security.key_ring import KeyRing
 
@@ -183,7 +183,7 @@ class _Promotion:
         self._next = time.monotonic() + ASK_EVERY_S
         try:
             with (
-                contextlib.closing(psycopg2.connect(self._url, connect_timeout=2)) as connection,
+                contextlib.closing(psycopg2.connect(self._url, connect_timeout=ANSWER_WITHIN_S)) as connection,
                 connection.cursor() as cursor,
             ):
                 cursor.execute("SELECT NOT pg_is_in_recovery()")

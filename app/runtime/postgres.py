@@ -19,7 +19,7 @@ from app.runtime.guard import Guard
 from app.runtime.identity import Identity
 from app.runtime.ports import LOOPBACK, free_port
 from app.runtime.processes import process_status
-from app.runtime.server import EmbeddedServer, ServerProcess
+from app.runtime.server import ANSWER_WITHIN_S, EmbeddedServer, ServerProcess
 
 SUPERUSER = "postgres"
 ROLES = ("quantum_owner", "quantum_app", "quantum_system")
@@ -80,7 +80,7 @@ class PostgresServer(EmbeddedServer):
 
     def _answers(self) -> bool:
         with contextlib.suppress(psycopg2.OperationalError):  # not up yet: asked again
-            psycopg2.connect(self.url(), connect_timeout=2).close()
+            psycopg2.connect(self.url(), connect_timeout=ANSWER_WITHIN_S).close()
             return True
         return False
 

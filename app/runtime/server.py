@@ -14,6 +14,8 @@ from app.runtime.identity import Identity
 
 START_WITHIN_S = 300.0
 """Recovery after a crash may take minutes on a busy machine; one that fails ends, which is seen at once."""
+ANSWER_WITHIN_S = 30
+"""A server that does not serve yet refuses at once; one that gets little of the processors takes its time."""
 STOP_WITHIN_S = 20.0
 
 

@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 from app.cli import COMMANDS
 from tests.support.processes import OsProcess, session_guard
+from tests.support.waiting import patience
 
 ROOT = Path(__file__).resolve().parents[2]
 WITHIN_S = 120.0
@@ -85,7 +86,12 @@ class PreparedPrograms:
         with tempfile.TemporaryDirectory() as folder:
             streams = [Path(folder, stream) for stream in STREAMS]
             streams[0].write_text(typed)
-            code = self.start(["quantum", *arguments], environ, streams, leads=False).wait()
+            process = self.start(["quantum", *arguments], environ, streams, leads=False)
+            try:
+                code = process.wait(WITHIN_S * patience())
+            except subprocess.TimeoutExpired as late:
+                process.kill()
+                raise AssertionError(f"{arguments} has not ended after {late.timeout:g} s") from late
             out, err = (stream.read_text() for stream in streams[1:])
         return subprocess.CompletedProcess(["quantum", *arguments], code, out, err)
 
