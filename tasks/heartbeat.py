@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from tasks.children import KnownChildren
 from tasks.deadlines import TABLE, RunningStep, Warden
 from tasks.last_resort import LastResort
 from tasks.orders import QUARANTINED, Obedience
-from tasks.orphans import Orphans
+from tasks.orphans import Forsaken, Orphans
 from tasks.pulse import SHARED, PoolFigures
 from tasks.stretch import CLOSING
 
@@ -61,6 +61,7 @@ class Heart:
         self._killed: dict[int, float] = {}
         self._signalled: dict[tuple[Child, str], int] = {}
         self._orphans = orphans or Orphans()
+        self._forsaken = Forsaken()
         self._obedience = obedience
         self._cares: list[Care] = []
         self._beat_at = 0.0
@@ -141,8 +142,7 @@ class Heart:
         if time.monotonic() >= self._beat_at:
             held = [*self._obey(), *self._say(live)]
             self._beat_at = time.monotonic() + BEAT_S
-            self._cancel(held)
-            self._free_orphans(len(live))
+            self._cancel(dict.fromkeys([*held, *self._compare_claims(live)]))
 
     def _say(self, live: Sequence[Child]) -> Sequence[HeldStep]:
         """Beat; return what these children execute of runs that are being cancelled."""
@@ -157,14 +157,12 @@ class Heart:
         self._obedience.heed(order)
         if order.state != QUARANTINED:
             return []
-        return [
-            HeldStep(step.message.tenant_id, step.message.run_id, step.message.key, step.child)
-            for step in TABLE.running().values()
-        ]
+        return [_held(step) for step in TABLE.running().values()]
 
-    def _free_orphans(self, processes: int) -> None:
-        if not TABLE.tells(processes):
-            return
+    def _compare_claims(self, live: Sequence[Child]) -> Sequence[HeldStep]:
+        """Release claims that nobody executes; return what is executed though its claim was taken back."""
+        if not TABLE.tells(len(live)):
+            return []
         nursing = self._parts.nursing
         claims = held_claims(nursing, self._parent)
         # Behind the claims: a process that took one since then executes it, and it is not among them.
@@ -173,6 +171,9 @@ class Heart:
             with step_context(claim.tenant_id, claim.run_id, claim.key):
                 log.warning("claim_orphaned")
                 release_orphan(nursing, claim)
+        # A process that died may have left its slot full, and its number to a stranger.
+        working = [step for step in running if step.child in live]
+        return [_held(step) for step in self._forsaken.look(claims, working)]
 
     def _do_cares(self) -> None:
         """Do what was asked for; while the database is away it stays for the next look."""
@@ -191,7 +192,7 @@ class Heart:
                 log.exception("care_failed")
             cares.pop(0)
 
-    def _cancel(self, held: Sequence[HeldStep]) -> None:
+    def _cancel(self, held: Iterable[HeldStep]) -> None:
         """Interrupt the cancelled steps; kill the processes that do not heed it."""
         counts = {}
         running = {(step.child, step.message.run_id, step.message.key) for step in TABLE.running().values()}
@@ -206,6 +207,10 @@ class Heart:
             elif seen == GRACE_BEATS:
                 _send(step.child, signal.SIGKILL)
         self._signalled = counts
+
+
+def _held(step: RunningStep) -> HeldStep:
+    return HeldStep(step.message.tenant_id, step.message.run_id, step.message.key, step.child)
 
 
 def _send(child: Child, number: signal.Signals) -> None:

@@ -1,4 +1,4 @@
-"""Claims that a living pool process holds without executing them."""
+"""Claims that nobody executes, executions that no claim stands behind any more."""
 
 from __future__ import annotations
 
@@ -34,3 +34,27 @@ class Orphans:
         ]
         self._since = {claim: self._since.get(claim, now) for claim in idle}
         return [claim for claim, since in self._since.items() if now - since >= self._after_s]
+
+
+class Forsaken:
+    """Remembers what pool processes execute without a claim; what is seen so twice is to end.
+
+    Its claim was taken back: by a quarantine, by recovery that thought the worker dead, with the database that
+    was restored. What it finishes is refused, while somebody else executes the step, or already has.
+    """
+
+    def __init__(self) -> None:
+        self._seen: frozenset[RunningStep] = frozenset()
+
+    def look(
+        self, claims: Collection[HeldClaim], running: Collection[RunningStep]
+    ) -> Sequence[RunningStep]:
+        """Return what is to end; `claims` were read before `running`, so a single look may miss a new claim."""
+        held = {(claim.child, claim.run_id, claim.key, claim.tries) for claim in claims}
+        lost = [
+            step
+            for step in running
+            if (step.child, step.message.run_id, step.message.key, step.tries) not in held
+        ]
+        before, self._seen = self._seen, frozenset(lost)
+        return [step for step in lost if step in before]

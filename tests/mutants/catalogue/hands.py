@@ -12,6 +12,13 @@ ASKED = (
 
 MUTANTS = [
     Mutant(
+        "work that has just been claimed counts as forsaken",
+        "tasks/orphans.py",
+        "return [step for step in lost if step in before]",
+        "return lost",
+        "tests/unit/engine/test_orphans.py::test_work_is_not_forsaken_before_its_claim_could_be_seen_nor_once_it_has_one",
+    ),
+    Mutant(
         "a claim does not ask for holds",
         "migrations/sql/0001_functions.sql",
         f"      {ASKED}\n    RETURNING t AS step",

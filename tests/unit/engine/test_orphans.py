@@ -1,4 +1,4 @@
-"""Claims that their living process does not work on."""
+"""Claims that their living process does not work on, work that has lost its claim."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from app.domain.leases import Child, HeldClaim, StepMessage
 from tasks.deadlines import DeadlineTable, RunningStep
-from tasks.orphans import Orphans
+from tasks.orphans import Forsaken, Orphans
 
 CHILD = Child(100, 1)
 CLAIM = HeldClaim(UUID(int=1), UUID(int=2), "a", 3, 1, CHILD)
@@ -42,6 +42,20 @@ def test_work_on_something_else_does_not_count() -> None:
         orphans = Orphans(10)
         orphans.look(0, [CLAIM], [other])
         assert orphans.look(10, [CLAIM], [other]) == [CLAIM]
+
+
+def test_work_whose_claim_was_taken_back_is_to_end() -> None:
+    for other in (working("b"), working(tries=2), working(child=Child(100, 2))):
+        forsaken = Forsaken()
+        assert [forsaken.look([CLAIM], [other]) for _ in range(3)] == [[], [other], [other]]
+
+
+def test_work_is_not_forsaken_before_its_claim_could_be_seen_nor_once_it_has_one() -> None:
+    forsaken = Forsaken()
+    assert forsaken.look([], [working()]) == [], "won between the two looks"
+    assert forsaken.look([CLAIM], [working()]) == []
+    assert forsaken.look([], [working("b")]) == [], "other work, other claim"
+    assert forsaken.look([], []) == forsaken.look([], [working("b")]) == []
 
 
 def test_a_table_tells_only_what_every_process_can_write() -> None:
