@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from app.client.http import ApiClient
+from app.client.http import ApiClient, ApiProblem, ApiUnreachable
+from app.client.watching import is_away
+from app.domain.terminal import visible
 
 Item = Mapping[str, Any]
 
@@ -24,7 +26,7 @@ QUEUES: Final = (
     "workers",
     "slots",
 )
-WORKERS: Final = ("name", "heeds", "busy", "processes", "version", "pid")
+WORKERS: Final = ("name", "state", "heeds", "busy", "processes", "version", "pid")
 TENANTS: Final = ("slug", "runs", "attempts", "step_seconds", "events")
 STEPS: Final = ("seconds", "tenant", "operation", "key", "tries", "worker", "run_id")
 SHOWN: Final = 10
@@ -36,26 +38,55 @@ def look(client: ApiClient, today: str) -> dict[str, Any]:
     return {
         "maintenance": client.get("/platform/maintenance"),
         "queues": client.get("/platform/queues")["items"],
-        "workers": [each for each in client.items("/platform/workers") if each["state"] == "live"],
+        "workers": [each for each in client.items("/platform/workers") if is_expected(each)],
         "tenants": client.get("/platform/usage", **span)["items"],
         "steps": client.get("/platform/steps")["items"],
     }
 
 
-def board(sight: Mapping[str, Any]) -> Group:
-    """Return one look as tables, the busiest first."""
+def looks(
+    look: Callable[[], dict[str, Any]], pause: Callable[[], object]
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield one look after the other, without end, each with why there is no newer one: the API is away.
+
+    Raises whatever the first look raises, of the later ones what has another reason.
+    """
+    seen = look()
+    yield seen, ""
+    while True:
+        pause()
+        try:
+            seen, away = look(), ""
+        except (ApiProblem, ApiUnreachable) as fault:
+            if not is_away(fault):
+                raise
+            away = str(fault)
+        yield seen, away
+
+
+def is_expected(worker: Item) -> bool:
+    """Tell whether a worker is at work, or should be: it is lost."""
+    return bool(worker["state"] == "live" or worker.get("lost"))
+
+
+def board(sight: Mapping[str, Any], away: str = "") -> Group:
+    """Return one look as tables, the busiest first; `away` tells why there is no newer one."""
     held = sight["maintenance"]
-    banner = (
-        [Text(f"MAINTENANCE: {held['reason'] or 'nothing begins'}", "bold red")] if held["active"] else []
-    )
+    banner = [Text(visible(f"NO ANSWER, what was seen last: {away}"), "bold red")] if away else []
+    if held["active"]:
+        banner.append(Text(f"MAINTENANCE: {held['reason'] or 'nothing begins'}", "bold red"))
     queues = sorted(sight["queues"], key=lambda each: -(each["running"] + each["sent"] + each["unsent"]))
     return Group(
         *banner,
         _table("Queues", QUEUES, queues),
-        _table("Workers", WORKERS, sorted(sight["workers"], key=lambda each: -each["busy"])),
+        _table("Workers", WORKERS, sorted(sight["workers"], key=_lost_then_busy)),
         _table("Tenants today", TENANTS, sight["tenants"]),
         _table("Steps that run longest", STEPS, sight["steps"]),
     )
+
+
+def _lost_then_busy(worker: Item) -> tuple[bool, int]:
+    return not worker.get("lost"), -worker["busy"]
 
 
 def _table(title: str, columns: Sequence[str], items: Iterable[Item]) -> Table:

@@ -16,6 +16,9 @@ API_PREFIX = "/api/v1"
 CONSISTENCY = "Quantum-Consistency-Token"
 PAGE_SIZE = 100
 _PIECE = 1 << 16
+_UNAUTHENTICATED = 401
+_RENEWALS = 2
+"""The first may bring only what another command has renewed in the meantime, and long ago."""
 _LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -57,7 +60,8 @@ class ApiClient:
 
     What a read shows is never older than the last write of this client, nor than the one that `written` tells
     of: the token which a write was answered with goes with each later read. `note` is told every new one.
-    Every document goes through `reader` first, which makes it fit for whom it is for.
+    Every document goes through `reader` first, which makes it fit for whom it is for. A token that is not
+    good any more is exchanged for what `renewed` returns, so that a client may outlive it.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class ApiClient:
         written: str | None = None,
         note: Callable[[str], None] = lambda _: None,
         reader: Callable[[Any], Any] = lambda document: document,
+        renewed: Callable[[], str] | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self._timeout_s = timeout_s
@@ -79,11 +84,12 @@ class ApiClient:
         if request_id is not None:
             self._http.headers["X-Request-ID"] = request_id
         if token:
-            self._http.headers["Authorization"] = f"Bearer {token}"
+            self._bear(token)
         if written:
             self._http.headers[CONSISTENCY] = written
         self._note = note
         self._reader = reader
+        self._renewed = renewed
 
     def get(self, path: str, **params: Any) -> Any:
         """The document at `path`; parameters that are None are left out."""
@@ -120,9 +126,7 @@ class ApiClient:
     def download(self, path: str) -> Iterator[bytes]:
         """The content at `path`, piece by piece; a connection that breaks raises ApiUnreachable."""
         try:
-            answer = self._http.get(
-                self.base_url + API_PREFIX + path, stream=True, timeout=self._timeout_s, allow_redirects=False
-            )
+            answer = self._asked("GET", path, stream=True)
             if answer.status_code >= 400:  # noqa: PLR2004 - HTTP's own boundary between answers and errors
                 document = self._reader(_document(answer))
                 raise ApiProblem(answer.status_code, document if isinstance(document, dict) else {})
@@ -160,15 +164,7 @@ class ApiClient:
         """One request under /api/v1; raises `ApiProblem` for 4xx and 5xx, `ApiUnreachable` for no answer."""
         query = {name: value for name, value in (params or {}).items() if value is not None}
         try:
-            answer = self._http.request(
-                method,
-                self.base_url + API_PREFIX + path,
-                json=body,
-                params=query,
-                headers=headers,
-                timeout=self._timeout_s,
-                allow_redirects=False,
-            )
+            answer = self._asked(method, path, json=body, params=query, headers=headers)
         except requests.RequestException as error:
             raise ApiUnreachable(f"no answer from {self.base_url}: {type(error).__name__}") from error
         document = self._reader(_document(answer))
@@ -178,6 +174,25 @@ class ApiClient:
             self._http.headers[CONSISTENCY] = written
             self._note(written)
         return Reply(answer.status_code, document, answer.headers)
+
+    def _asked(self, method: str, path: str, **more: Any) -> requests.Response:
+        """Send one request, again with another token where this one is not good any more."""
+        renewals = 0
+        while True:
+            answer = self._http.request(
+                method,
+                self.base_url + API_PREFIX + path,
+                timeout=self._timeout_s,
+                allow_redirects=False,
+                **more,
+            )
+            if answer.status_code != _UNAUTHENTICATED or self._renewed is None or renewals == _RENEWALS:
+                return answer
+            renewals += 1
+            self._bear(self._renewed())
+
+    def _bear(self, token: str) -> None:
+        self._http.headers["Authorization"] = f"Bearer {token}"
 
 
 def sign_in(base_url: str, tenant: str, email: str, password: str) -> dict[str, Any]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -36,8 +38,22 @@ def load_token(path: Path) -> Token | None:
 
 def forget_token(path: Path) -> None:
     """Remove what a sign-in left behind."""
-    path.unlink(missing_ok=True)
-    _beside(path).unlink(missing_ok=True)
+    for each in (path, _beside(path), _lock(path)):
+        each.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def renewing(path: Path) -> Iterator[None]:
+    """Let one command at a time renew the token: whoever comes second finds it renewed.
+
+    A refresh token counts once; two that exchange the same one end the session for both.
+    """
+    handle = os.open(_lock(path), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def save_written(path: Path, url: str, written: str) -> None:
@@ -59,6 +75,10 @@ def load_written(path: Path, url: str) -> str | None:
 
 def _beside(path: Path) -> Path:
     return path.with_suffix(".written")
+
+
+def _lock(path: Path) -> Path:
+    return path.with_suffix(".lock")
 
 
 def _save(path: Path, content: dict[str, str]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import click
+from rich.console import Group
 
 from app.commands.shell import Shell, picked, table, tenant_command
+from app.commands.tenants import id_of
 
 COLUMNS = ("name", "default", "killed", "percentage", "reason", "version")
 
@@ -33,10 +35,12 @@ def list_flags(shell: Shell, mine: bool) -> None:
 @click.argument("name")
 @tenant_command
 def show_flag(shell: Shell, name: str) -> None:
-    """A flag with its overrides."""
+    """A flag's rule, then its overrides."""
     found = shell.client.get(f"/platform/flags/{name}")
     columns = ("tenant_id", "enabled", "reason", "updated_at")
-    shell.show(found, lambda: table(columns, (picked(item, *columns) for item in found["overrides"])))
+    rule = table(COLUMNS, [picked(found, *COLUMNS)])
+    overrides = table(columns, (picked(item, *columns) for item in found["overrides"]))
+    shell.show(found, lambda: Group(rule, overrides) if found["overrides"] else rule)
 
 
 @flags.command("set")
@@ -56,14 +60,12 @@ def set_flag(shell: Shell, name: str, kill: bool, percentage: float | None, reas
 
 @flags.command("override")
 @click.argument("name")
-@click.argument("tenant_id")
+@click.argument("tenant")
 @click.argument("value", type=click.Choice(["on", "off", "clear"]))
 @click.option("--reason", required=True, help="Kept in the audit trail.")
 @tenant_command
-def override_flag(shell: Shell, name: str, tenant_id: str, value: str, reason: str) -> None:
-    """Say that a flag is on or off for one tenant; `clear` lets the rule hold again."""
+def override_flag(shell: Shell, name: str, tenant: str, value: str, reason: str) -> None:
+    """Say that a flag is on or off for TENANT, by slug or id; `clear` lets the rule hold again."""
     body = {"enabled": {"on": True, "off": False, "clear": None}[value], "reason": reason}
-    found = shell.client.put(f"/platform/flags/{name}/tenants/{tenant_id}", body)
-    shell.show(
-        found, lambda: f"{name} is {value if value != 'clear' else 'as its rule says'} for {tenant_id}."
-    )
+    found = shell.client.put(f"/platform/flags/{name}/tenants/{id_of(shell, tenant)}", body)
+    shell.show(found, lambda: f"{name} is {value if value != 'clear' else 'as its rule says'} for {tenant}.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import click
 
 from app.client.http import ApiClient
 from app.client.progress import ENDED_STEP
+from app.client.watching import patiently
 from app.commands.shell import Shell, tenant_command
 from app.domain.terminal import json_text
 
@@ -33,7 +35,8 @@ def logs(shell: Shell, run_id: str, step: str, attempt: int | None, follow: bool
 def _lines(client: ApiClient, path: str, attempt: int | None, follow: bool) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while True:
-        page = client.get(path, attempt=attempt, after=cursor, limit=_PAGE)
+        ask = partial(client.get, path, attempt=attempt, after=cursor, limit=_PAGE)
+        page = patiently(ask) if follow and cursor is not None else ask()
         cursor = page["next_cursor"]
         yield from page["items"]
         if page["items"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from app.commands.shell import Shell, tenant_command
+from app.commands.tenants import id_of
 
 
 @click.group()
@@ -21,19 +22,19 @@ def list_pools(shell: Shell) -> None:
 
 @pool.command("dedicate")
 @click.argument("name")
-@click.argument("tenant_id")
+@click.argument("tenant")
 @tenant_command
-def dedicate(shell: Shell, name: str, tenant_id: str) -> None:
-    """Give the pool NAME to TENANT_ID: workflows of other tenants that name it are refused from now on."""
-    document = shell.client.put(f"/tenants/{tenant_id}/pools/{name}", None)
-    shell.show(document, lambda: f"The pool {name} belongs to {tenant_id} alone.")
+def dedicate(shell: Shell, name: str, tenant: str) -> None:
+    """Give the pool NAME to TENANT, by slug or id: others' workflows that name it are refused from now on."""
+    document = shell.client.put(f"/tenants/{id_of(shell, tenant)}/pools/{name}", None)
+    shell.show(document, lambda: f"The pool {name} belongs to {tenant} alone.")
 
 
 @pool.command("release")
 @click.argument("name")
-@click.argument("tenant_id")
+@click.argument("tenant")
 @tenant_command
-def release(shell: Shell, name: str, tenant_id: str) -> None:
-    """Take the pool NAME from TENANT_ID: everybody may use it again."""
-    shell.client.call("DELETE", f"/tenants/{tenant_id}/pools/{name}")
+def release(shell: Shell, name: str, tenant: str) -> None:
+    """Take the pool NAME from TENANT, by slug or id: everybody may use it again."""
+    shell.client.call("DELETE", f"/tenants/{id_of(shell, tenant)}/pools/{name}")
     shell.show({"pool": name, "tenant_id": None}, lambda: f"Everybody may use the pool {name}.")

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
-from app.client.tokens import Token, load_token, load_written, save_token, save_written
+from app.client.tokens import Token, load_token, load_written, renewing, save_token, save_written
 from app.commands.exits import Exit, exit_code
 from app.domain.terminal import json_text, visible
 from app.settings import inherited_environment
@@ -45,7 +45,7 @@ class Shell:
 
     @functools.cached_property
     def client(self) -> ApiClient:
-        """The signed-in client; renews an expired access token once; exits 3 when nobody is signed in."""
+        """The signed-in client, which renews an expired access token; exits 3 when nobody is signed in."""
         if self._token:
             return self._signed_in(self._token)
         if self._saved is None:
@@ -54,14 +54,7 @@ class Shell:
             # Another server must not get to see the tokens of this one.
             words = f"signed in at {self._saved.url}, not at {self.url}: run `quantum login --url {self.url}`"
             self.stop(words, Exit.AUTH)
-        client = self._signed_in(self._saved.access_token)
-        try:
-            client.get("/me")
-        except ApiProblem as problem:
-            if exit_code(problem.status) != Exit.AUTH:
-                raise
-            client = self._signed_in(self._renewed(self._saved).access_token)
-        return client
+        return self._signed_in(self._saved.access_token, self._renewed)
 
     def connected(self) -> ApiClient:
         """A client whose token is good now, for what outlives one; raises ApiProblem when none is."""
@@ -72,19 +65,30 @@ class Shell:
         client.get("/me")
         return client
 
-    def _signed_in(self, token: str) -> ApiClient:
+    def _signed_in(self, token: str, renewed: Callable[[], str] | None = None) -> ApiClient:
         """A client that goes on from the last write of whichever command it was."""
         written = load_written(self.token_file, self.url)
         note = functools.partial(save_written, self.token_file, self.url)
         reader = _as_it_is if self.as_json else visible
-        return ApiClient(self.url, token, written=written, note=note, reader=reader)
+        return ApiClient(self.url, token, written=written, note=note, reader=reader, renewed=renewed)
 
-    def _renewed(self, old: Token) -> Token:
+    def _renewed(self) -> str:
+        """Return an access token in place of the one that is not good any more; raises ApiProblem."""
+        with renewing(self.token_file):
+            kept = load_token(self.token_file)
+            if kept is None or kept.url.rstrip("/") != self.url:
+                self.stop("the session was ended meanwhile: run `quantum login`", Exit.AUTH)
+            if kept == self._saved:  # else another command has renewed it
+                kept = self._refreshed(kept)
+            self._saved = kept
+        return kept.access_token
+
+    def _refreshed(self, old: Token) -> Token:
         body = {"refresh_token": old.refresh_token}
         document = ApiClient(self.url).call("POST", "/auth/refresh", body=body).document
-        renewed = Token(old.url, old.tenant, old.email, document["access_token"], document["refresh_token"])
-        save_token(self.token_file, renewed)
-        return renewed
+        fresh = Token(old.url, old.tenant, old.email, document["access_token"], document["refresh_token"])
+        save_token(self.token_file, fresh)
+        return fresh
 
     def show(self, document: Any, human: Callable[[], Any]) -> None:
         """Print the document as JSON with --json, else what `human` returns (a rich renderable or text)."""

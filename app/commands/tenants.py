@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
+from uuid import UUID
 
 import click
 from rich.console import Group
@@ -54,11 +55,11 @@ def create_tenant(
 @tenant_command
 def list_tenants(shell: Shell) -> None:
     """Every tenant; needs a platform administrator's token."""
-    shell.show_list("/tenants", ("slug", "name", "state", "created_at"))
+    shell.show_list("/tenants", ("slug", "name", "state", "created_at", "id"))
 
 
 @tenant.command("limits")
-@click.argument("tenant_id", required=False)
+@click.argument("tenant", required=False)
 @click.option(
     "--weight", type=click.IntRange(1, 1000), help="Its share against the others' when they contend."
 )
@@ -72,15 +73,15 @@ def list_tenants(shell: Shell) -> None:
 @tenant_command
 def limits(
     shell: Shell,
-    tenant_id: str | None,
+    tenant: str | None,
     weight: int | None,
     unlimited_runs: bool,
     unlimited_steps: bool,
     caps: tuple[str, ...],
     **most: int | None,
 ) -> None:
-    """The share, limits, caps of TENANT_ID, else of your own tenant; changed by a platform administrator."""
-    path = f"/tenants/{tenant_id or shell.client.get('/me')['tenant_id']}/limits"
+    """The share, limits, caps of TENANT, by slug or id, else of your own; the platform changes them."""
+    path = f"/tenants/{id_of(shell, tenant) if tenant else shell.client.get('/me')['tenant_id']}/limits"
     found = shell.client.call("GET", path)
     document = found.document
     wanted: dict[str, Any] = {"weight": weight, **most}
@@ -116,27 +117,39 @@ def with_caps(own: Mapping[str, int], orders: Iterable[str]) -> dict[str, int]:
 
 
 @tenant.command("suspend")
-@click.argument("slug")
+@click.argument("tenant")
 @tenant_command
-def suspend(shell: Shell, slug: str) -> None:
-    """Close the tenant SLUG: nobody signs in, nothing of it begins; what runs may end, all rows stay."""
-    _set_state(shell, slug, "suspended")
+def suspend(shell: Shell, tenant: str) -> None:
+    """Close TENANT, by slug or id: nobody signs in, nothing of it begins; what runs may end, rows stay."""
+    _set_state(shell, tenant, "suspended")
 
 
 @tenant.command("resume")
-@click.argument("slug")
+@click.argument("tenant")
 @tenant_command
-def resume(shell: Shell, slug: str) -> None:
-    """Open the tenant SLUG again; what waited goes on, schedules catch up as their policies say."""
-    _set_state(shell, slug, "active")
+def resume(shell: Shell, tenant: str) -> None:
+    """Open TENANT, by slug or id, again; what waited goes on, schedules catch up as their policies say."""
+    _set_state(shell, tenant, "active")
 
 
-def _set_state(shell: Shell, slug: str, state: str) -> None:
-    found = next((each for each in shell.client.items("/tenants") if each["slug"] == slug), None)
+def id_of(shell: Shell, tenant: str) -> str:
+    """Return the id of a tenant that is named by its slug or its id; exits 4 where nobody has the slug."""
+    try:
+        return str(UUID(tenant))
+    except ValueError:
+        pass  # it is a slug
+    me = shell.client.get("/me")
+    if me["tenant"] == tenant:
+        return str(me["tenant_id"])
+    found = next((each for each in shell.client.items("/tenants") if each["slug"] == tenant), None)
     if found is None:
-        shell.stop(f"no tenant has the slug {slug}", Exit.NOT_FOUND)
-    headers = {"If-Match": f'"v{found["version"]}"'}
-    path = f"/tenants/{found['id']}"
+        shell.stop(f"no tenant has the slug {tenant}", Exit.NOT_FOUND)
+    return str(found["id"])
+
+
+def _set_state(shell: Shell, tenant: str, state: str) -> None:
+    path = f"/tenants/{id_of(shell, tenant)}"
+    headers = {"If-Match": shell.client.call("GET", path).headers["ETag"]}
     document = shell.client.call("PATCH", path, body={"state": state}, headers=headers).document
     columns = ("slug", "name", "state", "version")
     shell.show_one(document, columns)

@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 import click
 from rich.live import Live
 
-from app.client.board import board, look
-from app.client.http import ApiUnreachable
+from app.client.board import board, look, looks
 from app.commands.shell import Shell, tenant_command
 
 
@@ -18,19 +17,18 @@ from app.commands.shell import Shell, tenant_command
 @click.option("--once", is_flag=True, help="One look, then end; so does --json.")
 @tenant_command
 def top(shell: Shell, every: float, once: bool) -> None:
-    """Queues, workers, tenants, slowest steps, until Ctrl-C; needs a platform administrator's token."""
-    first = look(shell.client, _today())
+    """Queues, workers, tenants, slowest steps, until Ctrl-C; needs a platform administrator's token.
+
+    While the API gives no answer what was seen last stays, with the reason.
+    """
+    sights = looks(lambda: look(shell.client, _today()), lambda: time.sleep(every))
+    first, _ = next(sights)
     if once or shell.as_json or not shell.console.is_terminal:
         shell.show(first, lambda: board(first))
         return
-    client = shell.client
     with Live(board(first), console=shell.console, screen=True, auto_refresh=False) as live:
-        while True:
-            time.sleep(every)
-            try:
-                live.update(board(look(client, _today())), refresh=True)
-            except ApiUnreachable:
-                client = shell.connected()
+        for seen, away in sights:
+            live.update(board(seen, away), refresh=True)
 
 
 def _today() -> str:

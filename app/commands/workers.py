@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from app.client.board import is_expected
+from app.client.watching import patiently
 from app.commands.exits import Exit
 from app.commands.shell import Shell, picked, table, tenant_command
 
@@ -28,10 +30,11 @@ def workers(context: click.Context) -> None:
 @click.option("--all", "everything", is_flag=True, help="Also those that have left or died within a day.")
 @tenant_command
 def list_workers(shell: Shell, everything: bool = False) -> None:
-    """The live workers: what they heed, how busy they are, which release they are of."""
-    found = [
-        each for each in shell.client.items("/platform/workers") if everything or each["state"] == "live"
-    ]
+    """The live workers, those that are lost: what they heed, how busy they are, which release they are of.
+
+    A lost one died, or froze, within the hour; no other of its name has come since.
+    """
+    found = [each for each in shell.client.items("/platform/workers") if everything or is_expected(each)]
     shell.show(found, lambda: table((*_COLUMNS, ""), (_row(each) for each in found)))
 
 
@@ -55,11 +58,7 @@ def resize(shell: Shell, name: str, size: str) -> None:
 
 
 def _present_size(shell: Shell, name: str) -> int:
-    live = [
-        each
-        for each in shell.client.items("/platform/workers")
-        if each["name"] == name and each["state"] == "live"
-    ]
+    live = _live(shell, name)
     if not live:
         shell.stop(f"no live worker is called {name}: give a whole number", Exit.NOT_FOUND)
     ordered: int | None = live[0]["order"]["pool_size"]
@@ -91,8 +90,8 @@ def drain_worker(shell: Shell, name: str, reason: str, wait: bool, within: float
     """Let the workers called NAME end what they run and begin nothing; survives their restart."""
     order = _order(shell, name, {"state": "draining", "reason": reason}, show=not wait)
     if wait:
-        _wait_idle(shell, name, within)
-        shell.show(order, lambda: f"{name} is idle.")
+        there = _wait_idle(shell, name, within)
+        shell.show(order, lambda: f"{name} is idle." if there else f"{name} does not live: it runs nothing.")
 
 
 @undrain.command("worker")
@@ -125,24 +124,27 @@ def _order(shell: Shell, name: str, changes: dict[str, Any], *, show: bool = Tru
     return order
 
 
-def _wait_idle(shell: Shell, name: str, within_s: float) -> None:
+def _wait_idle(shell: Shell, name: str, within_s: float) -> bool:
+    """Wait until the workers of this name execute nothing; tell whether one lives."""
     until = time.monotonic() + within_s
     while True:
-        mine = [
-            each
-            for each in shell.client.items("/platform/workers")
-            if each["name"] == name and each["state"] == "live"
-        ]
+        mine = patiently(lambda: _live(shell, name))
         if all(each["busy"] == 0 and each["heeds"] != "active" for each in mine):
-            return
+            return bool(mine)
         if time.monotonic() > until:
             raise TimeoutError(f"{name} still executes {sum(each['busy'] for each in mine)} steps")
         time.sleep(POLL_S)
 
 
+def _live(shell: Shell, name: str) -> list[dict[str, Any]]:
+    found = shell.client.items("/platform/workers")
+    return [each for each in found if each["name"] == name and each["state"] == "live"]
+
+
 def _row(worker: dict[str, Any]) -> tuple[Any, ...]:
     shown = {**worker, "queues": " ".join(worker["queues"])}
     notes = [
+        *(["lost"] if worker.get("lost") else []),
         *(["other release"] if worker["skewed"] else []),
         *([f"ordered: {worker['order']['state']}"] if worker["order"]["state"] != worker["heeds"] else []),
         *([worker["order"]["reason"]] if worker["order"]["reason"] else []),

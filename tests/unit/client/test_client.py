@@ -57,7 +57,7 @@ def serving(
             self.end_headers()
             self.wfile.write(body)
 
-        do_POST = do_GET
+        do_POST = do_PATCH = do_GET
 
         def log_message(self, *args: object) -> None:
             pass
