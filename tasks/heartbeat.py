@@ -173,7 +173,11 @@ class Heart:
                 release_orphan(nursing, claim)
         # A process that died may have left its slot full, and its number to a stranger.
         working = [step for step in running if step.child in live]
-        return [_held(step) for step in self._forsaken.look(claims, working)]
+        lost = self._forsaken.look(claims, working)
+        for step in lost:
+            with step_context(step.message.tenant_id, step.message.run_id, step.message.key):
+                log.warning("execution_forsaken")
+        return [_held(step) for step in lost]
 
     def _do_cares(self) -> None:
         """Do what was asked for; while the database is away it stays for the next look."""

@@ -39,17 +39,15 @@ class Orphans:
 class Forsaken:
     """Remembers what pool processes execute without a claim; what is seen so twice is to end.
 
-    Its claim was taken back: by a quarantine, by recovery that thought the worker dead, with the database that
-    was restored. What it finishes is refused, while somebody else executes the step, or already has.
+    Its claim was taken back: by a quarantine, by recovery that thought the worker dead, by a restore of the
+    database. What it finishes is refused, while somebody else executes the step, or already has.
     """
 
     def __init__(self) -> None:
         self._seen: frozenset[RunningStep] = frozenset()
 
-    def look(
-        self, claims: Collection[HeldClaim], running: Collection[RunningStep]
-    ) -> Sequence[RunningStep]:
-        """Return what is to end; `claims` were read before `running`, so a single look may miss a new claim."""
+    def look(self, claims: Collection[HeldClaim], running: Collection[RunningStep]) -> Sequence[RunningStep]:
+        """Return what is to end; `claims` were read before `running`, so one look may miss a new claim."""
         held = {(claim.child, claim.run_id, claim.key, claim.tries) for claim in claims}
         lost = [
             step

@@ -46,3 +46,9 @@ def record(system: Database, name: str, error: str | None) -> None:
         " AND last_error IS DISTINCT FROM %(error)s",
         {"error": error, "name": name},
     )
+
+
+def failing(system: Database) -> list[tuple[str, str]]:
+    """Return the jobs that ended with an error when they last ran, each with it; raises Unavailable."""
+    rows = system.call("SELECT name, last_error FROM beat_jobs WHERE last_error IS NOT NULL ORDER BY name")
+    return [(str(name), str(error)) for name, error in rows]

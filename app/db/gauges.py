@@ -9,12 +9,13 @@ from typing import Final
 from uuid import UUID
 
 from app.db.engine import Database
+from app.db.workers import LOST
 from app.domain.flags import FlagRule
 
 Gauge = tuple[str, str, float]
 """Name of the metric, value of its label or an empty text, value."""
 
-_READ: Final = """
+_READ: Final = f"""
   SELECT 'quantum_queue_steps', s.queue, count(*)::float FROM (
     SELECT queue FROM run_steps WHERE state || '' = 'ready' AND sent_at IS NOT NULL LIMIT 10000) s
   GROUP BY s.queue
@@ -37,9 +38,10 @@ _READ: Final = """
   FROM beat_jobs GROUP BY lane
   UNION ALL
   SELECT 'quantum_workers', w.state, count(*)::float FROM (
-    SELECT CASE WHEN seen_at < clock_timestamp() - interval '10 seconds' THEN 'silent' ELSE 'live' END
-      AS state
-    FROM workers WHERE state = 'live') w GROUP BY w.state
+    SELECT CASE WHEN w.state = 'dead' THEN 'lost'
+                WHEN w.seen_at < clock_timestamp() - interval '10 seconds' THEN 'silent'
+                ELSE 'live' END AS state
+    FROM workers w WHERE w.state = 'live' OR {LOST}) w GROUP BY w.state
   UNION ALL
   SELECT 'quantum_queue_slots_busy', s.queue, count(*)::float
   FROM (SELECT queue FROM run_steps WHERE state || '' = 'running' LIMIT 10000) s GROUP BY s.queue
@@ -79,7 +81,7 @@ _READ: Final = """
   SELECT 'quantum_wal_slots', w.state, count(*)::float FROM (
     SELECT CASE WHEN wal_status = 'lost' THEN 'lost' WHEN active THEN 'read' ELSE 'unread' END AS state
     FROM pg_replication_slots WHERE NOT temporary) w GROUP BY w.state
-"""
+"""  # noqa: S608 - a constant condition
 
 
 def read_gauges(system: Database) -> list[Gauge]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Final
 from uuid import UUID
 
 from psycopg2.errors import UndefinedFunction
@@ -10,6 +11,11 @@ from app.db.engine import Database
 from app.domain.upgrades import Process
 
 FORGET_AFTER = "1 day"
+# After a restart of the server nobody has had the time to be heard of.
+_HEARD: Final = (
+    "SELECT kind, count(*)::int FROM processes WHERE greatest(seen_at, pg_postmaster_start_time())"
+    " > clock_timestamp() - make_interval(secs => %s) GROUP BY kind ORDER BY kind"
+)
 TOO_NEW = "too_new"
 
 
@@ -29,6 +35,11 @@ def attend(system: Database, process: Process) -> str:
 def depart(system: Database, boot: UUID) -> None:
     """Note that the process ends in good order; raises Unavailable."""
     system.call("DELETE FROM processes WHERE boot = %s", (boot,))
+
+
+def heard_of(system: Database, within_s: float) -> dict[str, int]:
+    """Return how many processes of each kind were heard of within so many seconds; raises Unavailable."""
+    return {str(kind): int(number) for kind, number in system.call(_HEARD, (within_s,))}
 
 
 def forget_old(system: Database) -> int:

@@ -17,11 +17,19 @@ from app.domain.leases import PROTOCOL, Child, HeldClaim, HeldStep, RunRef
 from app.domain.paging import Page, PageRequest, decode_cursor, encode_cursor
 
 FORGET_AFTER = "1 day"
+LOST: Final = (
+    "(w.state = 'dead' AND w.seen_at > clock_timestamp() - interval '1 hour' AND NOT EXISTS ("
+    "SELECT 1 FROM workers n WHERE n.hostname = w.hostname AND n.started_at > w.started_at))"
+)
+"""Of a worker `w`: it died or froze within the hour, and no other of its name has come since."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerRow:
-    """A worker process: `processes` of its pool, `busy` steps it executes, the order it `heeds`."""
+    """A worker process: `processes` of its pool, `busy` steps it executes, the order it `heeds`.
+
+    One that is `lost` died, or froze, within the hour, and no other of its name has come since.
+    """
 
     boot: UUID
     name: str
@@ -35,6 +43,7 @@ class WorkerRow:
     heeds: str
     started_at: datetime
     seen_at: datetime
+    lost: bool
     order: Order
 
 
@@ -103,15 +112,15 @@ def forget_old(system: Database) -> int:
     return len(rows)
 
 
-_PAGE: Final = (
-    "SELECT w.boot, w.hostname, w.pid, w.version, w.protocol, w.queues,"
-    " jsonb_array_length(w.children) AS processes,"
-    " (SELECT count(*) FROM run_steps s WHERE s.lease_boot = w.boot AND s.state || '' = 'running') AS busy,"
-    " w.state, w.heeds, w.started_at, w.seen_at, coalesce(o.state, 'active') AS wanted, o.pool_size,"
-    " coalesce(o.reason, '') AS reason, coalesce(o.changed_by, '') AS changed_by,"
-    " coalesce(o.version, 0) AS order_version, o.updated_at"
-    " FROM workers w LEFT JOIN worker_orders o ON o.name = w.hostname"
-)
+_PAGE: Final = f"""
+  SELECT w.boot, w.hostname, w.pid, w.version, w.protocol, w.queues,
+         jsonb_array_length(w.children) AS processes,
+         (SELECT count(*) FROM run_steps s WHERE s.lease_boot = w.boot AND s.state || '' = 'running') AS busy,
+         w.state, w.heeds, w.started_at, w.seen_at, {LOST} AS lost, coalesce(o.state, 'active') AS wanted,
+         o.pool_size, coalesce(o.reason, '') AS reason, coalesce(o.changed_by, '') AS changed_by,
+         coalesce(o.version, 0) AS order_version, o.updated_at
+  FROM workers w LEFT JOIN worker_orders o ON o.name = w.hostname
+"""  # noqa: S608 - a constant condition
 
 
 def page(connection: Connection, wanted: PageRequest) -> Page[WorkerRow]:
@@ -143,5 +152,6 @@ def _worker(row: Row[Any]) -> WorkerRow:
         heeds=row.heeds,
         started_at=row.started_at,
         seen_at=row.seen_at,
+        lost=row.lost,
         order=order,
     )

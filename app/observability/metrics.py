@@ -245,7 +245,9 @@ PLATFORM: dict[str, Read] = {
     "quantum_unsent_oldest_seconds": Read("How long the oldest ready step has waited to be sent"),
     "quantum_schedule_lag_seconds": Read("How late the longest overdue schedule is"),
     "quantum_beat_lane_age_seconds": Read("How long ago any beat began a job of the lane", "lane"),
-    "quantum_workers": Read("Workers by whether their heartbeat comes: live, silent", "state"),
+    "quantum_workers": Read(
+        "Workers by whether their heartbeat comes: live, silent, lost (dead, none of its name came)", "state"
+    ),
     "quantum_backup_age_seconds": Read(
         "Age of the latest verified backup, or of the first try while none is; absent without any"
     ),

@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 
 import psycopg2
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from app.db import beat, processes
 from app.db.engine import Database
 from app.db.slots import slot_bound, slots
 from app.runtime.embedded import lock_holder, running_urls
@@ -31,6 +34,10 @@ from app.settings.state import checkout, closed_parent, state_directory
 OLDEST_POSTGRES = 150000
 OLDEST_RABBITMQ = (3, 9)
 BROKER_TIMEOUT_S = 3
+SERVING = ("api", "beat", "feed", "relay", "webhooks", "worker")
+"""The kinds of process that a whole platform has at least one of."""
+HEARD_WITHIN_S = 15.0
+LONGEST_REASON = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Fi
         if findings[-1].state == "ok":
             findings.append(_keys(settings))
             findings += _slots(settings)
+            findings += _processes(settings)
     findings += _replica(settings.database_replica_url)
     findings += _brokers(settings)
     findings.append(_api_port(settings))
@@ -189,6 +197,26 @@ def _slots(settings: Settings) -> Iterator[Finding]:
         yield Finding("log", "note", words, mend)
 
 
+def _processes(settings: Settings) -> Iterator[Finding]:
+    """Look at who serves: what nobody does, which jobs of beat fail."""
+    system = Database(settings.database_system_url, "system", pool_size=1, overflow=0)
+    try:
+        found, failing = processes.heard_of(system, HEARD_WITHIN_S), beat.failing(system)
+    finally:
+        system.dispose()
+    if not found:
+        yield Finding("processes", "note", "none serves", "`quantum up` starts them")
+        return
+    yield Finding("processes", "ok", ", ".join(f"{number} {kind}" for kind, number in found.items()))
+    for kind in SERVING:
+        if kind not in found:
+            words = f"no {kind} has been heard of for {HEARD_WITHIN_S:g} s"
+            yield Finding("processes", "note", words, "docs/runbooks/process-away.md")
+    for job, error in failing:
+        words = f"beat's {job} fails: {error[:LONGEST_REASON]}"
+        yield Finding("processes", "note", words, "the log of beat tells more")
+
+
 def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:
     difference = schema(settings.database_owner_url)
     if difference:
@@ -219,8 +247,7 @@ def _brokers(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, "ok", "the same Redis")
         elif url.startswith("redis"):
             try:
-                with redis.Redis.from_url(url, socket_connect_timeout=BROKER_TIMEOUT_S) as client:
-                    about: Any = client.info("server")
+                about = _about_redis(url)
             except redis.RedisError as failed:
                 yield Finding(subject, "bad", f"{place(url)}: {failed}", "start it, or check the URL")
                 continue
@@ -229,6 +256,18 @@ def _brokers(settings: Settings) -> Iterator[Finding]:
             yield Finding(subject, "ok", f"{name} {version} at {place(url)}")
         else:
             yield _rabbitmq(subject, url)
+
+
+def _about_redis(url: str) -> Any:
+    """Return what a Redis says of itself; raises RedisError, also for one that is there and hangs."""
+    client = redis.Redis.from_url(
+        url,
+        socket_timeout=BROKER_TIMEOUT_S,
+        socket_connect_timeout=BROKER_TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+    with client:
+        return client.info("server")
 
 
 def _rabbitmq(subject: str, url: str) -> Finding:

@@ -183,7 +183,9 @@ class _Promotion:
         self._next = time.monotonic() + ASK_EVERY_S
         try:
             with (
-                contextlib.closing(psycopg2.connect(self._url, connect_timeout=ANSWER_WITHIN_S)) as connection,
+                contextlib.closing(
+                    psycopg2.connect(self._url, connect_timeout=ANSWER_WITHIN_S)
+                ) as connection,
                 connection.cursor() as cursor,
             ):
                 cursor.execute("SELECT NOT pg_is_in_recovery()")

@@ -13,6 +13,7 @@ from checks.metrics import declared
 from checks.report import ROOT
 
 RULES = ROOT / "deploy" / "prometheus"
+RUNBOOKS = ROOT / "docs" / "runbooks"
 BOARDS = ROOT / "deploy" / "grafana"
 SUFFIX = re.compile(r"_(bucket|count|sum)$")
 
@@ -72,4 +73,25 @@ def test_every_alert_has_a_severity_with_a_runbook_that_is_there() -> None:
         page, _, place = rule["annotations"]["runbook_url"].partition("#")  # type: ignore[index]  # as above
         text = (ROOT / page).read_text()
         assert not place or f"\n## {place.capitalize()}" in text, rule["alert"]
+        assert f"`{rule['alert']}`" in text, f"{page} says how {rule['alert']} shows"
     assert {rule["alert"] for rule in alerts} == played(), "promtool plays each alert"
+
+
+def test_the_list_of_runbooks_leads_from_each_alert_to_its_page() -> None:
+    linked = {
+        (rule["alert"], rule["annotations"]["runbook_url"].partition("#")[0])
+        for rule in rules()
+        if "alert" in rule
+    }  # type: ignore[index]  # as above
+    rows = re.findall(
+        r"^\| \[[a-z-]+\]\(([a-z-]+\.md)\) \| .* \| (.*)\|$",
+        (RUNBOOKS / "README.md").read_text(),
+        re.MULTILINE,
+    )
+    told = {
+        (alert, f"docs/runbooks/{page}") for page, alerts in rows for alert in re.findall(r"`(\w+)`", alerts)
+    }
+    assert told == linked
+    assert sorted(page for page, _ in rows) == sorted(
+        path.name for path in RUNBOOKS.glob("*.md") if path.stem != "README"
+    )

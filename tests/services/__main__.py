@@ -22,7 +22,7 @@ NEEDED = {
 }
 SUITES = ("tests/services", "tests/migration", "tests/integration/db", "tests/integration/rls")
 """What depends on the server's version runs against the oldest PostgreSQL that is supported."""
-HANDS = "tests/acceptance/hands/test_workers.py::test_the_commands_at_the_end_of_each_runbook_do_it"
+HANDS = "tests/acceptance/hands/test_workers.py::test_the_commands_of_each_runbook_do_it"
 BACKUPS = (
     "tests/integration/runtime/test_backup.py",
     "tests/integration/runtime/test_wal_archive.py",

@@ -263,6 +263,20 @@ class Rig:
         process.start()
         self.beats(process, children=1)
 
+    def replace_killed(self, name: str) -> None:
+        """Kill a worker's whole group, frozen or not, start it anew as its supervisor does."""
+        process = self._started[name]
+        process.end()
+        process.start()
+
+    def pid(self, name: str) -> int:
+        """Return the process id of what was started under this name."""
+        return self._started[name].pid
+
+    def freeze(self, name: str) -> None:
+        """Stop a worker with its pool in their tracks."""
+        os.killpg(self.pid(name), signal.SIGSTOP)
+
     def revive(self) -> None:
         """Start the kept workers that ended, as the supervisor does: some do when their broker is killed."""
         for process in self._kept:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -133,6 +134,26 @@ def die(context: OperationContext) -> dict[str, Any]:
     _write(context, "begin")
     os.kill(os.getpid(), signal.SIGKILL)
     return {}
+
+
+@module.operation("die_without", timeout_s=60)
+def die_without(context: OperationContext, *, gate: str) -> dict[str, Any]:
+    """Kill the process that executes it, as long as the file of the gate is missing."""
+    return {"gate": gate} if (context.resources.data_roots[0] / gate).exists() else die(context)
+
+
+@module.operation("find_disk_full", timeout_s=60)
+def find_disk_full(context: OperationContext, *, gate: str) -> dict[str, Any]:
+    """Return what becomes an artifact, for which this process's disk has no room before the gate is there."""
+    place, sync = context.resources.data_roots[0] / gate, os.fsync
+
+    def full(handle: Any) -> None:
+        if not place.exists():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(handle)
+
+    os.fsync = full
+    return {"text": "x" * 300_000}
 
 
 @module.operation("die_when_settled", timeout_s=60)

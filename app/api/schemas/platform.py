@@ -36,12 +36,16 @@ class OrderSchema(Schema):
 
 
 class WorkerSchema(Schema):
-    """A worker process, with the order that it heeds already and the one that is in force."""
+    """A worker process, with the order that it heeds already and the one that is in force.
+
+    A `lost` one died, or froze, within the hour; no other of its name has come since.
+    """
 
     boot = fields.UUID(required=True)
     name = fields.String(required=True)
     pid = fields.Integer(required=True)
     state = fields.String(required=True)
+    lost = fields.Boolean(required=True)
     version = fields.String(required=True)
     protocol = fields.Integer(required=True)
     skewed = fields.Boolean(required=True)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
-import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 
-from app.bootstrap.stores import build_database
-from app.security.key_ring import KeyRing, key_id
-from app.security.secret_box import SecretBox
-from app.services.manage_secrets import put_secret
-from tests.support.processes import is_alive
+from tests.acceptance.hands.plays import EXECUTORS, HOST, PLAYS, Scene, healthy, holding, line_of, told
 from tests.support.rig import Rig, held, note
 from tests.support.shell import Quantum
 from tests.support.waiting import eventually
 
-HOST = socket.gethostname()
 RUNBOOKS = sorted(
     path for path in (Path(__file__).parents[3] / "docs" / "runbooks").glob("*.md") if path.stem != "README"
 )
-EXECUTORS = {f"{each}@{HOST}" for each in ("one", "two")}
-LOST = b"a key that nobody keeps anywhere"
+PROOF = ("backup", "verify")
+"""Takes as long as all else on its pages: the suite of backups proves what it does."""
 BLOCK = re.compile(r"^```console\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -40,23 +35,6 @@ def shown(quantum: Quantum, name: str) -> dict[str, Any]:
     found = [each for each in quantum.json("workers", "list") if each["name"] == name]
     assert len(found) == 1, "one that ended in good order has left"
     return dict(found[0])
-
-
-def told(rig: Rig, name: str) -> dict[str, Any]:
-    """Return the row of the live worker of this name."""
-    (found,) = rig.rows(
-        "SELECT heeds, jsonb_array_length(children) AS processes FROM workers"
-        " WHERE hostname = %s AND state = 'live'",
-        name,
-    )
-    return found
-
-
-def holding(rig: Rig, gate: str, **more: object) -> tuple[UUID, str]:
-    """Submit a run that holds at a gate; return it with the worker that executes it."""
-    run = rig.submit([held("a", gate, **more), note("b", "a")])
-    eventually(lambda: rig.ledger.begun(str(run), "a"), within=20)
-    return run, str(rig.step(run, "a")["worker"])
 
 
 def executors(rig: Rig, number: int) -> set[str]:
@@ -109,36 +87,28 @@ def test_a_drained_worker_ends_what_it_runs_begins_nothing_and_outlives_its_rest
     eventually(lambda: name in executors(rig, 4), within=30)
 
 
-def test_what_a_quarantined_worker_runs_is_taken_from_it(rig: Rig, quantum: Quantum) -> None:
-    run, name = holding(rig, "quarantine", **{"with": {"gate": "quarantine", "deaf": True}})
-    first = rig.step(run, "a")
-    quantum("quarantine", "worker", name, "--reason", "loses packets")
-    eventually(lambda: rig.step(run, "a")["tries"] == 2, within=20, what="it runs elsewhere")
-    assert (rig.step(run, "a")["worker"], rig.step(run, "a")["kills"]) == (other(name), 0)
-    eventually(lambda: not is_alive(first["lease_pid"]), within=30, what="the deaf step ends")
-    rig.open_gate("quarantine")
-    rig.ends(run)
-    assert rig.step(run, "a")["worker"] == other(name)
-    assert executors(rig, 4) == {other(name)}
-    quantum("undrain", "worker", name)
-
-
-def test_a_pool_shrinks_and_grows_at_run_time(rig: Rig, quantum: Quantum) -> None:
+def test_a_pool_shrinks_at_run_time(rig: Rig, quantum: Quantum) -> None:
     name = f"one@{HOST}"
     assert quantum.json("workers", "resize", name, "-1")["pool_size"] == 1
     eventually(lambda: told(rig, name)["processes"] == 1, within=30)
     executors(rig, 2)
-    quantum("workers", "resize", name, "3")
-    eventually(lambda: told(rig, name)["processes"] == 3, within=30)
-    runs = [rig.submit([held("a", "grown")]) for _ in range(5)]
-    eventually(
-        lambda: sum(rig.count(run, "running") for run in runs) == 5, within=20, what="five processes work"
-    )
-    rig.open_gate("grown")
-    for run in runs:
-        rig.ends(run)
-    quantum("workers", "resize", name, "started")
+    quantum("workers", "resize", name, "2")
+    eventually(lambda: told(rig, name)["processes"] == 2, within=30)
     assert "no live worker" in quantum("workers", "resize", "nobody@nowhere", "-1", code=4).stderr
+
+
+def test_a_frozen_worker_is_lost_until_another_of_its_name_comes(rig: Rig, quantum: Quantum) -> None:
+    run, name = holding(rig, "frozen")
+    short = name.partition("@")[0]
+    rig.freeze(short)
+    eventually(lambda: rig.step(run, "a")["tries"] == 2, within=30, what="its step runs elsewhere")
+    assert (rig.step(run, "a")["worker"], rig.step(run, "a")["kills"]) == (other(name), 1)
+    row = line_of(quantum("workers").stdout, name, "dead", "lost")
+    assert str(rig.pid(short)) in row.split(), "whom to kill"
+    rig.open_gate("frozen")
+    rig.ends(run)
+    rig.replace_killed(short)
+    eventually(lambda: shown(quantum, name)["state"] == "live", within=30, every=0.2)
 
 
 def test_in_maintenance_work_is_accepted_and_none_begins(rig: Rig, quantum: Quantum) -> None:
@@ -210,47 +180,28 @@ def test_top_shows_queues_workers_and_the_step_that_runs(rig: Rig, quantum: Quan
     rig.ends(run)
 
 
-@pytest.fixture(scope="module")
-def places(rig: Rig, quantum: Quantum) -> dict[str, str]:
-    """What stands for the capitals in the runbooks: a worker, a tenant, a dead letter."""
-    actor = rig.tenant()
-    document = rig.folder / "flaky.yaml"
-    document.write_text("type: core.flaky\nspec: {succeeds_at: 99}\n")
-    run = quantum.json("intent", "submit", "-f", str(document), "--wait", code=1)["id"]
-    letter = next(each for each in quantum.json("dead-letters", "list") if each["run_id"] == run)
-    box = SecretBox(KeyRing((LOST,)))
-    put_secret(box, build_database(rig.settings), rig.tenant(), "T", "for good", None)
-    return {
-        "KEY_ID": key_id(LOST),
-        "WORKER": f"one@{HOST}",
-        "TENANT_ID": str(actor.tenant_id),
-        "TENANT": actor.tenant_slug,
-        "RUN": run,
-        "STEP": letter["step"] if "step" in letter else letter["key"],
-        "CODE": "no_such_code",
-    }
+def typed(quantum: Quantum, block: str, places: Mapping[str, str], *, last: bool) -> str:
+    """Type a block of commands as it stands, what the capitals stand for put in; return what was printed."""
+    shown = []
+    for line in block.splitlines():
+        words = shlex.split(line)
+        assert words[:2] == ["$", "quantum"], line
+        command = tuple(places.get(word, word) for word in words[2:])
+        if last or command != PROOF:
+            shown.append(quantum(*command).stdout)
+    return "".join(shown)
 
 
 @pytest.mark.parametrize("runbook", RUNBOOKS, ids=lambda path: path.stem)
-def test_the_commands_at_the_end_of_each_runbook_do_it(
-    rig: Rig, quantum: Quantum, places: dict[str, str], runbook: Path
-) -> None:
-    if runbook.stem == "backup-old":
-        eventually(
-            lambda: rig.rows("SELECT 1 FROM backups WHERE verified_at IS NOT NULL"),
-            within=120,
-            what="the backup of this day, which beat has asked for",
-        )
-    if runbook.stem == "restore":
-        quantum("backup", "create")  # that of beat may be older than whoever has signed in here
-        assert "of quantum_app (quantum-app, " in quantum("backup", "restore", "--replace", code=5).stderr
-    for line in BLOCK.findall(runbook.read_text())[-1].splitlines():
-        words = shlex.split(line)
-        assert words[:2] == ["$", "quantum"], line
-        quantum(*(places.get(word, word) for word in words[2:]))
-    if runbook.stem == "restore":
-        # The rows of live workers are not brought back: each writes its own anew when it next beats.
-        eventually(lambda: {each["name"] for each in quantum.json("workers", "list")} >= EXECUTORS, within=30)
+def test_the_commands_of_each_runbook_do_it(rig: Rig, quantum: Quantum, runbook: Path) -> None:
+    blocks = BLOCK.findall(runbook.read_text())
+    play = PLAYS[runbook.stem](Scene(rig, quantum)) if runbook.stem in PLAYS else healthy(len(blocks))
+    places = next(play)
+    for number, block in enumerate(blocks, 1):
+        shown = typed(quantum, block, places, last=number == len(blocks))
+        with contextlib.suppress(StopIteration):
+            places = play.send(shown)
+    assert play.gi_frame is None, "the play has more acts than the page has blocks"
     assert rig.rows("SELECT name FROM holds") == [], "what the runbook closed it opened again"
 
 

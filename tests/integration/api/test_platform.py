@@ -57,6 +57,10 @@ def test_workers_are_listed_page_by_page_with_what_is_ordered_of_them(platform: 
         (platform.parts.release, False),
     }
     assert {each["order"]["pool_size"] for each in mine} == {2}
+    assert {each["lost"] for each in mine} == {False}
+    platform.parts.platform.call("UPDATE workers SET state = 'dead' WHERE hostname = %s", (name,))
+    found = platform.root.get("/platform/workers", limit=200).get_json()["items"]
+    assert [each["pid"] for each in found if each["name"] == name and each["lost"]] == [2]
 
 
 def test_maintenance_is_told_in_every_answer_and_accepts_work(

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -83,6 +83,28 @@ def test_a_worker_shows_its_slots_a_running_step_is_busy(rig: Rig, system: Datab
     assert read["quantum_queue_demand_slots", "default"] == before + 1
     rig.rows("UPDATE run_steps SET state = 'ready', lease_boot = NULL WHERE run_id = %s", run)
     system.call("DELETE FROM workers WHERE boot = %s", (boot,))
+
+
+def test_a_worker_that_died_is_lost_until_another_of_its_name_comes(system: Database) -> None:
+    first, second = uuid4(), uuid4()
+
+    def beats(boot: UUID) -> None:
+        system.call("SELECT * FROM beat(%s, 'lost@h', 1, '1', ARRAY['default'], '[]', 1, 'active')", (boot,))
+
+    def lost() -> float:
+        return told(read_gauges(system)).get(("quantum_workers", "lost"), 0)
+
+    before = lost()
+    beats(first)
+    assert lost() == before
+    system.call("UPDATE workers SET state = 'dead' WHERE boot = %s", (first,))
+    assert lost() == before + 1
+    system.call("UPDATE workers SET seen_at = seen_at - interval '61 minutes' WHERE boot = %s", (first,))
+    assert lost() == before, "its host may be gone for good"
+    system.call("UPDATE workers SET seen_at = seen_at + interval '61 minutes' WHERE boot = %s", (first,))
+    beats(second)
+    assert lost() == before
+    system.call("DELETE FROM workers WHERE hostname = 'lost@h'")
 
 
 def test_what_an_operator_holds_is_no_demand(rig: Rig, system: Database) -> None:

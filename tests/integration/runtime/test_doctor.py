@@ -5,19 +5,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
+import time
 from pathlib import Path
+from uuid import uuid4
 
 import psycopg2
 import pytest
 
+from app.db import beat
+from app.db.engine import Database
 from app.db.migrate import difference
+from app.runtime import doctor
 from app.runtime.doctor import Finding, examine
 from app.runtime.embedded import take_lock
 from app.runtime.ports import free_port
-from app.settings import inherited_environment
+from app.settings import Settings, inherited_environment
 from tests.support.processes import BIN
 from tests.support.servers import DatabaseUrls
+from tests.support.waiting import eventually
 
 
 def by_subject(environ: dict[str, str]) -> dict[str, Finding]:
@@ -71,6 +78,47 @@ def test_servers_that_do_not_answer_are_bad(environ: dict[str, str]) -> None:
     )
     assert found["database (app)"].state == found["redis"].state == "bad"
     assert found["database (app)"].mend
+
+
+def test_a_redis_that_is_there_and_hangs_is_bad(
+    environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "BROKER_TIMEOUT_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        began = time.monotonic()
+        redis = by_subject({**environ, "REDIS_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}"})["redis"]
+    assert (redis.state, "imed out" in redis.found or "imeout" in redis.found) == ("bad", True)
+    assert time.monotonic() - began < 20, "it is asked once"
+
+
+def test_what_nobody_does_is_named_with_jobs_that_fail(
+    environ: dict[str, str], settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "HEARD_WITHIN_S", 1.0)
+
+    def told() -> list[tuple[str, str]]:
+        found = [each for each in examine(environ, difference) if each.subject == "processes"]
+        return [(each.state, each.found) for each in found]
+
+    assert told() == [("note", "none serves")]
+    system = Database(settings.database_system_url, "system")
+    old = "SELECT clock_timestamp() - pg_postmaster_start_time() > interval '1 second'"
+    eventually(lambda: system.call(old)[0][0], what="whoever serves could have been heard of")
+    rows = [(uuid4(), kind, age) for kind, age in (("api", -60), ("api", -60), ("beat", 60), ("worker", -60))]
+    for boot, kind, age in rows:
+        system.call("SELECT attend(%s, %s, 'h', 1, '1', '9999', '')", (boot, kind))
+        late = "UPDATE processes SET seen_at = seen_at - %s * interval '1 second' WHERE boot = %s"
+        system.call(late, (age, boot))
+    system.call("SELECT claim_job('schedules', '1 second')")
+    beat.record(system, "schedules", "no such zone")
+    assert told() == [
+        ("ok", "2 api, 1 worker"),
+        *(("note", f"no {kind} has been heard of for 1 s") for kind in ("beat", "feed", "relay", "webhooks")),
+        ("note", "beat's schedules fails: no such zone"),
+    ]
+    system.call("DELETE FROM processes")
+    system.call("DELETE FROM beat_jobs")
+    system.dispose()
 
 
 def test_a_replica_is_never_needed(environ: dict[str, str], database_urls: DatabaseUrls) -> None:

@@ -12,6 +12,14 @@ ASKED = (
 
 MUTANTS = [
     Mutant(
+        "a worker that was replaced stays lost",
+        "app/db/workers.py",
+        "n.hostname = w.hostname AND n.started_at > w.started_at",
+        "n.hostname = w.hostname AND false",
+        "tests/integration/observability/test_metrics.py"
+        "::test_a_worker_that_died_is_lost_until_another_of_its_name_comes",
+    ),
+    Mutant(
         "work that has just been claimed counts as forsaken",
         "tasks/orphans.py",
         "return [step for step in lost if step in before]",
