@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import UTC, datetime
 
@@ -26,7 +27,8 @@ def top(shell: Shell, every: float, once: bool) -> None:
     if once or shell.as_json or not shell.console.is_terminal:
         shell.show(first, lambda: board(first))
         return
-    with Live(board(first), console=shell.console, screen=True, auto_refresh=False) as live:
+    drawn = Live(board(first), console=shell.console, screen=True, auto_refresh=False)
+    with contextlib.suppress(KeyboardInterrupt), drawn as live:  # which is the way to end it
         for seen, away in sights:
             live.update(board(seen, away), refresh=True)
 

@@ -18,18 +18,24 @@ _COLUMNS = ("name", "state", "heeds", "busy", "processes", "queues", "version", 
 _ORDER = ("name", "state", "pool_size", "reason", "changed_by", "updated_at")
 
 
-@click.group(invoke_without_command=True)
-@click.pass_context
-def workers(context: click.Context) -> None:
-    """Worker processes, with what is ordered of them."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_workers)
+class _ListsAlone(click.Group):
+    """Lists when no command is named; options alone are those of the list."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words behind the group."""
+        named = args and (not args[0].startswith("-") or "--help" in args)
+        return super().parse_args(ctx, args if named else ["list", *args])
+
+
+@click.group(cls=_ListsAlone)
+def workers() -> None:
+    """Worker processes, with what is ordered of them; listed when no command is named."""
 
 
 @workers.command("list")
 @click.option("--all", "everything", is_flag=True, help="Also those that have left or died within a day.")
 @tenant_command
-def list_workers(shell: Shell, everything: bool = False) -> None:
+def list_workers(shell: Shell, everything: bool) -> None:
     """The live workers, those that are lost: what they heed, how busy they are, which release they are of.
 
     A lost one died, or froze, within the hour; no other of its name has come since.

@@ -166,7 +166,8 @@ WORKER = {
 }
 
 
-def test_workers_that_are_lost_are_shown_those_that_were_replaced_are_not() -> None:
+@pytest.mark.parametrize("words", [(), ("list",)])
+def test_workers_that_are_lost_are_shown_those_that_were_replaced_are_not(words: tuple[str, ...]) -> None:
     found = [
         {**WORKER, "name": "a@h", "state": "live", "lost": False},
         {**WORKER, "name": "b@h", "state": "dead", "lost": True},
@@ -174,7 +175,7 @@ def test_workers_that_are_lost_are_shown_those_that_were_replaced_are_not() -> N
     ]
     page = (200, {"items": found, "next_cursor": None})
     with serving([page]) as (url, _):
-        shown = CliRunner().invoke(workers, ["list", "--url", url, "--token", "t"]).output
+        shown = CliRunner().invoke(workers, [*words, "--url", url, "--token", "t"]).output
     assert ["lost" in line for line in shown.splitlines()[1:]] == [False, True]
     assert "c@h" not in shown
 
