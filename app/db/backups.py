@@ -18,6 +18,11 @@ _STANDING: Final = """
          max(begun_at) FILTER (WHERE kind = 'log')
   FROM backups
 """
+_LATEST: Final = """
+  SELECT l.name, l.error, extract(epoch FROM clock_timestamp() - (
+    SELECT max(begun_at) FROM backups WHERE kind = 'dump' AND verified_at IS NOT NULL))::float
+  FROM backups l WHERE l.kind <> 'log' ORDER BY l.begun_at DESC LIMIT 1
+"""
 _TAKE: Final = """
   INSERT INTO leases (name, owner, until)
   VALUES (%(name)s, %(owner)s, clock_timestamp() + make_interval(secs => %(seconds)s))
@@ -45,6 +50,15 @@ _LOG_BEGINS: Final = """
 def standing(system: Database) -> Standing:
     """Return how backups stand; raises Unavailable."""
     return Standing(*system.call(_STANDING, (LEASE,))[0])
+
+
+def latest(system: Database) -> tuple[str, str | None, float | None] | None:
+    """Return the last try with its error, the seconds since the latest verified dump was begun.
+
+    None when nothing was ever tried. Raises Unavailable.
+    """
+    rows = system.call(_LATEST)
+    return (rows[0][0], rows[0][1], rows[0][2]) if rows else None
 
 
 def take_lease(system: Database, owner: str, seconds: float) -> bool:

@@ -18,7 +18,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from app.db import beat, processes
+from app.db import backups, beat, processes
 from app.db.engine import Database
 from app.db.slots import slot_bound, slots
 from app.runtime.embedded import lock_holder, running_urls
@@ -38,6 +38,8 @@ SERVING = ("api", "beat", "feed", "relay", "webhooks", "worker")
 """The kinds of process that a whole platform has at least one of."""
 HEARD_WITHIN_S = 15.0
 LONGEST_REASON = 200
+OLD_BACKUP_S = 30 * 3600.0
+"""Then the alert speaks as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ def examine(environ: Mapping[str, str], schema: Callable[[str], str]) -> list[Fi
             findings.append(_keys(settings))
             findings += _slots(settings)
             findings += _processes(settings)
+            findings += _backups(settings)
     findings += _replica(settings.database_replica_url)
     findings += _brokers(settings)
     findings.append(_api_port(settings))
@@ -215,6 +218,30 @@ def _processes(settings: Settings) -> Iterator[Finding]:
     for job, error in failing:
         words = f"beat's {job} fails: {error[:LONGEST_REASON]}"
         yield Finding("processes", "note", words, "the log of beat tells more")
+
+
+def _backups(settings: Settings) -> Iterator[Finding]:
+    """Look at how old the latest proved backup is, why the last one failed."""
+    system = Database(settings.database_system_url, "system", pool_size=1, overflow=0)
+    try:
+        found = backups.latest(system)
+    finally:
+        system.dispose()
+    wanted = settings.backups.folder is not None or bool(settings.backups.container)
+    mend = "docs/runbooks/backup-old.md"
+    if found is None:
+        if wanted:
+            yield Finding("backup", "note", "none has been made yet", mend)
+        return
+    name, error, age_s = found
+    if error:
+        yield Finding("backup", "note", f"{name} failed: {error[:LONGEST_REASON]}", mend)
+    if age_s is None:
+        yield Finding("backup", "note", "none is proved yet", mend)
+    else:
+        old = age_s > OLD_BACKUP_S
+        words = f"the latest proved one is {age_s / 3600:.0f} h old"
+        yield Finding("backup", "note" if old else "ok", words, mend if old else "")
 
 
 def _schema(settings: Settings, schema: Callable[[str], str]) -> Finding:

@@ -8,13 +8,14 @@ import os
 import socket
 import subprocess
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import psycopg2
 import pytest
 
-from app.db import beat
+from app.db import backups, beat
 from app.db.engine import Database
 from app.db.migrate import difference
 from app.runtime import doctor
@@ -118,6 +119,26 @@ def test_what_nobody_does_is_named_with_jobs_that_fail(
     ]
     system.call("DELETE FROM processes")
     system.call("DELETE FROM beat_jobs")
+    system.dispose()
+
+
+def test_the_last_backup_is_told_with_why_it_failed(environ: dict[str, str], settings: Settings) -> None:
+    def told(**more: str) -> list[tuple[str, str]]:
+        found = [each for each in examine({**environ, **more}, difference) if each.subject == "backup"]
+        return [(each.state, each.found) for each in found]
+
+    assert (told(), told(BACKUP_FOLDER="/b")) == ([], [("note", "none has been made yet")])
+    system = Database(settings.database_system_url, "system")
+    now = datetime.now(UTC)
+    backups.note(system, "first", now - timedelta(hours=40), error="no room")
+    assert told() == [("note", "first failed: no room"), ("note", "none is proved yet")]
+    backups.note(system, "first", now - timedelta(hours=40), verified=True)
+    assert told() == [("note", "the latest proved one is 40 h old")]
+    backups.note(system, "second", now - timedelta(hours=2), verified=True)
+    assert told() == [("ok", "the latest proved one is 2 h old")]
+    backups.note(system, "third", now, kind="base", error="no replication")
+    assert told() == [("note", "third failed: no replication"), ("ok", "the latest proved one is 2 h old")]
+    system.call("DELETE FROM backups")
     system.dispose()
 
 

@@ -12,6 +12,20 @@ ASKED = (
 
 MUTANTS = [
     Mutant(
+        "two commands exchange the same refresh token",
+        "app/commands/shell.py",
+        "            if kept == self._saved:  # else another command has renewed it\n",
+        "            if True:\n",
+        "tests/unit/client/test_long_calls.py::test_of_two_commands_one_renews_their_token",
+    ),
+    Mutant(
+        "who watches gives up at the first missing answer",
+        "app/client/watching.py",
+        "if not is_away(fault) or clock() > until:",
+        "if True:",
+        "tests/unit/client/test_long_calls.py::test_who_watches_waits_for_an_api_that_is_away",
+    ),
+    Mutant(
         "a worker that was replaced stays lost",
         "app/db/workers.py",
         "n.hostname = w.hostname AND n.started_at > w.started_at",
