@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import tarfile
@@ -38,6 +39,7 @@ OPTIONS: Final = (
     *("ssl=off", "recovery_target_action=promote", "logging_collector=off", "log_destination=stderr"),
 )
 TOO_SHORT: Final = "recovery ended before configured recovery target was reached"
+_HOLD: Final = "SELECT pg_create_physical_replication_slot(%s, true, true)"
 _BEFORE: Final = """
   SELECT pg_walfile_name(pg_current_wal_insert_lsn()), version_num FROM public.alembic_version
 """
@@ -56,6 +58,10 @@ def create_base(
             connection.autocommit = (
                 True  # a transaction held open for so long would keep the vacuum from its work
             )
+            # The archive ends with the log since its start, which the server must not recycle before. The
+            # slot goes with this connection; where the server has none left it may succeed without.
+            with contextlib.suppress(psycopg2.errors.ConfigurationLimitExceeded):
+                cursor.execute(_HOLD, (f"quantum_base_{secrets.token_hex(4)}",))
             cursor.execute(_BEFORE)
             wal_from, revision = cursor.fetchone() or ("", "")
             sha256, size = files.write(store, name + files.SUFFIX, based(programs, admin_url), ring.newest)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from app.db import backups
 from app.db.engine import Database
+from app.runtime import backup_files as files
+from app.runtime.backup_store import FolderStore
+from app.runtime.binaries import postgres_bin
 from app.runtime.failure import RuntimeFailure
-from app.runtime.point_in_time import recovered
+from app.runtime.identity import server_identity
+from app.runtime.point_in_time import create_base, recovered
 from app.runtime.stages import Stages
 from tests.services.__main__ import POSTGRES_15
 from tests.support.moments import RING, Drill
@@ -43,6 +49,43 @@ def test_what_the_log_wants_is_made_and_proved(
     assert system.call(noted) == [("base", True, None), ("dump", True, None)]
     (base,) = [line.split()[0] for line in quantum("backup", "list").stdout.splitlines() if " from " in line]
     assert "recovers" in quantum("backup", "verify", base).stdout
+    system.dispose()
+
+
+class Busy(FolderStore):
+    """A store that is slow: while it takes a backup, the server writes a lot and recycles its old log."""
+
+    def __init__(self, folder: Path, admin_url: str) -> None:
+        super().__init__(folder)
+        self._admin_url = admin_url
+
+    def write(self, name: str, pieces: Iterable[bytes]) -> None:
+        """Keep the pieces; after the first one the log goes on for some segments."""
+        super().write(name, self._interrupted(pieces))
+
+    def _interrupted(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
+        for number, piece in enumerate(pieces):
+            yield piece
+            if number == 0:
+                with contextlib.closing(psycopg2.connect(self._admin_url)) as connection:
+                    connection.autocommit = True
+                    with connection.cursor() as cursor:
+                        for _ in range(4):
+                            cursor.execute(
+                                "SELECT pg_logical_emit_message(false, 'busy', 'x'), pg_switch_wal()"
+                            )
+                            cursor.execute("CHECKPOINT")
+
+
+def test_a_base_backup_has_its_log_however_much_the_server_writes_meanwhile(
+    servers: PrivateServers, tmp_path: Path
+) -> None:
+    admin, store = servers.database.admin, Busy(tmp_path, servers.database.admin)
+    programs = postgres_bin(tmp_path / "bin", server_identity())
+    made = create_base(programs, admin, store, RING, datetime.now(UTC))
+    assert [each.name for each in files.backups(store, RING)] == [made.name]
+    system = Database(servers.database.system, "system")
+    assert system.call("SELECT slot_name FROM pg_replication_slots") == [], "nothing is held any longer"
     system.dispose()
 
 
