@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from app.domain.hands import LARGEST_POOL, Wanted
 from tasks.intake import Intake
+from tasks.stretch import CLOSING
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,8 @@ class Obedience:
         return any(consumer.task_consumer.consuming_from(queue) for queue in self._queues)
 
     def _obey(self, consumer: Any, wanted: Wanted) -> None:
-        """Do the step in the worker's loop."""
-        if consumer.task_consumer is None:
+        """Do the step in the worker's loop, which comes to it late when the worker ends: no pool is left."""
+        if consumer.task_consumer is None or CLOSING:
             return
         self._intake = Intake.of(consumer, self._intake)
         if self._consumes(consumer) != wanted.consumes:

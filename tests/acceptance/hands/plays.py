@@ -51,6 +51,10 @@ class Scene:
         self.rig.ends(UUID(run), "failed", within=60)
         return run
 
+    def goes_on(self, run: str) -> None:
+        """Wait until a run that had failed has succeeded."""
+        eventually(lambda: self.rig.state(UUID(run)) == "succeeded", within=45, what="the run goes on")
+
 
 def holding(rig: Rig, gate: str, **more: object) -> tuple[UUID, str]:
     """Submit a run that holds at a gate; return it with the worker that executes it."""
@@ -153,7 +157,7 @@ def steps_failed(scene: Scene) -> Play:
     scene.rig.open_gate("outside")
     yield {"CODE": "gate_closed"}
     for run in runs:
-        scene.rig.ends(UUID(run))
+        scene.goes_on(run)
 
 
 def a_step_kills(scene: Scene) -> Play:
@@ -164,7 +168,7 @@ def a_step_kills(scene: Scene) -> Play:
     line_of(shown, run, "a", "poisoned")
     scene.rig.open_gate("mended")
     yield places
-    scene.rig.ends(UUID(run))
+    scene.goes_on(run)
 
 
 def a_disk_is_full(scene: Scene) -> Play:
@@ -174,7 +178,7 @@ def a_disk_is_full(scene: Scene) -> Play:
     yield {}
     scene.rig.open_gate("room")
     yield {}
-    scene.rig.ends(UUID(run))
+    scene.goes_on(run)
 
 
 def a_key_is_lost(scene: Scene) -> Play:
