@@ -21,6 +21,8 @@ from tests.support.waiting import eventually
 
 HOST = socket.gethostname()
 EXECUTORS = {f"{each}@{HOST}" for each in ("one", "two")}
+GATES = ("hangs", "flood", "grown", "frozen")
+"""Where steps of the plays hold."""
 SLOTS = 4
 FLOOD = 40
 """More than the platform admits at once on so few processes."""
@@ -116,9 +118,8 @@ def a_tenant_floods(scene: Scene) -> Play:
     waits = rig.submit([note("a")], actor=quiet)
     places = {"TENANT": noisy.tenant_slug, "WORKER": f"one@{HOST}"}
     shown = yield places
-    assert shown.count(noisy.tenant_slug) >= SLOTS
-    cells = line_of(shown, "default", str(SLOTS)).split()
-    assert rig.step(waits, "a")["started_at"] is None, cells
+    assert shown.count(noisy.tenant_slug) >= SLOTS, "its steps are those that run"
+    assert rig.step(waits, "a")["started_at"] is None
     yield places
     rig.ends(waits)
     assert running() <= SLOTS // 2, "what nobody took back goes on"
@@ -190,7 +191,6 @@ def a_key_is_lost(scene: Scene) -> Play:
     line_of(shown, missing, "missing")
     yield {"KEY_ID": missing}
     assert rig.rows("SELECT 1 FROM tenant_keys WHERE kek_id = %s", missing) == []
-    assert rig.rows("SELECT 1 FROM secrets WHERE tenant_id = %s", actor.tenant_id) == []
 
 
 def a_mistake_is_taken_back(scene: Scene) -> Play:

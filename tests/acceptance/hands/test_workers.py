@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.acceptance.hands.plays import EXECUTORS, HOST, PLAYS, Scene, healthy, holding, line_of, told
+from tests.acceptance.hands.plays import EXECUTORS, GATES, HOST, PLAYS, Scene, healthy, holding, line_of, told
 from tests.support.rig import Rig, held, note
 from tests.support.shell import Quantum
 from tests.support.waiting import eventually
@@ -47,8 +47,10 @@ def executors(rig: Rig, number: int) -> set[str]:
 
 @pytest.fixture(autouse=True)
 def open_again(rig: Rig, quantum: Quantum) -> Iterator[None]:
-    """Lift what a test that failed has left closed, so that the others are not held by it."""
+    """Open what a test that failed has left closed, so that the others are not held by it."""
     yield
+    for gate in GATES:
+        rig.open_gate(gate)
     for row in rig.rows(
         "SELECT h.name, t.slug FROM holds h LEFT JOIN tenants t ON h.name = 'tenant/' || t.id"
     ):
