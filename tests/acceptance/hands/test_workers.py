@@ -13,7 +13,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.acceptance.hands.plays import EXECUTORS, GATES, HOST, PLAYS, Scene, healthy, holding, line_of, told
+from tests.acceptance.hands.plays import EXECUTORS, HOST, PLAYS, Scene, healthy, holding, line_of, told
 from tests.support.rig import Rig, held, note
 from tests.support.shell import Quantum
 from tests.support.waiting import eventually
@@ -49,8 +49,6 @@ def executors(rig: Rig, number: int) -> set[str]:
 def open_again(rig: Rig, quantum: Quantum) -> Iterator[None]:
     """Open what a test that failed has left closed, so that the others are not held by it."""
     yield
-    for gate in GATES:
-        rig.open_gate(gate)
     for row in rig.rows(
         "SELECT h.name, t.slug FROM holds h LEFT JOIN tenants t ON h.name = 'tenant/' || t.id"
     ):
@@ -89,13 +87,21 @@ def test_a_drained_worker_ends_what_it_runs_begins_nothing_and_outlives_its_rest
     eventually(lambda: name in executors(rig, 4), within=30)
 
 
-def test_a_pool_shrinks_at_run_time(rig: Rig, quantum: Quantum) -> None:
+def test_a_pool_shrinks_and_grows_at_run_time(rig: Rig, quantum: Quantum) -> None:
     name = f"one@{HOST}"
     assert quantum.json("workers", "resize", name, "-1")["pool_size"] == 1
     eventually(lambda: told(rig, name)["processes"] == 1, within=30)
     executors(rig, 2)
-    quantum("workers", "resize", name, "2")
-    eventually(lambda: told(rig, name)["processes"] == 2, within=30)
+    quantum("workers", "resize", name, "3")
+    eventually(lambda: told(rig, name)["processes"] == 3, within=30)
+    runs = [rig.submit([held("a", "grown")]) for _ in range(5)]
+    eventually(
+        lambda: sum(rig.count(run, "running") for run in runs) == 5, within=20, what="five processes work"
+    )
+    rig.open_gate("grown")
+    for run in runs:
+        rig.ends(run)
+    quantum("workers", "resize", name, "started")
     assert "no live worker" in quantum("workers", "resize", "nobody@nowhere", "-1", code=4).stderr
 
 
@@ -198,12 +204,13 @@ def typed(quantum: Quantum, block: str, places: Mapping[str, str], *, last: bool
 def test_the_commands_of_each_runbook_do_it(rig: Rig, quantum: Quantum, runbook: Path) -> None:
     blocks = BLOCK.findall(runbook.read_text())
     play = PLAYS[runbook.stem](Scene(rig, quantum)) if runbook.stem in PLAYS else healthy(len(blocks))
-    places = next(play)
-    for number, block in enumerate(blocks, 1):
-        shown = typed(quantum, block, places, last=number == len(blocks))
-        with contextlib.suppress(StopIteration):
-            places = play.send(shown)
-    assert play.gi_frame is None, "the play has more acts than the page has blocks"
+    with contextlib.closing(play):
+        places = next(play)
+        for number, block in enumerate(blocks, 1):
+            shown = typed(quantum, block, places, last=number == len(blocks))
+            with contextlib.suppress(StopIteration):
+                places = play.send(shown)
+        assert play.gi_frame is None, "the play has more acts than the page has blocks"
     assert rig.rows("SELECT name FROM holds") == [], "what the runbook closed it opened again"
 
 

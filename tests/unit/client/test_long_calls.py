@@ -15,8 +15,8 @@ from app.client import board, watching
 from app.client.http import ApiClient, ApiProblem, ApiUnreachable
 from app.client.tokens import Token, load_token, renewing, save_token
 from app.client.watching import patiently, watch
+from app.commands.exits import Exit
 from app.commands.runs import runs
-from app.commands.shell import Exit
 from app.commands.tenants import tenant
 from app.commands.workers import drain, workers
 from tests.unit.client.test_client import serving
