@@ -30,6 +30,8 @@ def test_what_is_not_named_stays_what_is_usual_is_not_sent() -> None:
 
 def test_caps_are_shown_with_what_is_kept() -> None:
     with serving([(200, LIMITS)]) as (url, _):
-        shown = CliRunner().invoke(tenant, ["limits", "some-tenant", "--url", url, "--token", "t"])
+        shown = CliRunner().invoke(
+            tenant, ["limits", "11111111-1111-7111-8111-111111111111", "--url", url, "--token", "t"]
+        )
     assert shown.exit_code == 0, shown.output
     assert "secrets  7     1000   3" in shown.output

@@ -213,7 +213,7 @@ def test_a_drain_does_not_wait_for_a_worker_that_is_dead() -> None:
 def test_a_tenant_is_named_by_its_slug_or_its_id(
     named: str, answers: list[tuple[int, object]], asked_for: str | None, code: Exit
 ) -> None:
-    limits = (200, {"weight": 1, "max_running_runs": None, "max_running_steps": None})
+    limits = (200, {"weight": 1, "max_running_runs": None, "max_running_steps": None, "caps": {}})
     with serving([*answers, limits]) as (url, asked):
         result = CliRunner().invoke(tenant, ["limits", named, "--url", url, "--token", "t"])
     assert result.exit_code == code, result.output
