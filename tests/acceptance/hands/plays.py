@@ -92,7 +92,7 @@ def line_of(shown: str, *words: str) -> str:
 def healthy(blocks: int) -> Play:
     """Nothing is ill, the commands of so many blocks do no harm."""
     for _ in range(blocks):
-        yield {}
+        yield {"WORKER": f"one@{HOST}"}
 
 
 def a_step_hangs(scene: Scene) -> Play:
