@@ -110,7 +110,7 @@ def test_what_nobody_does_is_named_with_jobs_that_fail(
         system.call("SELECT attend(%s, %s, 'h', 1, '1', '9999', '')", (boot, kind))
         late = "UPDATE processes SET seen_at = seen_at - %s * interval '1 second' WHERE boot = %s"
         system.call(late, (age, boot))
-    system.call("SELECT claim_job('schedules', '1 second')")
+    system.call("SELECT claim_job('schedules', '1 second', 'firing')")
     beat.record(system, "schedules", "no such zone")
     assert told() == [
         ("ok", "2 api, 1 worker"),
