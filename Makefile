@@ -5,6 +5,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Bytecode is kept, whatever the shell says: processes of the platform, of tests start far oftener than the code changes.
+export PYTHONDONTWRITEBYTECODE :=
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo-full up test test-services test-scale chaos mutants bench bench-peers bench-growth bench-relay bench-makespan check fmt lock clean
 
