@@ -105,6 +105,7 @@ def test_a_pool_shrinks_and_grows_at_run_time(rig: Rig, quantum: Quantum) -> Non
     assert "no live worker" in quantum("workers", "resize", "nobody@nowhere", "-1", code=4).stderr
 
 
+@pytest.mark.services  # takes seconds only to wait; there it is played twice
 def test_a_frozen_worker_is_lost_until_another_of_its_name_comes(rig: Rig, quantum: Quantum) -> None:
     run, name = holding(rig, "frozen")
     short = name.partition("@")[0]
