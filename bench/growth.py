@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
-from app.bootstrap import build_platform
+from app.bootstrap.stores import build_platform
 from app.db.engine import Database
 from app.domain.identity import Actor
 from app.domain.paging import PageRequest, encode_cursor
