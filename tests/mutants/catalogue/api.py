@@ -10,7 +10,7 @@ MUTANTS = [
         "app/security/tokens.py",
         "return UUID(hashlib.sha256(str(self.family_id).encode()).hexdigest()[:32])",
         "return self.family_id",
-        "tests/integration/api/test_forged_tokens.py::test_an_access_token_is_no_way_to_end_its_session",
+        "tests/unit/security/test_tokens.py::test_a_session_is_named_without_the_place_of_its_family",
     ),
     Mutant(
         "a password that was replaced meanwhile opens a session",
