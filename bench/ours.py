@@ -181,8 +181,7 @@ class Platform:
     def _ask(self, sql: str, *values: Any) -> tuple[Any, ...]:
         with closing(self._database.cursor()) as cursor:
             cursor.execute(sql, values[0] if values and isinstance(values[0], dict) else values)
-            row: tuple[Any, ...] = cursor.fetchone()
-            return row
+            return cursor.fetchone() or ()
 
 
 _COUNTS = """

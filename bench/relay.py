@@ -130,8 +130,8 @@ def main() -> int:
                 bench = Bench(stage, tenants, name, target)
                 try:
                     measures += _rounds(bench, name, arguments.rounds, arguments.events)
-                except RuntimeError as reason:
-                    refused.append(str(reason))
+                except RuntimeError as missing:
+                    refused.append(str(missing))
     found = figures(measures)
     merge_latest(found, LATEST)
     print(table(found))

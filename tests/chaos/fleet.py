@@ -114,7 +114,7 @@ class Fleet:
             handle.write(bytes([full]))
 
     def _keep(self, name: str, command: Sequence[str], **environ: str) -> None:
-        self.processes[name] = self.rig.start(name, command, **environ)
+        self.processes[name] = self.rig.start(name, command, tree=None, **environ)
 
     def _look(self) -> None:
         while not self._stop.wait(LOOK_S):

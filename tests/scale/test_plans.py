@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from app.db import dead_letters, hot, intake, reads, recovery, runs
+from app.db import admission, dead_letters, hot, intake, reads, recovery, runs
 from app.db.ids import new_id
 from tests.integration.db.test_list_plans import BULK, FILL, LISTS, START
 from tests.support.servers import DatabaseUrls
@@ -150,7 +150,7 @@ def test_intake_reads_no_big_table_whole(million: Watched) -> None:
     }
     items = [{**item, "intent_id": str(new_id()), "run_id": str(new_id())} for _ in range(100)]
     million.scans()
-    answer = intake.accept_intents(million.app, million.tenant, ACTOR, items, None)
+    (answer,) = intake.accept_intents(million.app, million.tenant, [intake.Request(ACTOR, items)])
     assert answer.verdict == "accepted"
     assert million.scans() == set()
 
@@ -160,6 +160,9 @@ def test_the_systems_work_reads_no_big_table_whole(million: Watched) -> None:
     recovery.candidates_lost(million.system, 500)
     recovery.due_waits(million.system, 500)
     recovery.release_dead(million.system, 1.0, 4)
+    admission.admit(million.system, 200, 8, 2, BROKER)
+    admission.relist_waiting(million.system)
+    admission.wake_keys(million.system)
     with million.system.system() as connection:
         connection.exec_driver_sql("SELECT sequence_events(1000)")
     assert million.scans() == set()

@@ -21,7 +21,9 @@ def patience() -> float:
     return min(max(load / EASY_LOAD, 1.0), MOST_PATIENCE)
 
 
-def eventually(predicate: Callable[[], T], *, within: float = 10.0, every: float = 0.05, what: str = "") -> T:
+def eventually(
+    predicate: Callable[[], T | None], *, within: float = 10.0, every: float = 0.05, what: str = ""
+) -> T:
     """Return the first truthy value of `predicate()`; raise AssertionError after `within` seconds.
 
     The bound grows with the load of the machine.

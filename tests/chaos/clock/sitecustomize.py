@@ -9,6 +9,7 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from app.settings import inherited_environment
 
@@ -27,16 +28,16 @@ def shifted(path: Path) -> Callable[[], float]:
     return clock
 
 
-def bounded(path: Path) -> Callable[[int], None]:
+def bounded(path: Path) -> Callable[[Any], None]:
     """Return `os.fsync` that finds no room while the file's byte is set, as delayed allocation tells it."""
     true = os.fsync
     with path.open("rb") as handle:
         view = mmap.mmap(handle.fileno(), 1, access=mmap.ACCESS_READ)
 
-    def fsync(descriptor: int) -> None:
+    def fsync(file: Any) -> None:
         if view[0]:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        true(descriptor)
+        true(file)
 
     return fsync
 
@@ -45,4 +46,4 @@ environ = inherited_environment()
 if environ.get("CHAOS_CLOCK"):
     time.time = shifted(Path(environ["CHAOS_CLOCK"]))
 if environ.get("CHAOS_DISK"):
-    os.fsync = bounded(Path(environ["CHAOS_DISK"]))
+    os.fsync = bounded(Path(environ["CHAOS_DISK"]))  # type: ignore[assignment]  # nobody names the argument

@@ -83,8 +83,8 @@ def encode(value: Any) -> bytes:  # noqa: PLR0911 - a line for each type
     if isinstance(value, UUID):
         return b"\x98" + value.bytes
     if isinstance(value, Described):
-        code = encode(value.code) if isinstance(value.code, Symbol) else bytes((0x53, value.code))
-        return b"\x00" + code + encode(value.value)
+        named = encode(value.code) if isinstance(value.code, Symbol) else bytes((0x53, value.code))
+        return b"\x00" + named + encode(value.value)
     if isinstance(value, dict):
         return _compound(0xD1, [part for pair in value.items() for part in pair])
     if isinstance(value, list | tuple):
